@@ -1,0 +1,84 @@
+"""The errors that traceleft raises on purpose.
+
+::
+
+    TraceleftError
+    ├─ FormatError        a format file, configuration or snapshot that cannot be read (file, line)
+    ├─ ExpressionError    an event expression that names nothing (expression)
+    ├─ CompileError       clang refused a source (source, log)
+    ├─ BatteryError       a battery that is missing, damaged or made for something else (path)
+    ├─ UnsupportedError   the kernel or a privilege lacks something (feature)
+    ├─ ProbeError         a program could not be loaded or attached (probe, log)
+    └─ CommandError       a command that cannot be started (command)
+
+``str()`` of each is one line for the user that names the place and the remedy.
+"""
+
+
+class TraceleftError(Exception):
+    """Base of every error that traceleft raises on purpose."""
+
+    exit_code = 1
+
+
+class FormatError(TraceleftError):
+    """A format file, configuration or snapshot cannot be read."""
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        self.file = file
+        self.line = line
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class ExpressionError(TraceleftError):
+    """An event expression is malformed or names nothing."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, expression: str) -> None:
+        self.expression = expression
+        super().__init__(message)
+
+
+class CompileError(TraceleftError):
+    """Clang refused a source; ``log`` holds everything it printed."""
+
+    def __init__(self, message: str, *, source: str, log: str) -> None:
+        self.source = source
+        self.log = log
+        super().__init__(message)
+
+
+class BatteryError(TraceleftError):
+    """A battery is missing, damaged, or made for something else."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        self.path = path
+        super().__init__(f"{path}: {message}" if path else message)
+
+
+class UnsupportedError(TraceleftError):
+    """The kernel, the machine or a privilege lacks something."""
+
+    def __init__(self, feature: str, remedy: str) -> None:
+        self.feature = feature
+        self.remedy = remedy
+        super().__init__(f"{feature}: {remedy}")
+
+
+class ProbeError(TraceleftError):
+    """A program could not be loaded or attached; ``log`` holds the verifier's words."""
+
+    def __init__(self, message: str, *, probe: str, log: str = "") -> None:
+        self.probe = probe
+        self.log = log
+        super().__init__(f"{probe}: {message}")
+
+
+class CommandError(TraceleftError):
+    """A command cannot be found or executed."""
+
+    def __init__(self, message: str, *, command: str) -> None:
+        self.command = command
+        super().__init__(f"{command}: {message}")
