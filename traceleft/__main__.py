@@ -1,0 +1,7 @@
+"""``python -m traceleft`` is the ``traceleft`` command."""
+
+import sys
+
+from traceleft.cli import main
+
+sys.exit(main())
