@@ -1,0 +1,67 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+SOURCES := traceleft aggregator battery generator templates tracer tests scripts
+COMMAND ?= cat /etc/hostname
+
+.PHONY: help
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: install
+install: ## Debian packages and .venv/bin/traceleft
+	@scripts/install.sh run
+
+.PHONY: install-test
+install-test:
+	@scripts/install.sh test
+
+.PHONY: battery
+battery: install ## generate and build a battery for the running kernel
+	@scripts/battery.sh
+
+.PHONY: run
+run: battery ## trace COMMAND (a sample by default) with a battery for the running kernel
+	$(ROOT) $(BIN)/traceleft trace --battery build/battery -- $(COMMAND)
+
+.PHONY: lint
+lint: ## ruff, read-only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: typecheck
+typecheck: ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: test
+test: install-test lint typecheck ## lint, types and all tests (as root: live kernel and VMs, too)
+	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-kernels
+test-kernels: install-test ## only the tests that boot other kernels
+	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: install-test ## measure
+	$(ROOT) $(BIN)/python -m pytest bench -s -o python_files='bench_*.py'
+
+.PHONY: golden
+golden: install ## rewrite golden files, generated tables and the man page
+	$(BIN)/python -m pytest -q --update-golden -m 'not kernel and not vm' tests
+	$(BIN)/python scripts/make_man.py
+
+.PHONY: dist
+dist: install ## wheel and sdist in dist/
+	rm -rf build/lib* build/bdist* build/temp*
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+.PHONY: clean
+clean: ## remove caches and distributions (build/battery and .venv stay)
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build/lib* build/bdist* build/temp*
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

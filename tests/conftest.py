@@ -1,0 +1,72 @@
+"""What all tests share: golden files, and skips that state what is missing."""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return a check that a text equals ``tests/golden/<name>``; ``--update-golden`` rewrites the file."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        assert path.is_file(), f"tests/golden/{name} is missing: run `make golden` and read the difference"
+        assert text == path.read_text(), f"tests/golden/{name} differs: run `make golden` and read the difference"
+
+    return check
+
+
+@cache
+def lacks_bpf() -> str | None:
+    """Tell why programs cannot be loaded here, or None when they can."""
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    capabilities = int(status["CapEff"], 16)
+    if capabilities >> CAP_SYS_ADMIN & 1 or (capabilities >> CAP_BPF & 1 and capabilities >> CAP_PERFMON & 1):
+        return None
+    return "needs root, or CAP_BPF and CAP_PERFMON"
+
+
+@cache
+def lacks_qemu() -> str | None:
+    """Tell why no other kernel can be booted here, or None when one can."""
+    return None if shutil.which("qemu-system-x86_64") else "needs qemu-system-x86_64 (apt install qemu-system-x86)"
+
+
+NEEDS = {"kernel": lacks_bpf, "vm": lacks_qemu}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run, with the reason; on CI a missing QEMU is a failure."""
+    for marker, lacks in NEEDS.items():
+        if item.get_closest_marker(marker) is None or (reason := lacks()) is None:
+            continue
+        if marker == "vm" and os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}; on CI it must be there", pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    """Turn a skip into a failure when all that the test's markers ask for is there."""
+    report: pytest.TestReport = yield
+    markers = [marker for marker in NEEDS if item.get_closest_marker(marker) is not None]
+    if markers and report.skipped and not hasattr(report, "wasxfail") and not any(NEEDS[name]() for name in markers):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although what it needs is there: {report.longreprtext}"
+    return report
