@@ -2,7 +2,6 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
-SOURCES := traceleft aggregator battery generator templates tracer tests scripts
 COMMAND ?= cat /etc/hostname
 
 .PHONY: help
@@ -18,8 +17,11 @@ install-test:
 	@scripts/install.sh test
 
 .PHONY: battery
-battery: install ## generate and build a battery for the running kernel
-	@scripts/battery.sh
+battery: install ## generate and build a battery for the running kernel, in build/battery
+	@mkdir -p build
+	$(ROOT) $(BIN)/traceleft snapshot -o build/kernel.snapshot
+	$(BIN)/traceleft generate --formats build/kernel.snapshot -o build/generated
+	$(BIN)/traceleft build build/generated -o build/battery
 
 .PHONY: run
 run: battery ## trace COMMAND (a sample by default) with a battery for the running kernel
@@ -58,10 +60,11 @@ golden: install ## rewrite golden files, generated tables and the man page
 
 .PHONY: dist
 dist: install ## wheel and sdist in dist/
-	rm -rf build/lib* build/bdist* build/temp*
-	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	rm -rf dist
+	$(BIN)/python -m pip install -q --disable-pip-version-check build
+	$(BIN)/python -m build -q
 
 .PHONY: clean
 clean: ## remove caches and distributions (build/battery and .venv stay)
-	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build/lib* build/bdist* build/temp*
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build/setuptools
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

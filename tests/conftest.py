@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 
@@ -62,9 +62,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure when all that the test's markers ask for is there."""
-    report: pytest.TestReport = yield
+    report = yield
     markers = [marker for marker in NEEDS if item.get_closest_marker(marker) is not None]
     if markers and report.skipped and not hasattr(report, "wasxfail") and not any(NEEDS[name]() for name in markers):
         report.outcome = "failed"

@@ -1,0 +1,115 @@
+"""The ``traceleft`` command: the group, and the one place where errors end."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from traceleft import __version__
+from traceleft.errors import TraceleftError
+
+INTERRUPTED = 130
+# Command name -> module that defines it, in the order in which help shows them.
+COMMANDS = {
+    "doctor": "traceleft.cli_doctor",
+    "snapshot": "traceleft.cli_generate",
+    "list": "traceleft.cli_generate",
+    "generate": "traceleft.cli_generate",
+    "build": "traceleft.cli_build",
+    "trace": "traceleft.cli_trace",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name]), f"{cmd_name}_command")
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Trace any syscall, with eBPF programs generated from the kernel's own event formats.
+
+    \b
+    traceleft trace -- cat /etc/hostname     trace a command
+    traceleft trace -f -e %network -p 4321   trace a process and its children
+    traceleft doctor                         what this kernel offers, what is missing
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status; every error ends here as one line on stderr."""
+    try:
+        status = cli.main(list(arguments) if arguments is not None else None, "traceleft", standalone_mode=False)
+        flush_output()
+    except click.UsageError as error:
+        return fail(usage_line(error), error.exit_code)
+    except click.ClickException as error:
+        return fail(error.format_message(), error.exit_code)
+    except TraceleftError as error:
+        return fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        silence_output()
+        return 0
+    except OSError as error:
+        silence_output()
+        return fail(system_line(error))
+    except Exception as error:
+        if os.environ.get("TRACELEFT_DEBUG"):
+            raise
+        return fail(f"internal: {type(error).__name__}: {error} (TRACELEFT_DEBUG=1 shows where)")
+    return status if isinstance(status, int) else 0
+
+
+def usage_line(error: click.UsageError) -> str:
+    """Return a usage error as one line that says where help is."""
+    path = error.ctx.command_path if error.ctx else "traceleft"
+    words = path.split(" ", 1)[1:]
+    message = error.format_message().rstrip(".")
+    return f"{': '.join([*words, message])} (see: {path} --help)"
+
+
+def system_line(error: OSError) -> str:
+    """Return what the system refused as ``file: reason``."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def fail(message: str, status: int = 1) -> int:
+    """Print one line on stderr and return the status."""
+    line = " ".join(message.split())
+    try:
+        print(f"traceleft: {line}", file=sys.stderr)
+    except OSError:
+        return status
+    return status
+
+
+def flush_output() -> None:
+    """Flush stdout now, so that a closed pipe or a full disk is met here and not at exit."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def silence_output() -> None:
+    """Give up what stdout still holds if it cannot be written, so that the interpreter's last flush is quiet."""
+    try:
+        flush_output()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
