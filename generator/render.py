@@ -1,0 +1,80 @@
+"""Jinja2's wall: from a schema document to the text of every file that it makes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from traceleft import __version__
+from traceleft.generator.decoder_model import decoder_context
+from traceleft.generator.handler_model import handler_context
+
+HEADERS: Final = ("types", "record", "maps", "filter", "emit", "capture", "syscall", "exec", "tracepoint")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("traceleft.templates", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def dump_document(document: Mapping[str, Any]) -> str:
+    """Give the canonical JSON of a document: keys sorted, one line, ASCII."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def templates_digest() -> str:
+    """Give the digest over every template, so that a battery tells what made it."""
+    environment = _environment()
+    digest = hashlib.sha256()
+    for name in sorted(environment.list_templates(extensions=["j2"])):
+        digest.update(f"{name}\0".encode())
+        source, _, _ = _loader(environment).get_source(environment, name)
+        digest.update(source.encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _loader(environment: Environment) -> PackageLoader:
+    assert isinstance(environment.loader, PackageLoader)
+    return environment.loader
+
+
+def render_handler(name: str, event: Mapping[str, Any], structs: Mapping[str, Any]) -> str:
+    """Give the C of one event's handler."""
+    context = handler_context(name, event, structs)
+    return _render("handler.bpf.c.j2", **context)
+
+
+def render_decoder(name: str, event: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Give the typed Python decoder of one event."""
+    return _render("decoder.py.j2", **decoder_context(name, event, document))
+
+
+def _render(template: str, **context: object) -> str:
+    return _environment().get_template(template).render(version=__version__, **context)
+
+
+def _shared_files() -> Iterator[tuple[str, str]]:
+    for header in HEADERS:
+        yield f"include/{header}.h", _render(f"include/{header}.h.j2")
+    yield "core.c", _render("core.c.j2")
+
+
+def render(document: Mapping[str, Any]) -> dict[str, str]:
+    """Give every file of a schema document: relative path to text."""
+    files = dict(_shared_files())
+    structs = document["tables"]["structs"]
+    for name, event in sorted(document["events"].items()):
+        files[f"{name}.bpf.c"] = render_handler(name, event, structs)
+        files[f"decoders/{name.replace(':', '__')}.py"] = render_decoder(name, event, document)
+    files["schema.json"] = dump_document(document)
+    return dict(sorted(files.items()))
