@@ -21,7 +21,7 @@ _EVENT_KEY = re.compile(r"(\w{1,64})/(\w{1,128})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a syscall, or a field of a tracepoint, whose `offset` and `size` in the record of the hook count."""
+    """An argument of a syscall, or a field of a tracepoint; `offset` and `size` are those in a tracepoint's record."""
 
     name: str
     type: str
