@@ -43,7 +43,7 @@ install_packages() {
 install_environment() {
 	local stamp=.venv/.installed wanted
 	# An editable install finds later edits by itself; these are what it does not.
-	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml tracer/*.c traceleft/__init__.py)
+	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml tracer/*.[ch] traceleft/__init__.py)
 	[ -x .venv/bin/traceleft ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
 	echo "install: virtual environment .venv" >&2
 	# One that was moved here or whose Python is gone is made anew.

@@ -1,8 +1,10 @@
 """Make docs/traceleft.1 from the command line's own definitions.
 
-usage: python scripts/make_man.py
+usage: python scripts/make_man.py [FILE]
 """
 
+import sys
+from inspect import cleandoc
 from pathlib import Path
 
 import click
@@ -100,7 +102,7 @@ def usage(command: click.Command, name: str) -> str:
 
 def paragraphs(help_text: str) -> str:
     """Return help text as roff paragraphs; what click keeps unwrapped stays unfilled."""
-    blocks = [block.strip("\n") for block in click.utils.inspect.cleandoc(help_text).split("\n\n")]
+    blocks = [block.strip("\n") for block in cleandoc(help_text).split("\n\n")]
     return "\n.PP\n".join(
         f".nf\n{escape(block.removeprefix(chr(8)).strip(chr(10)))}\n.fi" if block.startswith("\b") else escape(block)
         for block in blocks
@@ -146,4 +148,5 @@ def man_page() -> str:
 
 
 if __name__ == "__main__":
-    MAN.write_text(man_page())
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else MAN
+    target.write_text(man_page())

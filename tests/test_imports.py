@@ -44,4 +44,4 @@ def test_unknown_name_is_an_attribute_error() -> None:
     import traceleft
 
     with pytest.raises(AttributeError, match="Probe"):
-        _ = traceleft.Probe  # type: ignore[attr-defined]
+        _ = traceleft.Probe

@@ -1,0 +1,50 @@
+"""The command ``build``, and the progress bar of a build."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+DEFAULT_BATTERY = Path("build/battery")
+Progress = Callable[[int, int], None]
+
+
+@click.command("build")
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "battery",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="BATTERY",
+    default=DEFAULT_BATTERY,
+    show_default=True,
+    help="Battery to make, or to add to.",
+)
+@click.option("--level", "levels", multiple=True, metavar="L", help="Level to build for; repeatable; default: all.")
+@click.option("-j", "jobs", type=click.IntRange(1, 1024), metavar="N", help="Compilers at once; default: one per CPU.")
+def build_command(directory: Path, battery: Path, levels: tuple[str, ...], jobs: int | None) -> None:
+    """Compile what generate wrote into a battery.
+
+    Adds to BATTERY if it exists; a build that fails leaves it as it was.
+    """
+    from traceleft.battery.builder import build
+
+    with progress_bar(f"building {battery}") as progress:
+        result = build(directory, battery, levels=levels or None, jobs=jobs, progress=progress)
+    click.echo(f"{battery}: {result.compiled} objects compiled, {result.reused} reused", err=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Show a progress bar on stderr if that is a terminal; yield what takes (done, total)."""
+    if not click.get_text_stream("stderr").isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,82 @@
+"""The command ``trace``: its options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from traceleft.cli_types import BufferPages, Comm, Errno, Pids, User, expression_option
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
+
+
+# Everything from the command's name on is the command's: its options are not ours.
+@click.command("trace", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "-p",
+    "--pid",
+    "pids",
+    type=Pids(),
+    multiple=True,
+    metavar="PID[,PID]",
+    help="Trace processes, all threads of each; repeatable.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Trace child processes, too.")
+@expression_option
+@click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other.")
+@click.option("--attach", "hook", type=click.Choice(HOOKS), default="auto", show_default=True, help="Hook.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of an event."
+)
+@click.option("-o", "output", type=FILE, metavar="FILE", help="Write events there instead of to stdout.")
+@click.option("-T", "durations", is_flag=True, help="Show the time that calls took.")
+@click.option("-c", "count", is_flag=True, help="Count calls, errors and time; print a table only.")
+@click.option("-C", "count_too", is_flag=True, help="As -c, and print the events, too.")
+@click.option(
+    "-s",
+    "text_limit",
+    type=click.IntRange(0, 32 << 10),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Bytes of text and buffers to show; paths come whole.",
+)
+@click.option("-y", "fd_names", is_flag=True, help="Show what file descriptors stand for.")
+@click.option(
+    "-t", "clock", count=True, help="-t: time of day in seconds, -tt: to the microsecond, -ttt: since the epoch."
+)
+@click.option("-r", "relative", is_flag=True, help="Time since the event before.")
+@click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded.")
+@click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed.")
+@click.option("--errno", "error", type=Errno(), metavar="E", help="Only calls that failed so, by name or number.")
+@click.option("--uid", type=User(), metavar="U", help="Only callers of this user, by number or name.")
+@click.option("--comm", type=Comm(), metavar="C", help="Only tasks of this name.")
+@click.option(
+    "--cgroup",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Only tasks in this cgroup (v2) or below.",
+)
+@click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
+@click.option(
+    "--duration", "duration_s", type=click.FloatRange(0, min_open=True), metavar="S", help="End after S seconds."
+)
+@click.option("--buffer-pages", type=BufferPages(), metavar="N", help="Size of the buffer; a power of two.")
+@click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
+@click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
+@click.option("--raw", is_flag=True, help="Show the six argument registers, too.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
+def trace_command(**values: Any) -> int:
+    """Trace syscalls and tracepoints of a command, of processes, or of every process.
+
+    \b
+    traceleft trace -- cat /etc/hostname
+    traceleft trace -f -e %network --format json -p 4321
+    traceleft trace -c --duration 5
+
+    The exit status is the command's. A line on stderr accounts for every event at the end.
+    """
+    from traceleft.cli_session import TraceOptions, run_trace
+
+    return run_trace(TraceOptions(**values))
