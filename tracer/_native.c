@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The wall around libbpf: objects, links, maps, and what the kernel says of
+ * them. _records.c and _drain.c hold the loops over records; nothing in them
+ * makes a Python call per record.
+ */
+#include "_native.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <bpf/btf.h>
+
+static PyObject *native_error;
+
+/* What libbpf prints while this thread is inside one of its calls. */
+
+#define LOG_ROOM (256 * 1024)
+
+static __thread struct log *current_log;
+
+static int keep_log(enum libbpf_print_level level, const char *format, va_list args)
+{
+	struct log *log = current_log;
+	int n;
+
+	if (!log || level == LIBBPF_DEBUG)
+		return 0;
+	if (!log->text && !(log->text = malloc(LOG_ROOM)))
+		return 0;
+	/* The verifier's telling lines come last: let go of the first half. */
+	if (log->used > LOG_ROOM / 2) {
+		memmove(log->text, log->text + LOG_ROOM / 4, log->used - LOG_ROOM / 4);
+		log->used -= LOG_ROOM / 4;
+	}
+	n = vsnprintf(log->text + log->used, LOG_ROOM - log->used, format, args);
+	if (n > 0)
+		log->used += (size_t)n < LOG_ROOM - log->used ? (size_t)n : LOG_ROOM - log->used - 1;
+	return 0;
+}
+
+void log_begin(struct log *log)
+{
+	current_log = log;
+}
+
+void log_end(void)
+{
+	current_log = NULL;
+}
+
+PyObject *raise_error(int err, const char *what, const struct log *log)
+{
+	PyObject *text = PyUnicode_DecodeUTF8(log && log->text ? log->text : "", log && log->text ? log->used : 0,
+					      "replace");
+	PyObject *args = text ? Py_BuildValue("isN", err < 0 ? -err : err, what, text) : NULL;
+
+	if (args) {
+		PyErr_SetObject(native_error, args);
+		Py_DECREF(args);
+	}
+	return NULL;
+}
+
+/* Link: one program bound to one hook. */
+
+typedef struct {
+	PyObject_HEAD
+	struct bpf_link *link;
+} LinkObject;
+
+static void link_release(LinkObject *self)
+{
+	struct bpf_link *link = self->link;
+
+	self->link = NULL;
+	if (!link)
+		return;
+	Py_BEGIN_ALLOW_THREADS
+	bpf_link__destroy(link);
+	Py_END_ALLOW_THREADS
+}
+
+static PyObject *link_detach(LinkObject *self, PyObject *unused)
+{
+	(void)unused;
+	link_release(self);
+	Py_RETURN_NONE;
+}
+
+static void link_dealloc(LinkObject *self)
+{
+	link_release(self);
+	PyObject_Free(self);
+}
+
+static PyMethodDef link_methods[] = {
+	{"detach", (PyCFunction)link_detach, METH_NOARGS, "Unbind the program from its hook; may be called again."},
+	{"close", (PyCFunction)link_detach, METH_NOARGS, "The same as detach()."},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject link_type = {
+	PyVarObject_HEAD_INIT(NULL, 0)
+	.tp_name = "traceleft.tracer._native.Link",
+	.tp_doc = "A program bound to a hook; detaches when it goes away.",
+	.tp_basicsize = sizeof(LinkObject),
+	.tp_flags = Py_TPFLAGS_DEFAULT,
+	.tp_dealloc = (destructor)link_dealloc,
+	.tp_methods = link_methods,
+};
+
+/* Object: an ELF object loaded into the kernel. */
+
+typedef struct {
+	PyObject_HEAD
+	struct bpf_object *object;
+} BpfObject;
+
+static int reuse_map(struct bpf_map *map, PyObject *reuse, PyObject *sizes)
+{
+	const char *name = bpf_map__name(map);
+	PyObject *fd = reuse ? PyDict_GetItemString(reuse, name) : NULL;
+	PyObject *size = sizes ? PyDict_GetItemString(sizes, name) : NULL;
+	unsigned long value;
+
+	if (fd) {
+		value = PyLong_AsUnsignedLong(fd);
+		return PyErr_Occurred() ? -EINVAL : bpf_map__reuse_fd(map, (int)value);
+	}
+	if (size) {
+		value = PyLong_AsUnsignedLong(size);
+		return PyErr_Occurred() ? -EINVAL : bpf_map__set_max_entries(map, (__u32)value);
+	}
+	return 0;
+}
+
+static int prepare_maps(struct bpf_object *object, PyObject *reuse, PyObject *sizes)
+{
+	struct bpf_map *map;
+	int err;
+
+	bpf_object__for_each_map(map, object) {
+		err = reuse_map(map, reuse, sizes);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Load only what was chosen; a chosen program that is not there is an error. */
+static int choose_programs(struct bpf_object *object, PyObject *names)
+{
+	struct bpf_program *program;
+	Py_ssize_t i, n = PyTuple_GET_SIZE(names);
+	const char *name;
+
+	bpf_object__for_each_program(program, object)
+		bpf_program__set_autoload(program, false);
+	for (i = 0; i < n; i++) {
+		name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
+		if (!name)
+			return -EINVAL;
+		program = bpf_object__find_program_by_name(object, name);
+		if (!program)
+			return -ENOENT;
+		bpf_program__set_autoload(program, true);
+	}
+	return 0;
+}
+
+static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyObject *reuse, PyObject *sizes,
+			 PyObject *names, const char **what)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
+	struct bpf_object *object;
+	int err;
+
+	*what = "open";
+	object = bpf_object__open_mem(data->buf, (size_t)data->len, &options);
+	if (!object)
+		return -errno;
+	self->object = object;
+	*what = "set up maps";
+	err = prepare_maps(object, reuse, sizes);
+	if (err)
+		return err;
+	*what = "find program";
+	err = choose_programs(object, names);
+	if (err)
+		return err;
+	*what = "load";
+	Py_BEGIN_ALLOW_THREADS
+	err = bpf_object__load(object);
+	Py_END_ALLOW_THREADS
+	return err;
+}
+
+static void object_release(BpfObject *self)
+{
+	struct bpf_object *object = self->object;
+
+	self->object = NULL;
+	if (!object)
+		return;
+	Py_BEGIN_ALLOW_THREADS
+	bpf_object__close(object);
+	Py_END_ALLOW_THREADS
+}
+
+static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
+{
+	static char *keywords[] = {"data", "name", "reuse", "sizes", "programs", NULL};
+	PyObject *reuse = NULL, *sizes = NULL, *programs = NULL, *names;
+	struct log log = {0};
+	const char *name, *what;
+	Py_buffer data;
+	int err;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*$s|O!O!O", keywords, &data, &name, &PyDict_Type, &reuse,
+					 &PyDict_Type, &sizes, &programs))
+		return -1;
+	names = programs ? PySequence_Tuple(programs) : PyTuple_New(0);
+	if (!names) {
+		PyBuffer_Release(&data);
+		return -1;
+	}
+	object_release(self);
+	log_begin(&log);
+	err = open_and_load(self, &data, name, reuse, sizes, names, &what);
+	log_end();
+	if (err) {
+		object_release(self);
+		if (!PyErr_Occurred())
+			raise_error(err, what, &log);
+	}
+	free(log.text);
+	Py_DECREF(names);
+	PyBuffer_Release(&data);
+	return err ? -1 : 0;
+}
+
+static void object_dealloc(BpfObject *self)
+{
+	object_release(self);
+	PyObject_Free(self);
+}
+
+static PyObject *object_close(BpfObject *self, PyObject *unused)
+{
+	(void)unused;
+	object_release(self);
+	Py_RETURN_NONE;
+}
+
+static struct bpf_program *find_program(BpfObject *self, const char *name)
+{
+	struct bpf_program *program = self->object ? bpf_object__find_program_by_name(self->object, name) : NULL;
+
+	if (!program)
+		raise_error(self->object ? ENOENT : EBADF, "find program", NULL);
+	return program;
+}
+
+static PyObject *object_map_fd(BpfObject *self, PyObject *args)
+{
+	const char *name;
+	int fd;
+
+	if (!PyArg_ParseTuple(args, "s", &name))
+		return NULL;
+	fd = self->object ? bpf_object__find_map_fd_by_name(self->object, name) : -EBADF;
+	return fd < 0 ? raise_error(fd, "find map", NULL) : PyLong_FromLong(fd);
+}
+
+static PyObject *object_program_fd(BpfObject *self, PyObject *args)
+{
+	struct bpf_program *program;
+	const char *name;
+	int fd;
+
+	if (!PyArg_ParseTuple(args, "s", &name) || !(program = find_program(self, name)))
+		return NULL;
+	fd = bpf_program__fd(program);
+	return fd < 0 ? raise_error(ENOENT, "program is not loaded", NULL) : PyLong_FromLong(fd);
+}
+
+static PyObject *object_names(BpfObject *self, PyObject *unused)
+{
+	struct bpf_program *program;
+	PyObject *names = PyList_New(0), *name;
+
+	(void)unused;
+	if (!names || !self->object)
+		return names;
+	bpf_object__for_each_program(program, self->object) {
+		name = PyUnicode_FromString(bpf_program__name(program));
+		if (!name || PyList_Append(names, name)) {
+			Py_XDECREF(name);
+			Py_DECREF(names);
+			return NULL;
+		}
+		Py_DECREF(name);
+	}
+	return names;
+}
+
+static PyObject *wrap_link(struct bpf_link *link, int err, struct log *log)
+{
+	LinkObject *self;
+
+	log_end();
+	if (!link) {
+		raise_error(err, "attach", log);
+		free(log->text);
+		return NULL;
+	}
+	free(log->text);
+	self = PyObject_New(LinkObject, &link_type);
+	if (!self) {
+		bpf_link__destroy(link);
+		return NULL;
+	}
+	self->link = link;
+	return (PyObject *)self;
+}
+
+static PyObject *object_attach_raw_tracepoint(BpfObject *self, PyObject *args)
+{
+	const char *name, *tracepoint;
+	struct bpf_program *program;
+	struct log log = {0};
+	struct bpf_link *link;
+
+	if (!PyArg_ParseTuple(args, "ss", &name, &tracepoint) || !(program = find_program(self, name)))
+		return NULL;
+	log_begin(&log);
+	link = bpf_program__attach_raw_tracepoint(program, tracepoint);
+	return wrap_link(link, errno, &log);
+}
+
+static PyObject *object_attach_tracepoint(BpfObject *self, PyObject *args)
+{
+	const char *name, *category, *event;
+	struct bpf_program *program;
+	struct log log = {0};
+	struct bpf_link *link;
+
+	if (!PyArg_ParseTuple(args, "sss", &name, &category, &event) || !(program = find_program(self, name)))
+		return NULL;
+	log_begin(&log);
+	link = bpf_program__attach_tracepoint(program, category, event);
+	return wrap_link(link, errno, &log);
+}
+
+static PyObject *object_attach_kprobe(BpfObject *self, PyObject *args)
+{
+	const char *name, *symbol;
+	struct bpf_program *program;
+	struct log log = {0};
+	struct bpf_link *link;
+	int retprobe = 0;
+
+	if (!PyArg_ParseTuple(args, "ss|p", &name, &symbol, &retprobe) || !(program = find_program(self, name)))
+		return NULL;
+	log_begin(&log);
+	link = bpf_program__attach_kprobe(program, retprobe, symbol);
+	return wrap_link(link, errno, &log);
+}
+
+static PyMethodDef object_methods[] = {
+	{"map_fd", (PyCFunction)object_map_fd, METH_VARARGS, "Return the fd of a map; the object keeps owning it."},
+	{"program_fd", (PyCFunction)object_program_fd, METH_VARARGS, "Return the fd of a loaded program."},
+	{"program_names", (PyCFunction)object_names, METH_NOARGS, "List every program of the object, loaded or not."},
+	{"attach_raw_tracepoint", (PyCFunction)object_attach_raw_tracepoint, METH_VARARGS, "Attach to a raw tracepoint."},
+	{"attach_tracepoint", (PyCFunction)object_attach_tracepoint, METH_VARARGS, "Attach to category:name."},
+	{"attach_kprobe", (PyCFunction)object_attach_kprobe, METH_VARARGS, "Attach to a symbol's entry or return."},
+	{"close", (PyCFunction)object_close, METH_NOARGS, "Release programs and maps; may be called again."},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject object_type = {
+	PyVarObject_HEAD_INIT(NULL, 0)
+	.tp_name = "traceleft.tracer._native.Object",
+	.tp_doc = "An ELF object loaded into the kernel.",
+	.tp_basicsize = sizeof(BpfObject),
+	.tp_flags = Py_TPFLAGS_DEFAULT,
+	.tp_new = PyType_GenericNew,
+	.tp_init = (initproc)object_init,
+	.tp_dealloc = (destructor)object_dealloc,
+	.tp_methods = object_methods,
+};
+
+/* Maps and programs by fd. */
+
+static PyObject *map_create(PyObject *module, PyObject *args)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options);
+	unsigned int type, key_size, value_size, max_entries, flags = 0;
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "IIII|I", &type, &key_size, &value_size, &max_entries, &flags))
+		return NULL;
+	options.map_flags = flags;
+	fd = bpf_map_create(type, NULL, key_size, value_size, max_entries, &options);
+	return fd < 0 ? raise_error(errno, "create map", NULL) : PyLong_FromLong(fd);
+}
+
+static PyObject *map_update(PyObject *module, PyObject *args)
+{
+	Py_buffer key, value;
+	int fd, err;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iy*y*", &fd, &key, &value))
+		return NULL;
+	err = bpf_map_update_elem(fd, key.buf, value.buf, BPF_ANY) ? errno : 0;
+	PyBuffer_Release(&key);
+	PyBuffer_Release(&value);
+	if (err)
+		return raise_error(err, "update map", NULL);
+	Py_RETURN_NONE;
+}
+
+static PyObject *map_lookup(PyObject *module, PyObject *args)
+{
+	Py_ssize_t value_size;
+	PyObject *value;
+	Py_buffer key;
+	int fd, err;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iy*n", &fd, &key, &value_size))
+		return NULL;
+	value = value_size < 0 ? PyErr_NoMemory() : PyBytes_FromStringAndSize(NULL, value_size);
+	if (!value) {
+		PyBuffer_Release(&key);
+		return NULL;
+	}
+	err = bpf_map_lookup_elem(fd, key.buf, PyBytes_AS_STRING(value)) ? errno : 0;
+	PyBuffer_Release(&key);
+	if (!err)
+		return value;
+	Py_DECREF(value);
+	if (err == ENOENT)
+		Py_RETURN_NONE;
+	return raise_error(err, "look up in map", NULL);
+}
+
+static PyObject *map_delete(PyObject *module, PyObject *args)
+{
+	Py_buffer key;
+	int fd, err;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iy*", &fd, &key))
+		return NULL;
+	err = bpf_map_delete_elem(fd, key.buf) ? errno : 0;
+	PyBuffer_Release(&key);
+	if (err && err != ENOENT)
+		return raise_error(err, "delete from map", NULL);
+	return PyBool_FromLong(!err);
+}
+
+/* All keys; a map that changes meanwhile may show a key twice or not at all. */
+static PyObject *map_keys(PyObject *module, PyObject *args)
+{
+	char key[64], next[64];
+	Py_ssize_t key_size;
+	unsigned int limit;
+	PyObject *keys, *item;
+	bool first = true;
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "inI", &fd, &key_size, &limit))
+		return NULL;
+	if (key_size <= 0 || key_size > (Py_ssize_t)sizeof(key))
+		return raise_error(EINVAL, "list keys of map", NULL);
+	keys = PyList_New(0);
+	while (keys && limit-- && !bpf_map_get_next_key(fd, first ? NULL : key, next)) {
+		memcpy(key, next, (size_t)key_size);
+		first = false;
+		item = PyBytes_FromStringAndSize(key, key_size);
+		if (!item || PyList_Append(keys, item))
+			Py_CLEAR(keys);
+		Py_XDECREF(item);
+	}
+	return keys;
+}
+
+static PyObject *possible_cpus(PyObject *module, PyObject *unused)
+{
+	int n = libbpf_num_possible_cpus();
+
+	(void)module, (void)unused;
+	return n < 0 ? raise_error(n, "count CPUs", NULL) : PyLong_FromLong(n);
+}
+
+static PyObject *program_info(PyObject *module, PyObject *args)
+{
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "i", &fd))
+		return NULL;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return raise_error(errno, "read program info", NULL);
+	return Py_BuildValue("{sIsssIsKsKsKsI}", "id", info.id, "name", info.name, "instructions",
+			     info.xlated_prog_len / 8, "run_time_ns", (unsigned long long)info.run_time_ns, "run_count",
+			     (unsigned long long)info.run_cnt, "recursion_misses",
+			     (unsigned long long)info.recursion_misses, "verified", info.verified_insns);
+}
+
+static PyObject *program_fd_by_id(PyObject *module, PyObject *args)
+{
+	unsigned int id;
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "I", &id))
+		return NULL;
+	fd = bpf_prog_get_fd_by_id(id);
+	return fd < 0 ? raise_error(errno, "open program", NULL) : PyLong_FromLong(fd);
+}
+
+/* Load and drop the smallest program of a type; raise what the kernel says. */
+static PyObject *probe_program(PyObject *module, PyObject *args)
+{
+	const struct bpf_insn code[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	unsigned int type;
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "I", &type))
+		return NULL;
+	fd = bpf_prog_load(type, "traceleft_probe", "GPL", code, 2, NULL);
+	if (fd < 0)
+		return raise_error(errno, "load program", NULL);
+	close(fd);
+	Py_RETURN_NONE;
+}
+
+static int member_offset(const struct btf *btf, const char *struct_name, const char *member)
+{
+	int id = btf__find_by_name_kind(btf, struct_name, BTF_KIND_STRUCT);
+	const struct btf_type *type;
+	const char *name;
+	__u32 i;
+
+	if (id < 0)
+		return id;
+	type = btf__type_by_id(btf, (__u32)id);
+	for (i = 0; i < btf_vlen(type); i++) {
+		name = btf__name_by_offset(btf, btf_members(type)[i].name_off);
+		if (name && !strcmp(name, member))
+			return (int)(btf_member_bit_offset(type, i) / 8);
+	}
+	return -ENOENT;
+}
+
+static PyObject *btf_member_offset(PyObject *module, PyObject *args)
+{
+	const char *struct_name, *member;
+	struct log log = {0};
+	struct btf *btf;
+	int offset;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "ss", &struct_name, &member))
+		return NULL;
+	log_begin(&log);
+	btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	offset = btf ? member_offset(btf, struct_name, member) : -errno;
+	btf__free(btf);
+	log_end();
+	if (offset < 0)
+		raise_error(offset, "find member in BTF", &log);
+	free(log.text);
+	return offset < 0 ? NULL : PyLong_FromLong(offset);
+}
+
+/* The module. */
+
+static PyMethodDef module_methods[] = {
+	{"map_create", map_create, METH_VARARGS, "Create a map and return its fd, which the caller closes."},
+	{"map_update", map_update, METH_VARARGS, "Set a map's value by key."},
+	{"map_lookup", map_lookup, METH_VARARGS, "Return a value, of all CPUs for a per-CPU map, or None."},
+	{"map_delete", map_delete, METH_VARARGS, "Delete a key; return whether it was there."},
+	{"map_keys", map_keys, METH_VARARGS, "List at most limit keys of a map."},
+	{"possible_cpus", possible_cpus, METH_NOARGS, "Return the number of possible CPUs."},
+	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},
+	{"program_fd_by_id", program_fd_by_id, METH_VARARGS, "Open a program by id; the caller closes the fd."},
+	{"probe_program", probe_program, METH_VARARGS, "Load the smallest program of a type, and drop it."},
+	{"btf_member_offset", btf_member_offset, METH_VARARGS, "Return the byte offset of a kernel struct's member."},
+	{NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef native_module = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "traceleft.tracer._native",
+	.m_doc = "libbpf, and the loops over records.",
+	.m_size = -1,
+	.m_methods = module_methods,
+};
+
+static int add_type(PyObject *module, const char *name, PyTypeObject *type)
+{
+	if (PyType_Ready(type))
+		return -1;
+	Py_INCREF(type);
+	return PyModule_AddObject(module, name, (PyObject *)type);
+}
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+	PyObject *module = PyModule_Create(&native_module);
+
+	if (!module)
+		return NULL;
+	native_error = PyErr_NewExceptionWithDoc("traceleft.tracer._native.Error",
+						 "What libbpf or the kernel refused: (errno, what, log).", NULL, NULL);
+	if (!native_error || PyModule_AddObjectRef(module, "Error", native_error) ||
+	    add_type(module, "Object", &object_type) || add_type(module, "Link", &link_type) ||
+	    add_type(module, "Records", &records_type) || add_type(module, "Drain", &drain_type)) {
+		Py_DECREF(module);
+		return NULL;
+	}
+	libbpf_set_print(keep_log);
+	return module;
+}

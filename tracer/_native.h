@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the native module share. */
+#ifndef TRACELEFT_NATIVE_H
+#define TRACELEFT_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#pragma GCC visibility push(hidden)
+
+/* What libbpf prints inside one call; text is the caller's to free. */
+struct log {
+	size_t used;
+	char *text;
+};
+
+void log_begin(struct log *log);
+void log_end(void);
+
+/* Raise Error(errno, what, log); log may be NULL. Always returns NULL. */
+PyObject *raise_error(int err, const char *what, const struct log *log);
+
+/* A record: docs/schema.md, section 2. */
+struct header {
+	uint32_t length;
+	uint16_t event;
+	uint16_t flags;
+	uint64_t timestamp_ns;
+	uint32_t sequence;
+	uint32_t cpu;
+	uint32_t ids[4];
+	uint64_t cgroup;
+	int64_t ret;
+	uint64_t duration_ns;
+	char comm[16];
+};
+
+struct slot {
+	uint16_t offset;
+	uint16_t length;
+	int32_t status;
+};
+
+_Static_assert(sizeof(struct header) == 80, "header");
+_Static_assert(sizeof(struct slot) == 8, "slot");
+
+#define FLAG_CLASS_1 4
+#define ALIGN8(n) (((size_t)(n) + 7) & ~(size_t)7)
+
+/* Records in order of time, end to end, each padded to 8 bytes. */
+typedef struct {
+	PyObject_HEAD
+	PyObject *data;
+	PyObject *offsets;
+	Py_ssize_t count;
+} RecordsObject;
+
+/* New records to be filled in by the caller. */
+RecordsObject *records_alloc(size_t bytes, Py_ssize_t count);
+
+/* Add n to dict[(event, cpu)]. */
+int add_to_count(PyObject *dict, uint32_t event, uint32_t cpu, uint64_t n);
+
+extern PyTypeObject records_type;
+extern PyTypeObject drain_type;
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Records in order of time: counting them, and splitting them in columns. */
+#include "_native.h"
+
+#include <structmember.h>
+
+static const struct header *record_at(const RecordsObject *self, Py_ssize_t i)
+{
+	const uint32_t *offsets = (const uint32_t *)PyBytes_AS_STRING(self->offsets);
+
+	return (const struct header *)(PyBytes_AS_STRING(self->data) + offsets[i]);
+}
+
+RecordsObject *records_alloc(size_t bytes, Py_ssize_t count)
+{
+	RecordsObject *self = PyObject_New(RecordsObject, &records_type);
+
+	if (!self)
+		return NULL;
+	self->count = count;
+	self->data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
+	self->offsets = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(uint32_t));
+	if (!self->data || !self->offsets) {
+		Py_DECREF(self);
+		return NULL;
+	}
+	return self;
+}
+
+/* Count the records laid end to end in data, -1 if they do not end with it. */
+static Py_ssize_t count_records(const char *data, size_t size)
+{
+	const struct header *header;
+	Py_ssize_t count = 0;
+	size_t at = 0;
+
+	while (at < size) {
+		header = (const struct header *)(data + at);
+		if (size - at < sizeof(*header) || header->length < sizeof(*header) ||
+		    ALIGN8(header->length) > size - at)
+			return -1;
+		at += ALIGN8(header->length);
+		count++;
+	}
+	return count;
+}
+
+static PyObject *records_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *keywords[] = {"data", NULL};
+	RecordsObject *self = NULL;
+	Py_ssize_t i, count;
+	uint32_t *offsets;
+	Py_buffer data;
+	uint32_t at = 0;
+
+	(void)type;
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*", keywords, &data))
+		return NULL;
+	count = data.len > UINT32_MAX ? -1 : count_records(data.buf, (size_t)data.len);
+	if (count < 0)
+		raise_error(EINVAL, "records do not fill the data", NULL);
+	else
+		self = records_alloc((size_t)data.len, count);
+	if (self) {
+		memcpy(PyBytes_AS_STRING(self->data), data.buf, (size_t)data.len);
+		offsets = (uint32_t *)PyBytes_AS_STRING(self->offsets);
+		for (i = 0; i < count; i++) {
+			offsets[i] = at;
+			at += (uint32_t)ALIGN8(record_at(self, i)->length);
+		}
+	}
+	PyBuffer_Release(&data);
+	return (PyObject *)self;
+}
+
+static void records_dealloc(RecordsObject *self)
+{
+	Py_XDECREF(self->data);
+	Py_XDECREF(self->offsets);
+	PyObject_Free(self);
+}
+
+static Py_ssize_t records_length(PyObject *self)
+{
+	return ((RecordsObject *)self)->count;
+}
+
+int add_to_count(PyObject *dict, uint32_t event, uint32_t cpu, uint64_t n)
+{
+	PyObject *key = Py_BuildValue("(II)", event, cpu), *old, *sum = NULL;
+	int err = -1;
+
+	if (key) {
+		old = PyDict_GetItemWithError(dict, key);
+		if (old || !PyErr_Occurred())
+			sum = PyLong_FromUnsignedLongLong(n + (old ? PyLong_AsUnsignedLongLong(old) : 0));
+		if (sum)
+			err = PyDict_SetItem(dict, key, sum);
+	}
+	Py_XDECREF(sum);
+	Py_XDECREF(key);
+	return err;
+}
+
+#define TALLY_WAYS 1024
+
+struct way {
+	uint32_t event, cpu;
+	uint32_t n;
+};
+
+/* A direct-mapped cache of counts before the dict: one dict operation per clash. */
+static int tally_range(RecordsObject *self, Py_ssize_t start, Py_ssize_t stop, PyObject *dict)
+{
+	struct way ways[TALLY_WAYS] = {0}, *way;
+	const struct header *header;
+	Py_ssize_t i;
+
+	for (i = start; i < stop; i++) {
+		header = record_at(self, i);
+		way = &ways[(header->event * 31 + header->cpu) % TALLY_WAYS];
+		if (way->n && (way->event != header->event || way->cpu != header->cpu)) {
+			if (add_to_count(dict, way->event, way->cpu, way->n))
+				return -1;
+			way->n = 0;
+		}
+		way->event = header->event;
+		way->cpu = header->cpu;
+		way->n++;
+	}
+	for (way = ways; way < ways + TALLY_WAYS; way++)
+		if (way->n && add_to_count(dict, way->event, way->cpu, way->n))
+			return -1;
+	return 0;
+}
+
+static PyObject *records_tally(RecordsObject *self, PyObject *args)
+{
+	Py_ssize_t start = 0, stop = self->count;
+	PyObject *dict;
+
+	if (!PyArg_ParseTuple(args, "|nn", &start, &stop))
+		return NULL;
+	if (start < 0 || stop > self->count)
+		return raise_error(ERANGE, "tally", NULL);
+	dict = PyDict_New();
+	if (dict && tally_range(self, start, stop, dict))
+		Py_CLEAR(dict);
+	return dict;
+}
+
+static bool in_column(const struct header *header, uint32_t event, uint32_t fixed)
+{
+	return header->event == event && header->length >= fixed;
+}
+
+static void fill_columns(RecordsObject *self, uint32_t event, uint32_t fixed, char *head, char *heap, uint64_t *ends,
+			 uint32_t *rows)
+{
+	const struct header *header;
+	uint64_t used = 0;
+	Py_ssize_t i;
+
+	*ends++ = 0;
+	for (i = 0; i < self->count; i++) {
+		header = record_at(self, i);
+		if (!in_column(header, event, fixed))
+			continue;
+		memcpy(head, header, fixed);
+		memcpy(heap + used, (const char *)header + fixed, header->length - fixed);
+		head += fixed;
+		used += header->length - fixed;
+		*ends++ = used;
+		*rows++ = (uint32_t)i;
+	}
+}
+
+static PyObject *records_columns(RecordsObject *self, PyObject *args)
+{
+	PyObject *head, *heap, *ends, *rows, *result = NULL;
+	const struct header *header;
+	unsigned int event, fixed;
+	Py_ssize_t i, n = 0, tail = 0;
+
+	if (!PyArg_ParseTuple(args, "II", &event, &fixed))
+		return NULL;
+	if (fixed < sizeof(*header))
+		return raise_error(ERANGE, "columns", NULL);
+	for (i = 0; i < self->count; i++) {
+		header = record_at(self, i);
+		if (in_column(header, event, fixed)) {
+			n++;
+			tail += header->length - fixed;
+		}
+	}
+	head = PyBytes_FromStringAndSize(NULL, n * (Py_ssize_t)fixed);
+	heap = PyBytes_FromStringAndSize(NULL, tail);
+	ends = PyBytes_FromStringAndSize(NULL, (n + 1) * (Py_ssize_t)sizeof(uint64_t));
+	rows = PyBytes_FromStringAndSize(NULL, n * (Py_ssize_t)sizeof(uint32_t));
+	if (head && heap && ends && rows) {
+		fill_columns(self, event, fixed, PyBytes_AS_STRING(head), PyBytes_AS_STRING(heap),
+			     (uint64_t *)PyBytes_AS_STRING(ends), (uint32_t *)PyBytes_AS_STRING(rows));
+		result = PyTuple_Pack(4, head, heap, ends, rows);
+	}
+	Py_XDECREF(head);
+	Py_XDECREF(heap);
+	Py_XDECREF(ends);
+	Py_XDECREF(rows);
+	return result;
+}
+
+static PyMemberDef records_members[] = {
+	{"data", T_OBJECT_EX, offsetof(RecordsObject, data), READONLY, "The records, each padded to 8 bytes."},
+	{"offsets", T_OBJECT_EX, offsetof(RecordsObject, offsets), READONLY, "Where each record starts (u32)."},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef records_methods[] = {
+	{"tally", (PyCFunction)records_tally, METH_VARARGS, "Count records from start to stop by (event, cpu)."},
+	{"columns", (PyCFunction)records_columns, METH_VARARGS,
+	 "Split one event's records: (fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers)."},
+	{NULL, NULL, 0, NULL},
+};
+
+static PySequenceMethods records_sequence = {.sq_length = records_length};
+
+PyTypeObject records_type = {
+	PyVarObject_HEAD_INIT(NULL, 0)
+	.tp_name = "traceleft.tracer._native.Records",
+	.tp_doc = "Records in order of time, end to end.",
+	.tp_basicsize = sizeof(RecordsObject),
+	.tp_flags = Py_TPFLAGS_DEFAULT,
+	.tp_new = records_new,
+	.tp_dealloc = (destructor)records_dealloc,
+	.tp_members = records_members,
+	.tp_methods = records_methods,
+	.tp_as_sequence = &records_sequence,
+};
+
