@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 DEFAULT_BATTERY = Path("build/battery")
-Progress = Callable[[int, int], None]
+Report = Callable[[int, int], None]
 
 
 @click.command("build")
@@ -36,7 +36,7 @@ def build_command(directory: Path, battery: Path, levels: tuple[str, ...], jobs:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
+def progress_bar(title: str) -> Iterator[Report]:
     """Show a progress bar on stderr if that is a terminal; yield what takes (done, total)."""
     if not click.get_text_stream("stderr").isatty():
         yield lambda done, total: None

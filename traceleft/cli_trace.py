@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli_types import BufferPages, Comm, Errno, Pids, User, expression_option
+from traceleft.cli_types import BufferPages, Comm, Errno, Pids, Seconds, User, expression_option
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
@@ -59,9 +59,7 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
     help="Only tasks in this cgroup (v2) or below.",
 )
 @click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
-@click.option(
-    "--duration", "duration_s", type=click.FloatRange(0, min_open=True), metavar="S", help="End after S seconds."
-)
+@click.option("--duration", "duration_s", type=Seconds(), metavar="S", help="End after S seconds.")
 @click.option("--buffer-pages", type=BufferPages(), metavar="N", help="Size of the buffer; a power of two.")
 @click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
 @click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
@@ -79,4 +77,19 @@ def trace_command(**values: Any) -> int:
     """
     from traceleft.cli_session import TraceOptions, run_trace
 
+    refuse_contradictions(values)
     return run_trace(TraceOptions(**values))
+
+
+def refuse_contradictions(values: dict[str, Any]) -> None:
+    """Refuse options of which one would make the other meaningless."""
+    pairs = (
+        ("count", "-c", "count_too", "-C"),
+        ("success_only", "-z", "failed_only", "-Z"),
+        ("relative", "-r", "clock", "-t"),
+    )
+    for first, first_name, second, second_name in pairs:
+        if values[first] and values[second]:
+            raise click.UsageError(f"{first_name} and {second_name} exclude each other", click.get_current_context())
+    if values["success_only"] and values["error"]:
+        raise click.UsageError("-z and --errno exclude each other", click.get_current_context())

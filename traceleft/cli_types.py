@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 LARGEST_ID = 0xFFFF_FFFE
 LONGEST_COMM_BYTES = 15
 LARGEST_ERRNO = 4095
+LONGEST_S = 1e9
 _PIDS = re.compile(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", re.ASCII)
 # strace and the kernel know these, errno(3) does not.
 RESTARTS = {
@@ -82,6 +83,19 @@ class Errno(click.ParamType):
         if value.isascii() and value.isdigit() and len(value) <= 4 and 0 < int(value) <= LARGEST_ERRNO:
             return int(value)
         self.fail(f"{value!r} is neither an errno's name nor its number", param, ctx)
+
+
+class Seconds(click.ParamType):
+    """A stretch of time in seconds."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds: more than none, at most some years."""
+        seconds = float(click.FLOAT.convert(value, param, ctx))
+        if not 0 < seconds <= LONGEST_S:
+            self.fail(f"{value} is no number of seconds above 0", param, ctx)
+        return seconds
 
 
 class BufferPages(click.ParamType):
