@@ -58,7 +58,7 @@ def read_source(path: Path | None) -> Source:
         raise FormatError(f"cannot be read: {_reason(exc)}", file=str(path)) from exc
     if stat.S_ISDIR(mode):
         return _open_directory(path)
-    return parse_snapshot(_read_regular(path, MAX_SNAPSHOT_BYTES), file=str(path))
+    return parse_snapshot(read_regular(path, MAX_SNAPSHOT_BYTES), file=str(path))
 
 
 def parse_snapshot(data: bytes, *, file: str) -> Source:
@@ -103,6 +103,20 @@ def write_snapshot(source: Source, path: Path) -> None:
         raise FormatError(f"cannot be written: {_reason(exc)}", file=str(path)) from exc
 
 
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; a FIFO or a device is not waited for."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FormatError("is no regular file", file=str(path))
+            data = file.read(limit + 1)
+    except OSError as exc:
+        raise FormatError(f"cannot be read: {_reason(exc)}", file=str(path)) from exc
+    if len(data) > limit:
+        raise FormatError(f"is longer than {limit} bytes", file=str(path))
+    return data
+
+
 class DirectoryFormats(Mapping[str, str]):
     """The formats below a directory: names are listed at once, texts read when asked for."""
 
@@ -114,7 +128,7 @@ class DirectoryFormats(Mapping[str, str]):
         if key not in self._keys:
             raise KeyError(key)
         path = self._directory / key / "format"
-        data = _read_regular(path, MAX_BYTES)
+        data = read_regular(path, MAX_BYTES)
         try:
             return data.decode()
         except UnicodeDecodeError as exc:
@@ -170,20 +184,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
-
-
-def _read_regular(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes; a FIFO or a device is not waited for."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FormatError("is no regular file", file=str(path))
-            data = file.read(limit + 1)
-    except OSError as exc:
-        raise FormatError(f"cannot be read: {_reason(exc)}", file=str(path)) from exc
-    if len(data) > limit:
-        raise FormatError(f"is longer than {limit} bytes", file=str(path))
-    return data
 
 
 def _decompress(data: bytes, file: str) -> bytes:
