@@ -56,7 +56,7 @@ class Drain:
 
     def __new__(cls, ring_fd: int, layouts: dict[int, tuple[int, int, int]], queue_bytes: int) -> Drain: ...
     def take(self, timeout_ms: int, final: bool = ...) -> Records:
-        """Wait for records and return them; empty at the timeout. After stop(), ``final=True`` until empty: the rest."""
+        """Wait for records, return none at the timeout. After stop(), ``final=True`` until empty: the rest."""
     def account(self) -> dict[str, object]:
         """Return ``dropped`` and ``undecodable`` by (event, cpu), ``sequences`` by (cpu, class), and ``late``."""
     def stop(self) -> None: ...

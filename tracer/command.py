@@ -1,0 +1,128 @@
+"""`-- CMD`: a command that waits until it is traced."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import stat
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from traceleft.errors import CommandError
+
+# Python ignores these; a command of its own would expect their defaults.
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+_ERRNO: Final = struct.Struct("=i")
+_SIGNAL_BASE: Final = 128
+
+
+def find_command(name: str) -> str:
+    """Return the path that `name` is executed by: itself if it has a slash, else the first match in PATH."""
+    if not name or "\0" in name:
+        raise CommandError("is no name of a command", command=repr(name))
+    if "/" not in name:
+        found = shutil.which(name)
+        if found is None:
+            raise CommandError("not found in PATH; give its path, or install it", command=name)
+        return found
+    try:
+        mode = Path(name).stat().st_mode
+    except OSError as exc:
+        raise CommandError(f"cannot be executed: {_reason(exc.errno)}", command=name) from exc
+    if not stat.S_ISREG(mode) or not os.access(name, os.X_OK):
+        raise CommandError("cannot be executed: it is not an executable file", command=name)
+    return name
+
+
+class Command:
+    """A child of ours that executes a command once it is released.
+
+    It keeps our standard streams, environment, directory and signal mask. close() ends it if it still runs.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        if not arguments:
+            raise CommandError("give a command after --", command="--")
+        self._path = find_command(arguments[0])
+        self._status: int | None = None
+        go_read, self._go = os.pipe()
+        self._failure, failure_write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run_child(self._path, list(arguments), go_read, failure_write, close=(self._go, self._failure))
+        os.close(go_read)
+        os.close(failure_write)
+
+    def release(self) -> None:
+        """Let the command begin; CommandError if the kernel does not execute it."""
+        os.write(self._go, b"g")
+        failure = os.read(self._failure, _ERRNO.size)
+        self._close_pipes()
+        if failure:
+            self._wait(0)
+            reason = _reason(_ERRNO.unpack(failure)[0])
+            raise CommandError(f"cannot be executed: {reason}", command=self._path)
+
+    def poll(self) -> int | None:
+        """Return the command's status as a shell gives it (128 + N for signal N), None while it runs."""
+        if self._status is None:
+            self._wait(os.WNOHANG)
+        return self._status
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, stopped or not, if it still runs."""
+        if self.poll() is None:
+            for each in (signal.SIGCONT, number):
+                os.kill(self.pid, each)
+
+    def close(self, *, grace_s: float = 1.0) -> None:
+        """End the command if it still runs, and wait for it as long as `grace_s`; may be called again."""
+        self._close_pipes()
+        self.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _close_pipes(self) -> None:
+        for name in ("_go", "_failure"):
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                os.close(fd)
+
+    def _wait(self, options: int) -> None:
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:
+            # Someone else waited for it: its status is gone.
+            self._status = 0
+            return
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            self._status = code if code >= 0 else _SIGNAL_BASE - code
+
+
+def _run_child(path: str, arguments: list[str], go: int, failure: int, *, close: tuple[int, ...]) -> NoReturn:
+    """Wait for the parent's word and execute; never returns, whatever happens."""
+    try:
+        for fd in close:
+            os.close(fd)
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        if os.read(go, 1):
+            os.execv(path, arguments)
+    except OSError as exc:
+        os.write(failure, _ERRNO.pack(exc.errno or errno.EIO))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.write(failure, _ERRNO.pack(errno.EINVAL))
+    finally:
+        os._exit(127)
+
+
+def _reason(number: int | None) -> str:
+    return os.strerror(number or errno.EIO).lower()

@@ -1,0 +1,107 @@
+"""What the kernel filters: the values, and `struct config` made of them."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from traceleft.errors import UnsupportedError
+
+TASKS_ONLY: Final = 1
+FOLLOW: Final = 2
+UID: Final = 4
+COMM: Final = 8
+CGROUP: Final = 16
+SUCCESS_ONLY: Final = 32
+FAILED_ONLY: Final = 64
+ERRNO: Final = 128
+COUNT: Final = 256
+COUNT_ONLY: Final = 512
+TIMES: Final = 1024
+COMPAT: Final = 2048
+ENABLED: Final = 8192
+UNFINISHED: Final = 16384
+
+COMM_BYTES: Final = 15
+UID_MAX: Final = (1 << 32) - 2
+ERRNO_MAX: Final = 4095
+TEXT_MAX: Final = 8190
+
+_CONFIG: Final = struct.Struct("=IIIIiIII16sQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which calls become events; every part that is given has to hold.
+
+    `pids` are processes (all their threads), `follow` adds the children of what is followed, `cgroup` is a directory
+    of cgroup v2, `errno` a positive number; `text_limit` cuts captured text, in bytes.
+    """
+
+    pids: tuple[int, ...] = ()
+    follow: bool = False
+    uid: int | None = None
+    comm: str | None = None
+    cgroup: Path | None = None
+    success_only: bool = False
+    failed_only: bool = False
+    errno: int | None = None
+    text_limit: int = 32
+
+    def __post_init__(self) -> None:
+        _require(all(0 < pid < 1 << 31 for pid in self.pids), "pid", "process numbers are positive")
+        _require(self.uid is None or 0 <= self.uid <= UID_MAX, "uid", f"a user number lies between 0 and {UID_MAX}")
+        _require(
+            self.comm is None or 0 < len(self.comm.encode(errors="surrogateescape")) <= COMM_BYTES,
+            "comm",
+            f"the kernel's names of commands have 1 to {COMM_BYTES} bytes; give the first {COMM_BYTES}",
+        )
+        _require(self.errno is None or 0 < self.errno <= ERRNO_MAX, "errno", f"lies between 1 and {ERRNO_MAX}")
+        _require(self.text_limit >= 0, "text limit", "is not negative")
+        _require(not (self.success_only and self.failed_only), "filters", "choose successful or failed calls, not both")
+
+    @property
+    def flags(self) -> int:
+        """The bits of `config.flags` that these filters set."""
+        chosen = {
+            FOLLOW: self.follow,
+            UID: self.uid is not None,
+            COMM: self.comm is not None,
+            CGROUP: self.cgroup is not None,
+            SUCCESS_ONLY: self.success_only,
+            FAILED_ONLY: self.failed_only,
+            ERRNO: self.errno is not None,
+        }
+        return sum(flag for flag, is_set in chosen.items() if is_set)
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """Where the running kernel keeps what the programs read, in bytes; compat is None where it is not known."""
+
+    fork_child_pid: int
+    exec_old_pid: int
+    compat: int | None = None
+
+
+def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: int) -> bytes:
+    """Return `struct config`: the filters' flags and these."""
+    compat = 0 if offsets.compat is None else COMPAT
+    return _CONFIG.pack(
+        filters.flags | flags | compat,
+        self_tgid,
+        filters.uid or 0,
+        min(filters.text_limit, TEXT_MAX),
+        filters.errno or 0,
+        offsets.compat or 0,
+        offsets.fork_child_pid,
+        offsets.exec_old_pid,
+        (filters.comm or "").encode(errors="surrogateescape"),
+        0,
+        0,
+    )
+
+
+def _require(holds: bool, what: str, remedy: str) -> None:
+    if not holds:
+        raise UnsupportedError(what, remedy)

@@ -1,0 +1,158 @@
+"""The account of a trace: what was emitted, and what became of it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+Tally = Mapping[tuple[int, int], int]
+"""(event id, cpu) → number."""
+
+NO_TALLY: Final[Tally] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One line of the account."""
+
+    emitted: int = 0
+    delivered: int = 0
+    lost: int = 0
+    dropped: int = 0
+    undecodable: int = 0
+    compat: int = 0
+    missed: int = 0
+
+    @property
+    def unaccounted(self) -> int:
+        """What the accounts differ by: more than 0 vanished, less than 0 came from nowhere."""
+        return self.emitted - self.delivered - self.lost - self.dropped - self.undecodable
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(Figures)))
+
+    def to_json(self) -> dict[str, int]:
+        """Return the figures by name."""
+        return {
+            "emitted": self.emitted,
+            "delivered": self.delivered,
+            "lost": self.lost,
+            "dropped": self.dropped,
+            "undecodable": self.undecodable,
+            "unaccounted": self.unaccounted,
+            "compat": self.compat,
+            "missed": self.missed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCounts:
+    """What the kernel's own counters say; `sequences` holds (cpu, class) → numbers given out."""
+
+    emitted: Tally = field(default_factory=dict)
+    lost: Tally = field(default_factory=dict)
+    missed: Tally = field(default_factory=dict)
+    missed_by_cpu: Mapping[int, int] = field(default_factory=dict)
+    compat_by_cpu: Mapping[int, int] = field(default_factory=dict)
+    sequences: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderCounts:
+    """What the reader saw; `received` holds (cpu, class) → records that came out of the buffer."""
+
+    delivered: Tally = field(default_factory=dict)
+    dropped: Tally = field(default_factory=dict)
+    undecodable: Tally = field(default_factory=dict)
+    received: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The whole account. `gaps` is what the sequence numbers say was lost, which should be `total.lost`."""
+
+    total: Figures
+    by_event: Mapping[str, Figures]
+    by_cpu: Mapping[int, Figures]
+    gaps: int = 0
+    late: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the document that `--ledger` writes."""
+        return {
+            **self.total.to_json(),
+            "by_event": {name: figures.to_json() for name, figures in sorted(self.by_event.items())},
+            "by_cpu": {str(cpu): figures.to_json() for cpu, figures in sorted(self.by_cpu.items())},
+        }
+
+    def __str__(self) -> str:
+        figures = self.total.to_json()
+        always = ("emitted", "delivered", "lost", "dropped", "undecodable", "unaccounted")
+        shown = [name for name in figures if name in always or figures[name]]
+        return ", ".join(f"{figures[name]:,} {name}" for name in shown)
+
+    def warnings(self, *, buffer_pages: int) -> tuple[str, ...]:
+        """Return one line for each thing that went missing, with its remedy."""
+        total = self.total
+        texts = {
+            f"{total.lost:,} records lost, the buffer was full: use --buffer-pages {buffer_pages * 4}": total.lost,
+            f"{total.dropped:,} records dropped, their reader was too slow: choose fewer events, or write to a "
+            "file": total.dropped,
+            f"{total.undecodable:,} records undecodable: build the battery anew": total.undecodable,
+            f"{total.unaccounted:,} records unaccounted: the kernel's counters and the reader's differ": (
+                total.unaccounted
+            ),
+            f"{self.gaps:,} records lost by their sequence numbers, {total.lost:,} by the kernel's count": (
+                self.gaps - total.lost
+            ),
+            f"{total.compat:,} calls of 32-bit code were counted and not decoded": total.compat,
+            f"{total.missed:,} calls or threads missed, a kernel map was full: follow fewer processes": total.missed,
+        }
+        return tuple(text for text, number in texts.items() if number)
+
+
+def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, str]) -> Ledger:
+    """Return the ledger of both accounts; `names` maps event ids, an unknown one appears as its number."""
+    cells = _cells(kernel, reader)
+    by_event: dict[str, Figures] = {}
+    by_cpu: dict[int, Figures] = {}
+    for (event, cpu), figures in sorted(cells.items()):
+        name = names.get(event, str(event))
+        by_event[name] = by_event.get(name, Figures()) + figures
+        by_cpu[cpu] = by_cpu.get(cpu, Figures()) + figures
+    for cpu in sorted({*kernel.compat_by_cpu, *kernel.missed_by_cpu}):
+        extra = Figures(compat=kernel.compat_by_cpu.get(cpu, 0), missed=kernel.missed_by_cpu.get(cpu, 0))
+        if extra != Figures():
+            by_cpu[cpu] = by_cpu.get(cpu, Figures()) + extra
+    return Ledger(_sum(by_cpu.values()), by_event, by_cpu, gaps=_count_gaps(kernel, reader), late=reader.late)
+
+
+def add_tallies(*tallies: Tally) -> dict[tuple[int, int], int]:
+    """Return the sum of some tallies."""
+    total: Counter[tuple[int, int]] = Counter()
+    for tally in tallies:
+        total.update(tally)
+    return dict(total)
+
+
+def _cells(kernel: KernelCounts, reader: ReaderCounts) -> dict[tuple[int, int], Figures]:
+    columns: dict[str, Tally] = {
+        "emitted": kernel.emitted,
+        "lost": kernel.lost,
+        "missed": kernel.missed,
+        "delivered": reader.delivered,
+        "dropped": reader.dropped,
+        "undecodable": reader.undecodable,
+    }
+    keys = {key for tally in columns.values() for key, number in tally.items() if number}
+    return {key: Figures(**{name: tally.get(key, 0) for name, tally in columns.items()}) for key in keys}
+
+
+def _sum(lines: Iterable[Figures]) -> Figures:
+    return sum(lines, Figures())
+
+
+def _count_gaps(kernel: KernelCounts, reader: ReaderCounts) -> int:
+    # Sequence numbers have 32 bits and wrap.
+    return sum((given - reader.received.get(key, 0)) & 0xFFFFFFFF for key, given in kernel.sequences.items())

@@ -1,0 +1,128 @@
+"""The kernel's maps that the programs share, as docs/schema.md, section 3, has them."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from traceleft.tracer import _native
+from traceleft.tracer.ledger import KernelCounts
+
+NAMES: Final = (
+    "config",
+    "tasks",
+    "events",
+    "counters",
+    "cpu_state",
+    "counts",
+    "chosen",
+    "progs_enter",
+    "progs_exit",
+    "saved",
+    "saved_exec",
+    "scratch",
+    "cgroups",
+)
+TASKS_MAX: Final = 32768
+SAVED_BYTES: Final = 1024
+SAVED_EXEC_BYTES: Final = 32768
+WAIT_EXEC: Final = 1
+IN_CALL: Final = 2
+
+_U32: Final = struct.Struct("=I")
+_TASK: Final = struct.Struct("=IIiIQ6Q")
+_COUNTER: Final = struct.Struct("=QQQ")
+_CPU_STATE: Final = struct.Struct("=IIQQQ")
+_COUNT: Final = struct.Struct("=QQQQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A thread that is traced, as the kernel keeps it in `tasks`; event and args mean something in a call only."""
+
+    tgid: int
+    flags: int = 0
+    event: int = -1
+    entry_ns: int = 0
+    args: tuple[int, ...] = (0,) * 6
+
+    def pack(self) -> bytes:
+        """Return the map's value."""
+        return _TASK.pack(self.tgid, self.flags, self.event, 0, self.entry_ns, *self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What `-c` shows of one event; times in nanoseconds."""
+
+    calls: int
+    errors: int
+    total_ns: int
+    min_ns: int
+    max_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The fds of the shared maps, which the core object owns."""
+
+    fds: Mapping[str, int]
+
+    def put(self, name: str, key: int, value: int | bytes) -> None:
+        """Set the value of a u32 key; an int is a u32."""
+        _native.map_update(self.fds[name], _U32.pack(key), value if isinstance(value, bytes) else _U32.pack(value))
+
+    def put_task(self, tid: int, task: Task) -> None:
+        """Trace a thread."""
+        self.put("tasks", tid, task.pack())
+
+    def get_task(self, tid: int) -> Task | None:
+        """Return what is kept of a thread, None if it is not traced."""
+        value = _native.map_lookup(self.fds["tasks"], _U32.pack(tid), _TASK.size)
+        if value is None:
+            return None
+        tgid, flags, event, _, entry_ns, *args = _TASK.unpack(value)
+        return Task(tgid, flags, event, entry_ns, tuple(args))
+
+    def drop_task(self, tid: int) -> None:
+        """Trace a thread no longer."""
+        _native.map_delete(self.fds["tasks"], _U32.pack(tid))
+
+    def tids(self, limit: int = TASKS_MAX) -> list[int]:
+        """List the threads in `tasks`, at most `limit`."""
+        return [_U32.unpack(key)[0] for key in _native.map_keys(self.fds["tasks"], _U32.size, limit)]
+
+    def saved(self, tid: int) -> Iterator[bytes]:
+        """Return the records that were begun at the entry of a thread's call."""
+        for name, size in (("saved", SAVED_BYTES), ("saved_exec", SAVED_EXEC_BYTES)):
+            value = _native.map_lookup(self.fds[name], _U32.pack(tid), size)
+            if value is not None:
+                yield value
+
+    def kernel_counts(self, events: Iterable[int], cpus: int) -> KernelCounts:
+        """Return the kernel's side of the ledger for these event ids."""
+        emitted, lost, missed = {}, {}, {}
+        for event in events:
+            for cpu, row in enumerate(self._rows("counters", event, _COUNTER, cpus)):
+                emitted[event, cpu], lost[event, cpu], missed[event, cpu] = row
+        states = list(self._rows("cpu_state", 0, _CPU_STATE, cpus))
+        return KernelCounts(
+            emitted=emitted,
+            lost=lost,
+            missed=missed,
+            missed_by_cpu={cpu: state[3] for cpu, state in enumerate(states)},
+            compat_by_cpu={cpu: state[2] for cpu, state in enumerate(states)},
+            sequences={(cpu, kind): state[kind] for cpu, state in enumerate(states) for kind in (0, 1)},
+        )
+
+    def count(self, event: int, cpus: int) -> Count | None:
+        """Return what was counted of an event on all CPUs, None if it never happened."""
+        rows = [row for row in self._rows("counts", event, _COUNT, cpus) if row[0]]
+        if not rows:
+            return None
+        calls, errors, total_ns, min_ns, max_ns = zip(*rows, strict=True)
+        return Count(sum(calls), sum(errors), sum(total_ns), min(min_ns), max(max_ns))
+
+    def _rows(self, name: str, key: int, row: struct.Struct, cpus: int) -> Iterator[tuple[int, ...]]:
+        value = _native.map_lookup(self.fds[name], _U32.pack(key), row.size * cpus)
+        return row.iter_unpack(value or b"")
