@@ -59,7 +59,7 @@ class Format:
 def parse_format(text: str, *, file: str) -> Format:
     """Parse the text of a `format` file; whatever the text, only `FormatError` comes out."""
     if len(text) > MAX_BYTES:
-        raise FormatError(f"longer than {MAX_BYTES} characters, no format file is", file=file)
+        raise FormatError(f"is longer than {MAX_BYTES} characters; no format file is", file=file)
     if not text.strip():
         raise FormatError("is empty", file=file)
     head, separator, print_fmt = text.partition("\nprint fmt:")

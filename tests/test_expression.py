@@ -1,0 +1,94 @@
+"""Event expressions."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traceleft.errors import ExpressionError
+from traceleft.expression import Catalogue, select
+
+CATALOGUE = Catalogue(
+    names=frozenset({"open", "openat", "close", "newuname", "futex", "sched:sched_switch", "sched:sched_process_exec"}),
+    aliases={"newuname": ["uname"]},
+    classes={"file": frozenset({"open", "openat", "creat"}), "%stat": frozenset({"newstat"})},
+)
+SYSCALLS = ("close", "futex", "newuname", "open", "openat")
+
+
+def choose(*expressions: str) -> tuple[str, ...]:
+    return select(expressions, CATALOGUE, default=SYSCALLS)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "expected"),
+    [
+        ([], SYSCALLS),
+        (["open"], ("open",)),
+        (["openat,close"], ("close", "openat")),
+        ([" openat , close "], ("close", "openat")),
+        (["uname"], ("newuname",)),
+        (["%file"], ("open", "openat")),
+        (["%%stat"], ()),
+        (["/^open/"], ("open", "openat")),
+        (["/^uname$/"], ("newuname",)),
+        (["/^(open|close)$/,futex"], ("close", "futex", "open")),
+        (["/^.{4,5}$/"], ("close", "futex", "newuname", "open")),
+        (["!futex"], ("close", "newuname", "open", "openat")),
+        (["!futex,%file"], ("close", "newuname")),
+        (["!futex", "!close"], ("newuname", "open", "openat")),
+        (["%file", "!openat"], ("open",)),
+        (["%file", "!openat", "futex"], ("futex", "open")),
+        (["!%file", "open"], ("close", "futex", "newuname", "open")),
+        (["sched:sched_switch"], ("sched:sched_switch",)),
+        (["/sched:/"], ("sched:sched_process_exec", "sched:sched_switch")),
+        (["?absent,open"], ("open",)),
+        (["trace=open"], ("open",)),
+        (["trace=!futex"], ("close", "newuname", "open", "openat")),
+        (["all"], SYSCALLS),
+        (["none"], ()),
+        (["!all"], ()),
+    ],
+    ids=str,
+)
+def test_expressions_choose(expressions: list[str], expected: tuple[str, ...]) -> None:
+    assert choose(*expressions) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("opena", "no event is named 'opena'; nearest: openat, open"),
+        ("unam", "nearest: uname"),
+        ("zzzzzz", "no event is named 'zzzzzz'"),
+        ("sched:sched_swich", "nearest: sched:sched_switch"),
+        ("%fil", "no class is named '%fil'; nearest: %file"),
+        ("", "has an empty name in it"),
+        ("!", "has an empty name in it"),
+        ("open,,close", "has an empty name in it"),
+        ("/open", "without its second slash"),
+        ("/(/", "is no regular expression"),
+        ("/xyz/", "matches no event"),
+        ("/(a+)+$/", "repeats a group"),
+        ("/.*.*.*.*.*.*x/", "more than 5 repeats"),
+        ("/" + "a" * 300 + "/", "is longer than 256 characters"),
+        ("a" * 100_000, "is too long"),
+        ("a" * 1000, "no event is named"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_bad_expression_is_told(expression: str, message: str) -> None:
+    with pytest.raises(ExpressionError, match=re.escape(message)) as caught:
+        choose(expression)
+
+    assert len(str(caught.value)) < 400
+
+
+@given(st.lists(st.text(alphabet="!?%/,:()[]*+{}\\|.^$aopenx19= ", max_size=40), max_size=3))
+def test_arbitrary_text_raises_nothing_but_expression_error(expressions: list[str]) -> None:
+    try:
+        chosen = select(expressions, CATALOGUE, default=SYSCALLS)
+    except ExpressionError:
+        return
+    assert set(chosen) <= CATALOGUE.names
