@@ -29,6 +29,8 @@ _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     "bytes": frozenset({"show"}),
 }
 SLOT_KINDS: Final = frozenset(_REQUIRED)
+# A msghdr's set names the flags in it.
+_OPTIONAL: Final[Mapping[str, frozenset[str]]] = {"struct": frozenset({"length"}), "msghdr": frozenset({"set"})}
 _SLOT_OPTIONS: Final = frozenset({"kind", "direction", "on_error", "at"})
 _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
     "direction": ("in", "out", "inout"),
@@ -236,7 +238,7 @@ def _check_meaning(meaning: Meaning, place: str) -> None:
         known = {"kind", "cases"} | required
     elif kind in SLOT_KINDS:
         required = set(_REQUIRED[str(kind)])
-        known = required | _SLOT_OPTIONS | ({"length"} if kind == "struct" else set())
+        known = required | _SLOT_OPTIONS | _OPTIONAL.get(str(kind), frozenset())
     else:
         raise _MalformedError(place, f"unknown kind {kind!r}")
     _check_keys(meaning, place, known)

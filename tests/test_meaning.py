@@ -219,7 +219,7 @@ def test_few_pointers_are_declared_bare() -> None:
         ("chown", ["path", "uid", "uid"]),
         ("kill", ["pid", "set"]),
         ("ioctl", ["fd", "set", "hex"]),
-        ("capget", ["struct", "struct"]),
+        ("capget", ["struct", "array"]),
         ("symlinkat", ["path", "dirfd", "path"]),
         ("landlock_restrict_self", ["fd", "set"]),
         ("exit_group", ["int"]),
