@@ -7,6 +7,7 @@ import pytest
 
 from traceleft.errors import FormatError
 from traceleft.generator.classes import classes_of, load_classes, parse_classes
+from traceleft.generator.meaning import meaning, return_kind
 
 CAPTURES = json.loads((Path(__file__).with_name("data") / "arguments-by-release.json").read_text())
 SYSCALLS = frozenset(name for capture in CAPTURES.values() for name in capture)
@@ -14,6 +15,28 @@ MANUAL = {
     "file", "process", "net", "network", "signal", "ipc", "desc", "memory", "creds", "clock", "pure",
     "stat", "lstat", "fstat", "%stat", "statfs", "fstatfs", "%statfs",
 }  # fmt: skip
+
+
+def kinds(syscall: str) -> set[object]:
+    """Return the kinds of a syscall's arguments and result, over all captures."""
+    return {return_kind(syscall)} | {
+        meaning(syscall, index=index, name=name, type=type_, is_pointer="*" in type_)["kind"]
+        for capture in CAPTURES.values()
+        for index, (type_, name) in enumerate(capture.get(syscall, []))
+    }
+
+
+def test_file_class_holds_the_calls_that_take_a_path() -> None:
+    taking = {name for name in SYSCALLS if "path" in kinds(name)}
+
+    assert load_classes()["file"] ^ taking == {"fsconfig"}  # some of its commands take a path
+
+
+def test_calls_with_a_descriptor_are_in_desc_or_network() -> None:
+    classes = load_classes()
+    having = {name for name in SYSCALLS if {"fd", "dirfd"} & kinds(name)}
+
+    assert having - classes["desc"] - classes["net"] == set()
 
 
 def test_every_class_of_the_manual_is_there() -> None:

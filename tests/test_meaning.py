@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -332,6 +333,15 @@ def test_what_happens_at_entry(syscall: str, entry: str) -> None:
 
 def test_names_in_finds_sets_of_cases() -> None:
     assert {"open_flags", "fd_flags"} <= set(names_in(means("fcntl")[2], "set"))
+
+
+def test_borrowed_prototypes_are_those_of_a_newer_capture() -> None:
+    borrowed = tomllib.loads((DATA / "borrowed.toml").read_text())["syscall"]
+
+    assert borrowed.keys() == {"execve", "execveat", "clone", "fork", "vfork", "rt_sigreturn", "arch_prctl"}
+    assert {name: prototype["arguments"] for name, prototype in borrowed.items()} == {
+        name: CAPTURES["6.18.44"][name] for name in borrowed
+    }
 
 
 def field(event: str, name: str, type_: str, size: int, element_width: int | None = None) -> Meaning:
