@@ -44,7 +44,7 @@ def main(formats: Path, output: Path) -> None:
         if directory.is_dir()
     }
     releases = ",\n".join(
-        f' {json.dumps(release)}: {{\n'
+        f" {json.dumps(release)}: {{\n"
         + ",\n".join(f"  {json.dumps(name)}: {json.dumps(arguments)}" for name, arguments in sorted(syscalls.items()))
         + "\n }"
         for release, syscalls in captures.items()
