@@ -1,0 +1,278 @@
+"""Compile what decodes one argument from an unpacked record.
+
+An argument is read from the record's fields (see ``FixedPart``) and its bytes. What a reader has to know about a value
+beside the value itself goes into ``Notes``.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from traceleft.tracer.lists import Part, show_fdset, show_iovec, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.sockets import show_msghdr, show_sockaddr, split_msghdr
+from traceleft.tracer.spec import (
+    HEADER_SIZE,
+    SCALAR_KINDS,
+    SLOT_SIZE,
+    STATUS_LONGER,
+    STATUS_NOT_READ,
+    ArgSpec,
+    EventSpec,
+    SlotSpec,
+    Tables,
+    ValueSpec,
+)
+from traceleft.tracer.structs import compile_array, compile_element, compile_struct
+from traceleft.tracer.values import (
+    ByteOrder,
+    Value,
+    compile_scalar,
+    compile_set,
+    is_signed,
+    show_bytes,
+    show_pointer,
+)
+
+HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"
+HEADER_FIELDS: Final = 14
+NOTHING: Final = (None, STATUS_NOT_READ)
+UNREADABLE: Final = (None, -1)
+_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+Fields: TypeAlias = tuple[int, ...]
+"""A record's header, arguments and slots, in that order. (The header's comm is bytes; it is not read from here.)"""
+
+
+class Notes:
+    """What is to be known of an event's values: cut, unreadable, or not read (``absent``: ``name`` or ``name.out``)."""
+
+    __slots__ = ("absent", "truncated", "unreadable")
+
+    def __init__(self) -> None:
+        self.truncated: dict[str, int | None] = {}
+        self.unreadable: list[str] = []
+        self.absent: set[str] = set()
+
+    def fail(self, name: str) -> None:
+        """Note that some or all of a value could not be read."""
+        if name not in self.unreadable:
+            self.unreadable.append(name)
+
+    def look_at(self, name: str, parts: Iterable[Part]) -> None:
+        """Note which parts of a value are cut or could not be read."""
+        for part in parts:
+            if part.is_cut:
+                self.truncated[name] = None
+            if part.status < 0:
+                self.fail(name)
+
+
+ReadArg: TypeAlias = Callable[[Fields, bytes, Notes], Value]
+ReadTail: TypeAlias = Callable[[bytes, Fields, Notes], tuple[Value, int]]
+"""Decode captured bytes; the second result is how many of what the slot's status counts were captured, or a status
+below zero where the bytes are no value."""
+
+
+class FixedPart:
+    """The one ``struct`` that unpacks a record's header, arguments and slots, and where in the result each lies."""
+
+    __slots__ = ("_slots", "struct")
+
+    def __init__(self, spec: EventSpec, tables: Tables) -> None:
+        kinds = {arg.index: arg.value for arg in spec.args}
+        order = tables.byte_order
+        codes = [HEADER_CODES, *(_arg_code(kinds.get(index), order) for index in range(spec.args_count))]
+        ranked = sorted(spec.slots, key=lambda slot: slot.offset)
+        codes += _slot_codes(ranked, HEADER_SIZE + 8 * spec.args_count)
+        places = {slot.offset: HEADER_FIELDS + spec.args_count + 3 * rank for rank, slot in enumerate(ranked)}
+        self._slots = tuple(places[slot.offset] for slot in spec.slots)
+        self.struct = struct.Struct(("<" if order == "little" else ">") + "".join(codes))
+
+    def slot(self, index: int) -> int:
+        """Return where a slot's three fields begin."""
+        return self._slots[index]
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Return where each slot's fields begin."""
+        return self._slots
+
+
+def _arg_code(value: ValueSpec | None, order: ByteOrder) -> str:
+    if value is None or value.kind not in SCALAR_KINDS:
+        return "Q"
+    code = _CODES[value.width].lower() if is_signed(value) else _CODES[value.width]
+    padding = f"{8 - value.width}x" if value.width < 8 else ""
+    return code + padding if order == "little" else padding + code
+
+
+def _slot_codes(ranked: list[SlotSpec], start: int) -> list[str]:
+    codes = []
+    for slot in ranked:
+        codes.append(f"{slot.offset - start}xHHi")
+        start = slot.offset + SLOT_SIZE
+    return codes
+
+
+def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
+    """Return what decodes one argument."""
+    position = HEADER_FIELDS + arg.index
+    if arg.slot is None:
+        return _compile_plain(position, arg.value, tables)
+    read_tail = compile_tail(arg, tables)
+    first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail)
+    if arg.slot_out is None:
+        return first
+    second = _compile_pointer(arg.name, f"{arg.name}.out", position, fixed.slot(arg.slot_out), read_tail)
+
+    def read(fields: Fields, data: bytes, notes: Notes) -> Value:
+        if not fields[position]:
+            return None
+        return {"in": first(fields, data, notes), "out": second(fields, data, notes)}
+
+    return read
+
+
+def _compile_plain(position: int, value: ValueSpec, tables: Tables) -> ReadArg:
+    show = compile_scalar(value, tables)
+    if show is None:
+        return lambda fields, data, notes: fields[position]
+    return lambda fields, data, notes: show(fields[position])
+
+
+def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: ReadTail) -> ReadArg:
+    """Return what decodes what a pointer led to, or gives its address where that was not captured."""
+
+    def read(fields: Fields, data: bytes, notes: Notes) -> Value:
+        offset, length, status = fields[slot], fields[slot + 1], fields[slot + 2]
+        if status >= 0 and offset:
+            value, captured = read_tail(data[offset : offset + length], fields, notes)
+            if captured < 0:
+                return absent(fields, notes, captured)
+            if status > captured:
+                notes.truncated[name] = None if status == STATUS_LONGER else status
+            return value
+        return absent(fields, notes, status)
+
+    def absent(fields: Fields, notes: Notes, status: int) -> Value:
+        address = show_pointer(fields[position])
+        if address is not None:
+            notes.absent.add(part)
+        if status and status != STATUS_NOT_READ:
+            notes.fail(name)
+        return address
+
+    return read
+
+
+def compile_tail(arg: ArgSpec, tables: Tables) -> ReadTail:
+    """Return what decodes the bytes that an argument of a pointer kind led to."""
+    order = tables.byte_order
+    match arg.value.kind:
+        case "path" | "text" | "buffer":
+            return lambda data, fields, notes: (show_bytes(data), len(data))
+        case "struct":
+            decode = compile_struct(tables.structs[arg.value.struct_name], tables)
+            return lambda data, fields, notes: (decode(data), len(data))
+        case "sockaddr":
+            return lambda data, fields, notes: (show_sockaddr(data, order), len(data)) if data else NOTHING
+        case "sigset":
+            return lambda data, fields, notes: (show_sigset(data, order), len(data))
+        case "fdset":
+            return _compile_fdset(arg, order)
+        case "array":
+            return _compile_counted(arg.value, tables)
+        case "value":
+            return _compile_value(arg.value, tables)
+        case "bytes":
+            return _compile_bytes(arg.value, tables)
+    return _compile_parts(arg, tables)
+
+
+def _compile_fdset(arg: ArgSpec, order: ByteOrder) -> ReadTail:
+    """Fds beyond nfds mean nothing, whatever the words hold."""
+    limit = None if arg.length_arg is None else HEADER_FIELDS + arg.length_arg
+
+    def read(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
+        fds = 8 * len(data) if limit is None else fields[limit]
+        return show_fdset(data, order, fds), len(data)
+
+    return read
+
+
+def _compile_counted(value: ValueSpec, tables: Tables) -> ReadTail:
+    decode, size = compile_array(value, tables), max(value.size, 1)
+    return lambda data, fields, notes: (decode(data), len(data) // size)
+
+
+def _compile_value(value: ValueSpec, tables: Tables) -> ReadTail:
+    """Bytes that are fewer than the value's are no value: it counts as unreadable."""
+    assert value.element is not None
+    width, decode = compile_element(value.element, tables)
+    return lambda data, fields, notes: UNREADABLE if len(data) < width else (decode(data[:width]), STATUS_LONGER)
+
+
+def _compile_bytes(value: ValueSpec, tables: Tables) -> ReadTail:
+    if value.element is not None:
+        decode = compile_array(value, tables)
+        return lambda data, fields, notes: (decode(data), len(data))
+    family = {"ipv4": b"\x02\0" + bytes(2), "ipv6": b"\x0a\0" + bytes(6)}.get(value.show)
+    size = {"ipv4": 4, "ipv6": 16}.get(value.show, 0)
+    if family is not None:
+        return lambda data, fields, notes: (_show_address(family, data[:size], size), len(data))
+    if value.show == "text":
+        return lambda data, fields, notes: (show_bytes(data.partition(b"\0")[0]), len(data))
+    return lambda data, fields, notes: (data.hex(), len(data))
+
+
+def _show_address(family: bytes, data: bytes, size: int) -> Value:
+    return show_sockaddr(family + data, "little")["addr"] if len(data) == size else data.hex()
+
+
+def _compile_parts(arg: ArgSpec, tables: Tables) -> ReadTail:
+    name, order = arg.name, tables.byte_order
+
+    def read_strings(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
+        parts = split_strings(data, order)
+        notes.look_at(name, parts)
+        return show_strings(parts), len(parts)
+
+    def read_iovec(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
+        parts = split_iovec(data, order)
+        notes.look_at(name, parts)
+        return show_iovec(parts), len(parts)
+
+    if arg.value.kind == "msghdr":
+        return _compile_msghdr(arg, tables)
+    return read_strings if arg.value.kind == "strings" else read_iovec
+
+
+def _compile_msghdr(arg: ArgSpec, tables: Tables) -> ReadTail:
+    name, order = arg.name, tables.byte_order
+    show_flags = compile_set(tables.sets[arg.value.set_name], 4) if arg.value.set_name else None
+
+    def read(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
+        parts = split_msghdr(data, order)
+        shown = show_msghdr(parts, order)
+        if show_flags:
+            shown["flags"] = show_flags(int.from_bytes(data[48:52], order))
+        count = int.from_bytes(data[24:32], order)
+        notes.look_at(name, (parts[1], parts[2], *parts[3]))
+        if count > len(parts[3]):
+            notes.truncated[name] = None
+        return shown, STATUS_LONGER
+
+    return read
+
+
+def compile_check(arg: ArgSpec, tables: Tables) -> Callable[[bytes], object] | None:
+    """Return what raises ``ValueError`` for a tail whose parts do not fit; None where any bytes do."""
+    order = tables.byte_order
+    match arg.value.kind:
+        case "strings":
+            return lambda data: split_strings(data, order)
+        case "iovec":
+            return lambda data: split_iovec(data, order)
+        case "msghdr":
+            return lambda data: split_msghdr(data, order)
+    return None

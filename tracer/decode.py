@@ -1,0 +1,88 @@
+"""Turn records into events.
+
+A decoder is a set of closures made from an event's specification; no code is made from text. Whatever the bytes,
+``decode`` returns an event that shows without error, or raises ``UndecodableError``.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+
+from traceleft.tracer.arguments import HEADER_FIELDS, FixedPart, ReadArg, compile_arg, compile_check
+from traceleft.tracer.event import Event
+from traceleft.tracer.spec import ArgSpec, EventSpec, Schema, Tables
+from traceleft.tracer.values import compile_scalar
+
+
+class UndecodableError(ValueError):
+    """A record's bytes do not fit its event; the caller counts it as undecodable."""
+
+
+class Decoder:
+    """Decodes the records of one event."""
+
+    __slots__ = ("_checks", "_slots", "_unpack", "raw", "readers", "spec", "tables")
+
+    def __init__(self, spec: EventSpec, tables: Tables) -> None:
+        fixed = FixedPart(spec, tables)
+        self.spec = spec
+        self.tables = tables
+        self.raw = struct.Struct(("<" if tables.byte_order == "little" else ">") + f"{spec.args_count}Q")
+        self.readers = tuple((arg.name, HEADER_FIELDS + arg.index, _reader(arg, fixed, tables)) for arg in spec.args)
+        self._unpack = fixed.struct.unpack_from
+        self._slots = fixed.slots
+        self._checks = _compile_checks(spec, fixed, tables)
+
+    def decode(self, record: bytes | memoryview, *, offset_ns: int = 0) -> Event:
+        """Return the event of a record, which is copied; ``offset_ns`` leads from its clock to the epoch's.
+
+        Raise ``UndecodableError`` when the record is cut, another event's, or points outside itself.
+        """
+        data = record if type(record) is bytes else bytes(record)
+        size, spec = len(data), self.spec
+        if size < spec.fixed_size:
+            raise UndecodableError(f"{spec.name}: {size} bytes are fewer than a record's {spec.fixed_size}")
+        fields = self._unpack(data)
+        length = fields[0]
+        if not spec.fixed_size <= length <= size or fields[1] != spec.id or fields[3] >> 63:
+            raise UndecodableError(f"{spec.name}: the header does not fit")
+        for place in self._slots:
+            offset, captured = fields[place], fields[place + 1]
+            if captured and (offset < spec.fixed_size or offset + captured > length):
+                raise UndecodableError(f"{spec.name}: a slot points outside the record")
+        if self._checks:
+            self._check_parts(fields, data)
+        return Event(self, fields, data, offset_ns)
+
+    def _check_parts(self, fields: tuple[int, ...], data: bytes) -> None:
+        for place, check in self._checks:
+            offset, captured, status = fields[place : place + 3]
+            if status < 0 or not offset:
+                continue
+            try:
+                check(data[offset : offset + captured])
+            except ValueError as exc:
+                raise UndecodableError(f"{self.spec.name}: {exc}") from exc
+
+
+def _reader(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg | None:
+    """Return what reads an argument; None where the field itself is the value."""
+    if arg.slot is None and compile_scalar(arg.value, tables) is None:
+        return None
+    return compile_arg(arg, fixed, tables)
+
+
+def _compile_checks(
+    spec: EventSpec, fixed: FixedPart, tables: Tables
+) -> tuple[tuple[int, Callable[[bytes], object]], ...]:
+    checks = []
+    for arg in spec.args:
+        check = compile_check(arg, tables)
+        if check is None:
+            continue
+        checks += [(fixed.slot(slot), check) for slot in (arg.slot, arg.slot_out) if slot is not None]
+    return tuple(checks)
+
+
+def make_decoders(schema: Schema) -> Mapping[int, Decoder]:
+    """Return a schema's decoders by event id."""
+    return {spec.id: Decoder(spec, schema.tables) for spec in schema.events.values()}

@@ -1,0 +1,188 @@
+"""Show decoded values as text: what a JSON value looks like in strace's notation, by its kind."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from traceleft.tracer.arguments import Notes
+from traceleft.tracer.lists import SIGNALS
+from traceleft.tracer.spec import ArgSpec, StructSpec, Tables, ValueSpec
+from traceleft.tracer.values import Value
+
+Show: TypeAlias = Callable[[Value], str]
+Shown: TypeAlias = Callable[[Value, str, Notes], str]
+
+_NAMED_ESCAPES: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\v": "\\v", "\f": "\\f"}
+
+
+def escape(text: str) -> str:
+    r"""Escape what does not print: as C where it has a letter, else its UTF-8 as ``\xNN``."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape_one(character) for character in text)
+
+
+def _escape_one(character: str) -> str:
+    named = _NAMED_ESCAPES.get(character)
+    return named or "".join(f"\\x{byte:02x}" for byte in character.encode())
+
+
+def quote(text: Value) -> str:
+    """Return a decoded string in quotes; its backslashes are doubled already."""
+    if not isinstance(text, str):
+        return show_plain(text)
+    return f'"{escape(text).replace(chr(34), chr(92) + chr(34))}"'
+
+
+def show_plain(value: Value) -> str:
+    """Return a value without regard to a kind: strings bare, objects in braces, lists in brackets."""
+    match value:
+        case None:
+            return "NULL"
+        case str():
+            return escape(value)
+        case list():
+            return f"[{', '.join(map(show_plain, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{name}: {show_plain(item)}' for name, item in value.items())}}}"
+    return str(value)
+
+
+def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
+    """Return what shows an argument's decoded value."""
+    show = compile_show(arg.value, tables)
+    if arg.slot is None:
+        return lambda value, name, notes: show(value)
+    shown = _compile_pointer(show, ends_early=arg.value.kind in ("path", "text", "buffer"))
+    if arg.slot_out is None:
+        return shown
+
+    def show_both(value: Value, name: str, notes: Notes) -> str:
+        if not isinstance(value, dict):
+            return show_plain(value)
+        before = shown(value["in"], name, notes)
+        if f"{name}.out" in notes.absent or value["out"] == value["in"]:
+            return before
+        return f"[{before} => {shown(value['out'], f'{name}.out', notes)}]"
+
+    return show_both
+
+
+def _compile_pointer(show: Show, *, ends_early: bool) -> Shown:
+    """Return what shows what a pointer led to: an address stays one, a cut string ends with dots, a cut list too."""
+
+    def shown(value: Value, name: str, notes: Notes) -> str:
+        if value is None:
+            return "NULL"
+        if name in notes.absent:
+            return show_plain(value)
+        text = show(value)
+        if name not in notes.truncated:
+            return text
+        if ends_early:
+            return text + "..."
+        return f"{text[:-1]}, ...]" if isinstance(value, list) and value and notes.truncated[name] is not None else text
+
+    return shown
+
+
+def compile_show(value: ValueSpec, tables: Tables) -> Show:
+    """Return what shows a decoded value of one kind."""
+    match value.kind:
+        case "path" | "text" | "buffer":
+            return quote
+        case "mode":
+            return _show_mode
+        case "dev":
+            return _show_dev
+        case "char":
+            return lambda item: f"'{escape(item)}'" if isinstance(item, str) else show_plain(item)
+        case "struct":
+            return _compile_struct(tables.structs[value.struct_name], tables)
+        case "array":
+            return _compile_list(value, tables)
+        case "value":
+            return _compile_value(value, tables)
+        case "strings":
+            return lambda item: f"[{', '.join(map(quote, item))}]" if isinstance(item, list) else show_plain(item)
+        case "bytes":
+            return _compile_bytes(value, tables)
+        case "sigset":
+            return _show_sigset
+        case "fdset":
+            return lambda item: f"[{' '.join(map(str, item))}]" if isinstance(item, list) else show_plain(item)
+        case "sockaddr" | "iovec" | "msghdr":
+            return _show_quoting
+    return show_plain
+
+
+def _show_mode(value: Value) -> str:
+    return f"0{value:03o}" if isinstance(value, int) and value else show_plain(value)
+
+
+def _show_dev(value: Value) -> str:
+    if not isinstance(value, int) or not value:
+        return show_plain(value)
+    return f"makedev(0x{os.major(value):x}, 0x{os.minor(value):x})"
+
+
+def _compile_struct(spec: StructSpec, tables: Tables) -> Show:
+    shows = {member.name: compile_show(member.value, tables) for member in spec.members}
+
+    def show(value: Value) -> str:
+        if not isinstance(value, dict):
+            return show_plain(value)
+        return f"{{{', '.join(f'{name}: {shows[name](item)}' for name, item in value.items())}}}"
+
+    return show
+
+
+def _compile_list(value: ValueSpec, tables: Tables) -> Show:
+    assert value.element is not None
+    show = compile_show(value.element, tables)
+    return lambda items: f"[{', '.join(map(show, items))}]" if isinstance(items, list) else show_plain(items)
+
+
+def _compile_value(value: ValueSpec, tables: Tables) -> Show:
+    assert value.element is not None
+    show = compile_show(value.element, tables)
+    return lambda item: f"[{show(item)}]"
+
+
+def _compile_bytes(value: ValueSpec, tables: Tables) -> Show:
+    if value.element is not None:
+        return _compile_list(value, tables)
+    return quote if value.show == "text" else show_plain
+
+
+def _show_sigset(value: Value) -> str:
+    """Return a set of signals in strace's short form: the names less SIG, or those that are missing after a ``~``."""
+    if not isinstance(value, list):
+        return show_plain(value)
+    names = set(map(str, value))
+    if len(names) > len(SIGNALS) // 2:
+        return f"~[{_short(name for name in SIGNALS if name not in names)}]"
+    return f"[{_short(name for name in SIGNALS if name in names)}]"
+
+
+def _short(names: Iterable[str]) -> str:
+    return " ".join(name.removeprefix("SIG") for name in names)
+
+
+_BARE: Final = frozenset({"family", "base", "groups", "flags", "level", "type", "protocol"})
+"""Members of socket addresses, iovecs and messages whose strings are names or addresses, not bytes."""
+
+
+def _show_quoting(value: Value) -> str:
+    match value:
+        case list():
+            return f"[{', '.join(map(_show_quoting, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{name}: {_show_member(name, item)}' for name, item in value.items())}}}"
+        case str():
+            return quote(value)
+    return show_plain(value)
+
+
+def _show_member(name: str, value: Value) -> str:
+    return show_plain(value) if name in _BARE else _show_quoting(value)

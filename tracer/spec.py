@@ -1,0 +1,131 @@
+"""What a schema says of events, as frozen values that were checked.
+
+``traceleft.tracer.schema`` makes them from a document; everything that decodes works from them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+SCALAR_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char"})
+POINTER_KINDS: Final = frozenset(
+    {
+        *("path", "text", "buffer", "struct", "array", "value", "sockaddr", "strings", "iovec", "msghdr"),
+        *("sigset", "fdset", "bytes"),
+    }
+)
+MEMBER_KINDS: Final = SCALAR_KINDS | {"struct", "array", "text", "sockaddr", "sigset"}
+
+HEADER_SIZE: Final = 80
+SLOT_SIZE: Final = 8
+STATUS_LONGER: Final = 0x7FFFFFFF
+STATUS_NOT_READ: Final = -1000
+
+
+@dataclass(frozen=True, slots=True)
+class SetSpec:
+    """Names of a value's parts: ``value & mask`` is looked up, the rest is named bit by bit."""
+
+    name: str
+    width: int
+    mask: int
+    values: tuple[tuple[int, str], ...]
+    bits: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """One value's kind, and what that kind needs; ``width`` in bytes, ``size`` is one element's."""
+
+    kind: str
+    width: int = 8
+    signed: bool = False
+    set_name: str = ""
+    struct_name: str = ""
+    element: "ValueSpec | None" = None
+    count: int = 0
+    size: int = 0
+    show: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """A member of a struct; present only while the member ``when[0]`` holds one of ``when[1]``."""
+
+    name: str
+    offset: int
+    value: ValueSpec
+    when: tuple[str, frozenset[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StructSpec:
+    """A struct as UAPI has it."""
+
+    name: str
+    size: int
+    members: tuple[MemberSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgSpec:
+    """An argument of a syscall or a field of a tracepoint; slots are indices, None where there are none."""
+
+    name: str
+    type: str
+    index: int
+    value: ValueSpec
+    direction: Literal["in", "out", "inout"] = "in"
+    slot: int | None = None
+    slot_out: int | None = None
+    length_arg: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpec:
+    """Where a captured pointer's slot lies in the record's fixed part."""
+
+    name: str
+    offset: int
+    at: Literal["entry", "exit"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One event: how its records are laid out and what its arguments mean."""
+
+    name: str
+    id: int
+    kind: Literal["syscall", "tracepoint"]
+    number: int | None
+    aliases: tuple[str, ...]
+    classes: tuple[str, ...]
+    format: str
+    borrowed: bool
+    entry: Literal["none", "number", "save", "emit"]
+    ret: str
+    fixed_size: int
+    args_count: int
+    slots: tuple[SlotSpec, ...]
+    digest: str
+    args: tuple[ArgSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What events share: sets, structs, errno names and the byte order of all records."""
+
+    sets: Mapping[str, SetSpec] = field(default_factory=dict)
+    structs: Mapping[str, StructSpec] = field(default_factory=dict)
+    errno: Mapping[int, str] = field(default_factory=dict)
+    byte_order: Literal["little", "big"] = "little"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """All events of one release of a kernel."""
+
+    machine: str
+    release: str
+    events: Mapping[str, EventSpec]
+    tables: Tables

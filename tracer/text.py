@@ -1,0 +1,135 @@
+"""One event as one line of text: strace's line, with the arguments' names.
+
+``Line(options).show(event)`` gives the line without its newline. Control characters never get through: what a traced
+program passes cannot move the cursor of who watches.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import localtime, strftime
+from typing import Final, Literal
+
+from traceleft.tracer.event import Event
+from traceleft.tracer.render import Shown, compile_shown, escape
+from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.values import show_pointer
+
+TimeForm = Literal["default", "none", "t", "tt", "ttt", "r"]
+
+RESTARTS: Final = {
+    "ERESTARTSYS": "To be restarted if SA_RESTART is set",
+    "ERESTARTNOINTR": "To be restarted",
+    "ERESTARTNOHAND": "To be restarted if no handler",
+    "ERESTART_RESTARTBLOCK": "Interrupted by signal",
+}
+_CYAN, _RED, _GREEN, _DIM, _PLAIN = "\033[36m", "\033[31m", "\033[32m", "\033[2m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How lines look: the form of time as strace's options name it, durations (``-T``), colour, raw arguments."""
+
+    time: TimeForm = "default"
+    durations: bool = False
+    colour: bool = False
+    raw: bool = False
+
+
+class Line:
+    """Shows events as lines; keeps what it compiled per event, and the time of the line before (``-r``)."""
+
+    def __init__(self, options: TextOptions | None = None) -> None:
+        self._options = options or TextOptions()
+        self._shown: dict[str, tuple[EventSpec, list[tuple[str, Shown]]]] = {}
+        self._second = -1
+        self._clock = ""
+        self._before_ns: int | None = None
+
+    def show(self, event: Event, paths: Mapping[str, str] | None = None) -> str:
+        """Return the line of an event, without a newline; ``paths`` are the names of its fds by argument."""
+        name = event.event
+        call = f"{self._paint(name, _CYAN)}({self._args(event, paths or {})}"
+        call += self._result(event, paths or {}) if event.spec.kind == "syscall" else ")"
+        who = self._paint(f"{escape(event.comm)}[{event.pid}]", _DIM)
+        return f"{self._time(event.ts)}{who} {call}"
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._options.colour else text
+
+    def _time(self, ts_ns: int) -> str:
+        second, rest = divmod(ts_ns, 1_000_000_000)
+        match self._options.time:
+            case "none":
+                return ""
+            case "ttt":
+                return f"{second}.{rest // 1000:06d} "
+            case "r":
+                before, self._before_ns = self._before_ns, ts_ns
+                elapsed = max(ts_ns - before, 0) if before is not None else 0
+                return f"{elapsed // 1_000_000_000:6d}.{elapsed % 1_000_000_000 // 1000:06d} "
+            case "t":
+                return f"{self._time_of_day(second)} "
+        return f"{self._time_of_day(second)}.{rest // 1000:06d} "
+
+    def _time_of_day(self, second: int) -> str:
+        if second != self._second:
+            self._second, self._clock = second, strftime("%H:%M:%S", localtime(second))
+        return self._clock
+
+    def _args(self, event: Event, paths: Mapping[str, str]) -> str:
+        values, notes = event.decoded(), event.notes()
+        if self._options.raw:
+            return ", ".join(f"{arg.name}: 0x{event.raw[arg.index]:x}" for arg in event.spec.args)
+        parts = []
+        for name, show in self._compiled(event):
+            text = show(values[name], name, notes)
+            parts.append(f"{name}: {text}<{_quote_path(paths[name])}>" if name in paths else f"{name}: {text}")
+        return ", ".join(parts)
+
+    def _compiled(self, event: Event) -> list[tuple[str, Shown]]:
+        spec = event.spec
+        known = self._shown.get(spec.name)
+        if known is None or known[0] is not spec:
+            known = spec, [(arg.name, compile_shown(arg, event.tables)) for arg in spec.args]
+            self._shown[spec.name] = known
+        return known[1]
+
+    def _result(self, event: Event, paths: Mapping[str, str]) -> str:
+        if event.unfinished:
+            return " <unfinished ...>"
+        ret, error = event.ret, event.error
+        if ret is None:
+            text = "?"
+        elif error in RESTARTS:
+            text = self._paint(f"? {error} ({RESTARTS[error]})", _RED)
+        elif error:
+            text = self._paint(f"-1 {error} ({os.strerror(-ret)})", _RED)
+        else:
+            text = self._paint(_show_ret(ret, event.spec.ret), _GREEN)
+            if "ret" in paths:
+                text += f"<{_quote_path(paths['ret'])}>"
+        if self._options.durations:
+            text += f" <{_seconds(event.duration_ns)}>"
+        return f") = {text}"
+
+
+def _show_ret(ret: int, kind: str) -> str:
+    match kind:
+        case "pointer":
+            return show_pointer(ret & 0xFFFFFFFFFFFFFFFF) or "NULL"
+        case "hex":
+            return f"0x{ret & 0xFFFFFFFFFFFFFFFF:x}"
+        case "mode":
+            return f"0{ret:03o}" if ret else "0"
+    return str(ret)
+
+
+def _seconds(duration_ns: int | None) -> str:
+    if duration_ns is None:
+        return "unavailable"
+    return f"{duration_ns // 1_000_000_000}.{duration_ns % 1_000_000_000 // 1000:06d}"
+
+
+def _quote_path(path: str) -> str:
+    return escape(path).replace("<", "\\x3c").replace(">", "\\x3e")

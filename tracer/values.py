@@ -1,0 +1,140 @@
+"""Decode one value: bytes to text, an integer to what its kind shows.
+
+Every function here is total: it gives a JSON-able value for whatever bytes or integer it gets.
+"""
+
+import errno
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+from traceleft.tracer.spec import SetSpec, Tables, ValueSpec
+
+Value: TypeAlias = "int | str | list[Value] | dict[str, Value] | None"
+"""What an argument is decoded to: anything that JSON can carry."""
+
+ByteOrder: TypeAlias = Literal["little", "big"]
+
+AT_FDCWD: Final = -100
+
+# The codes by which the kernel restarts a call lie outside the UAPI numbers; where a number has two names it is the
+# kernel's own first one.
+_ERROR_NAMES: Final = {
+    **errno.errorcode,
+    11: "EAGAIN",
+    35: "EDEADLK",
+    95: "EOPNOTSUPP",
+    512: "ERESTARTSYS",
+    513: "ERESTARTNOINTR",
+    514: "ERESTARTNOHAND",
+    515: "ENOIOCTLCMD",
+    516: "ERESTART_RESTARTBLOCK",
+    517: "EPROBE_DEFER",
+    524: "ENOTSUPP",
+}
+
+
+def show_bytes(data: bytes) -> str:
+    r"""Return bytes as text: UTF-8, other bytes as ``\xNN``, a backslash doubled."""
+    if b"\\" in data:
+        data = data.replace(b"\\", b"\\\\")
+    return data.decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=4096)
+def show_comm(data: bytes) -> str:
+    """Return the name of a thread up to its NUL."""
+    return show_bytes(data.partition(b"\0")[0])
+
+
+def show_until_nul(data: bytes) -> str:
+    """Return a string that lies in a fixed array of bytes."""
+    return show_bytes(data.partition(b"\0")[0])
+
+
+def show_pointer(value: int) -> str | None:
+    """Return an address in hex, None for a null pointer."""
+    return f"0x{value:x}" if value else None
+
+
+def show_dirfd(value: int) -> int | str:
+    """Return a directory's file descriptor, AT_FDCWD by name."""
+    return "AT_FDCWD" if value == AT_FDCWD else value
+
+
+def show_char(value: int) -> str:
+    """Return the character that an integer's low byte is."""
+    return show_bytes(bytes((value & 0xFF,)))
+
+
+def to_signed(value: int, width: int) -> int:
+    """Return the low ``width`` bytes of an integer as a signed number."""
+    sign = 1 << (8 * width - 1)
+    return ((value & (2 * sign - 1)) ^ sign) - sign
+
+
+def error_name(number: int) -> str:
+    """Return the name of an error number."""
+    return _ERROR_NAMES.get(number, f"errno {number}")
+
+
+def compile_set(spec: SetSpec, width: int = 8) -> Callable[[int], str]:
+    """Return what names the parts of a value of ``width`` bytes; results are cached."""
+    ones = (1 << 8 * width) - 1
+    mask = spec.mask & ones
+    values = {number & ones: name for number, name in reversed(spec.values)}
+    bits = tuple((bit, name) for bit, name in spec.bits if bit & ones == bit)
+
+    @lru_cache(maxsize=1024)
+    def show(value: int) -> str:
+        part, rest = value & mask, value & ones & ~mask
+        name = values.get(part) if mask else None
+        names = [name] if name else [f"0x{part:x}"] if part else []
+        for bit, name in bits:
+            if rest & bit == bit:
+                names.append(name)
+                rest &= ~bit
+        if rest:
+            names.append(f"0x{rest:x}")
+        return "|".join(names) or "0"
+
+    return show
+
+
+def is_signed(value: ValueSpec) -> bool:
+    """Tell whether an integer of this kind is read with its sign."""
+    return value.kind in ("fd", "dirfd", "pid") or (value.kind == "int" and value.signed)
+
+
+def compile_scalar(value: ValueSpec, tables: Tables) -> Callable[[int], Value] | None:
+    """Return what shows an integer that was read as ``is_signed`` says; None where it is shown as it is."""
+    match value.kind:
+        case "pointer":
+            return show_pointer
+        case "hex":
+            return hex
+        case "fd" if value.width > 4:
+            return lambda number: to_signed(number, 4)
+        case "dirfd" if value.width > 4:
+            return lambda number: show_dirfd(to_signed(number, 4))
+        case "dirfd":
+            return show_dirfd
+        case "uid":
+            ones = (1 << 8 * value.width) - 1
+            return lambda number: -1 if number == ones else number
+        case "set":
+            return compile_set(tables.sets[value.set_name], value.width)
+        case "char":
+            return show_char
+    return None
+
+
+def compile_integer(value: ValueSpec, tables: Tables) -> Callable[[bytes], Value]:
+    """Return what decodes a scalar that lies in memory in ``value.width`` bytes."""
+    signed, show, order = is_signed(value), compile_scalar(value, tables), tables.byte_order
+
+    def read(data: bytes) -> Value:
+        number = int.from_bytes(data, order, signed=signed)
+        return show(number) if show else number
+
+    return read
