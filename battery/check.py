@@ -1,0 +1,95 @@
+"""What a compiled object must be before it goes into a battery."""
+
+from typing import Final
+
+from traceleft.battery.elf import ObjectFacts, ProgramFacts, inspect_object, record_layout
+from traceleft.battery.level import Level
+from traceleft.battery.manifest import Hook, ProgramEntry
+from traceleft.battery.source import CORE, Layout, Source
+from traceleft.errors import BatteryError, CompileError
+
+HEADER_BYTES: Final = 80
+WORD_BYTES: Final = 8
+
+HANDLER_ROLES: Final[dict[str, Hook]] = {
+    "raw_enter": "raw_tp",
+    "raw_exit": "raw_tp",
+    "tp_enter": "tp",
+    "tp_exit": "tp",
+    "kprobe": "kprobe",
+    "kretprobe": "kprobe",
+    "event": "tp",
+}
+CORE_ROLES: Final[dict[str, Hook]] = {
+    "dispatch_enter": "raw_tp",
+    "dispatch_exit": "raw_tp",
+    "on_fork": "tp",
+    "on_exec": "tp",
+    "on_exit": "tp",
+}
+
+
+def check_object(source: Source, level: Level, data: bytes) -> tuple[ProgramEntry, ...]:
+    """Check an object that still has its debug data: programs, level, layout; return its programs.
+
+    Raises CompileError that names the source.
+    """
+    try:
+        facts = inspect_object(data)
+        if not facts.has_btf:
+            raise BatteryError("has no BTF, which its maps need")
+        programs = tuple(_program(source, level, program) for program in facts.programs)
+        if not programs:
+            raise BatteryError("has no program")
+        if source.layout is not None:
+            _check_layout(source.layout, facts, record_layout(data, f"{source.identifier}_record"))
+    except BatteryError as exc:
+        raise CompileError(f"{source.file}: {exc}", source=source.file, log=str(exc)) from exc
+    return programs
+
+
+def _program(source: Source, level: Level, facts: ProgramFacts) -> ProgramEntry:
+    role, hook = _role(source, facts.name)
+    _check_level(level, facts)
+    return ProgramEntry(facts.name, role, hook, facts.section, facts.instructions, facts.helpers)
+
+
+def _role(source: Source, name: str) -> tuple[str, Hook]:
+    """Read a program's role from its name."""
+    roles = CORE_ROLES if source.event == CORE else HANDLER_ROLES
+    suffix = "" if source.event == CORE else f"_{source.identifier}"
+    role = name.removesuffix(suffix)
+    if role not in roles or name != f"{role}{suffix}":
+        raise BatteryError(f"program {name} is none of {', '.join(f'{known}{suffix}' for known in roles)}")
+    return role, roles[role]
+
+
+def _check_level(level: Level, facts: ProgramFacts) -> None:
+    newer = [helper for helper in facts.helpers if helper >= level.helpers_end]
+    if newer:
+        raise BatteryError(f"program {facts.name} calls helper {newer[0]}, which level {level.name} lacks")
+    if facts.calls_kfuncs or facts.fetches:
+        what = "a kernel function" if facts.calls_kfuncs else "an atomic operation with a result"
+        raise BatteryError(f"program {facts.name} uses {what}, which level {level.name} lacks")
+    if not 0 < facts.instructions <= level.instructions_max:
+        count = f"{facts.instructions} instructions"
+        raise BatteryError(f"program {facts.name} has {count}, level {level.name} takes {level.instructions_max}")
+
+
+def _check_layout(layout: Layout, facts: ObjectFacts, found: dict[str, tuple[int, int]]) -> None:
+    """Hold the C structure, as compiled, against the schema's layout."""
+    if facts.layout != layout.digest:
+        raise BatteryError("its layout is not the schema's; generate again")
+    wanted = {"header": (0, HEADER_BYTES), "args": (HEADER_BYTES, WORD_BYTES * layout.args)}
+    wanted |= {slot.name: (slot.offset, WORD_BYTES) for slot in layout.slots}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            is_at, belongs_at = _say(found.get(name)), _say(wanted.get(name))
+            raise BatteryError(f"its record's {name} is {is_at}, in the schema {belongs_at}; generate again")
+    end = max(offset + size for offset, size in wanted.values())
+    if end != layout.fixed_size:
+        raise BatteryError(f"its record ends at {end}, in the schema at {layout.fixed_size}; generate again")
+
+
+def _say(place: tuple[int, int] | None) -> str:
+    return "not there" if place is None else f"{place[1]} bytes at {place[0]}"

@@ -1,0 +1,216 @@
+"""Objects, read: programs, what they call, the layout they were compiled with.
+
+The one wall around pyelftools: whatever it raises on foreign bytes leaves here as BatteryError.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+from elftools.elf.elffile import ELFFile
+
+from traceleft.battery.insns import Instructions, read_instructions
+from traceleft.battery.manifest import OBJECT_BYTES_MAX, one_line
+from traceleft.errors import BatteryError
+
+LAYOUT_SECTION: Final = ".traceleft.layout"
+SECTIONS_MAX: Final = 1024
+SYMBOLS_MAX: Final = 16_384
+PROGRAMS_MAX: Final = 64
+DIES_MAX: Final = 200_000
+SYMBOL = struct.Struct("<IBBHQQ"), struct.Struct(">IBBHQQ")
+STT_FUNC, SHN_LORESERVE, SHF_EXECINSTR = 2, 0xFF00, 4
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """A function that the kernel could load: an entry point in a section of its own, subprograms counted in."""
+
+    name: str
+    section: str
+    instructions: int
+    helpers: tuple[int, ...]
+    calls_kfuncs: bool
+    fetches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What an object says of itself."""
+
+    sections: tuple[str, ...]
+    programs: tuple[ProgramFacts, ...]
+    layout: str | None
+    has_btf: bool
+    has_debug: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    name: str
+    flags: int
+    kind: str
+    link: int
+    data: bytes
+
+
+def _walled(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn whatever reading foreign bytes raises into BatteryError."""
+
+    @wraps(function)
+    def wall(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except BatteryError:
+            raise
+        # pyelftools raises its own errors, construct's, and KeyError, ValueError, … on bytes that lie.
+        except Exception as exc:
+            raise BatteryError(f"no eBPF object that can be read: {one_line(exc) or type(exc).__name__}") from exc
+
+    return wall
+
+
+@_walled
+def inspect_object(data: bytes) -> ObjectFacts:
+    """Return what an object holds. Raises BatteryError for bytes that are no eBPF object."""
+    elf = _open(data)
+    sections = _sections(elf, data)
+    names = tuple(section.name for section in sections)
+    layout = next((section.data for section in sections if section.name == LAYOUT_SECTION), None)
+    return ObjectFacts(
+        sections=names,
+        programs=tuple(_programs(sections, elf.little_endian)),
+        layout=None if layout is None else layout[:200].rstrip(b"\0").decode("ascii"),
+        has_btf=".BTF" in names,
+        has_debug=".debug_info" in names,
+    )
+
+
+@_walled
+def record_layout(data: bytes, struct_name: str) -> dict[str, tuple[int, int]]:
+    """Return offset and size of each member of a struct, from the DWARF of an object that is not yet stripped."""
+    elf = _open(data)
+    _sections(elf, data)
+    dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False)
+    visited = 0
+    for unit in dwarf.iter_CUs():
+        for die in unit.iter_DIEs():
+            visited += 1
+            if visited > DIES_MAX:
+                raise BatteryError("its debug data has no end")
+            if die.tag == "DW_TAG_structure_type" and _name(die) == struct_name and "DW_AT_byte_size" in die.attributes:
+                return {_name(member): _place(member) for member in die.iter_children() if _is_member(member)}
+    raise BatteryError(f"its debug data has no struct {struct_name}")
+
+
+def _open(data: bytes) -> Any:
+    if len(data) > OBJECT_BYTES_MAX:
+        raise BatteryError(f"larger than {OBJECT_BYTES_MAX >> 20} MiB: no object of traceleft")
+    elf = ELFFile(io.BytesIO(data))
+    if elf.elfclass != 64 or elf["e_machine"] != "EM_BPF" or elf["e_type"] != "ET_REL":
+        raise BatteryError("an ELF file, but no eBPF object")
+    if elf["e_shentsize"] != 64 or elf.num_sections() > SECTIONS_MAX:
+        raise BatteryError(f"more than {SECTIONS_MAX} sections: no object of traceleft")
+    return elf
+
+
+def _sections(elf: Any, data: bytes) -> list[_Section]:
+    """Return all sections, each within the file."""
+    return [_section(elf.get_section(index), data) for index in range(elf.num_sections())]
+
+
+def _section(section: Any, data: bytes) -> _Section:
+    start, size, kind = section["sh_offset"], section["sh_size"], section["sh_type"]
+    content = b"" if kind in ("SHT_NOBITS", "SHT_NULL") else data[start : start + size]
+    if kind not in ("SHT_NOBITS", "SHT_NULL") and len(content) != size:
+        raise BatteryError("cut short: a section lies beyond its end")
+    return _Section(section.name, section["sh_flags"], str(kind), section["sh_link"], content)
+
+
+def _programs(sections: list[_Section], little: bool) -> Iterator[ProgramFacts]:
+    """Yield the functions of executable sections, by name; those of .text are parts of the others."""
+    order = "little" if little else "big"
+    functions = list(_functions(sections, little))
+    if len(functions) > PROGRAMS_MAX:
+        raise BatteryError(f"more than {PROGRAMS_MAX} functions: no object of traceleft")
+    shared = [
+        read_instructions(section.data, byte_order=order)
+        for section in sections
+        if section.name == ".text" and section.flags & SHF_EXECINSTR
+    ]
+    for name, section, code in sorted(functions, key=lambda function: function[0]):
+        if section.name != ".text":
+            yield _program(name, section.name, read_instructions(code, byte_order=order), shared)
+
+
+def _program(name: str, section: str, own: Instructions, shared: list[Instructions]) -> ProgramFacts:
+    parts = [own, *(shared if own.calls_programs else [])]
+    return ProgramFacts(
+        name=name,
+        section=section,
+        instructions=sum(part.count for part in parts),
+        helpers=tuple(sorted(set[int]().union(*(part.helpers for part in parts)))),
+        calls_kfuncs=any(part.calls_kfuncs for part in parts),
+        fetches=any(part.fetches for part in parts),
+    )
+
+
+def _functions(sections: list[_Section], little: bool) -> Iterator[tuple[str, _Section, bytes]]:
+    """Yield name, section and code of each function symbol."""
+    form = SYMBOL[0 if little else 1]
+    for table in sections:
+        if table.kind != "SHT_SYMTAB":
+            continue
+        if len(table.data) > SYMBOLS_MAX * form.size or len(table.data) % form.size:
+            raise BatteryError("its symbol table has no sound size")
+        names = sections[table.link].data
+        for name_at, info, _other, index, start, size in form.iter_unpack(table.data):
+            if info & 15 != STT_FUNC or index == 0 or index >= SHN_LORESERVE:
+                continue
+            section = sections[index]
+            if start + size > len(section.data) or not section.flags & SHF_EXECINSTR:
+                raise BatteryError("a function lies outside its section")
+            yield _text(names, name_at), section, section.data[start : start + size]
+
+
+def _text(names: bytes, start: int) -> str:
+    end = names.index(b"\0", start, start + 256)
+    return names[start:end].decode("ascii")
+
+
+def _is_member(die: Any) -> bool:
+    return bool(die.tag == "DW_TAG_member")
+
+
+def _name(die: Any) -> str:
+    attribute = die.attributes.get("DW_AT_name")
+    return "" if attribute is None else attribute.value.decode("ascii", "replace")
+
+
+def _place(member: Any) -> tuple[int, int]:
+    offset = member.attributes["DW_AT_data_member_location"].value
+    return int(offset), _size_of(member)
+
+
+def _size_of(die: Any, depth: int = 0) -> int:
+    """Return the size of what a DIE is of: through typedefs and qualifiers, arrays by their bounds."""
+    if depth > 32:
+        raise BatteryError("its debug data has a type without end")
+    of = die.get_DIE_from_attribute("DW_AT_type")
+    if "DW_AT_byte_size" in of.attributes:
+        return int(of.attributes["DW_AT_byte_size"].value)
+    return _size_of(of, depth + 1) * (_elements(of) if of.tag == "DW_TAG_array_type" else 1)
+
+
+def _elements(array: Any) -> int:
+    count = 1
+    for bound in array.iter_children():
+        if bound.tag == "DW_TAG_subrange_type":
+            count *= int(bound.attributes["DW_AT_count"].value)
+    return count

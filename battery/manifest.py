@@ -1,0 +1,164 @@
+"""The manifest of a battery: typed, bounded, and covered by its own digest."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from traceleft.errors import BatteryError
+
+SCHEMA: Final = 1
+MANIFEST_BYTES_MAX: Final = 64 << 20
+OBJECT_BYTES_MAX: Final = 4 << 20
+
+Digest = Annotated[str, Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+EventName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,100}(:[A-Za-z0-9_-]{1,100})?\Z")]
+LevelName = Annotated[str, Meta(pattern=r"\A[0-9]{1,2}\.[0-9]{1,3}\Z")]
+ReleaseName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}\Z")]
+Identifier = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{1,220}\Z")]
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]{0,500}\Z")]
+Helper = Annotated[int, Meta(ge=0, le=0xFFFF)]
+ByteOrder = Literal["little", "big"]
+Hook = Literal["raw_tp", "tp", "kprobe"]
+
+
+class ProgramEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One program of an object."""
+
+    name: Identifier
+    role: Identifier
+    hook: Hook
+    section: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_./]{1,64}\Z")]
+    instructions: Annotated[int, Meta(ge=1, le=1_000_000)]
+    helpers: Annotated[tuple[Helper, ...], Meta(max_length=1024)]
+
+
+class ObjectEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One object: the programs of one event at one level. ``source`` is the digest of all that made it."""
+
+    event: EventName
+    level: LevelName
+    size: Annotated[int, Meta(ge=1, le=OBJECT_BYTES_MAX)]
+    layout: Digest | None
+    source: Digest
+    programs: Annotated[tuple[ProgramEntry, ...], Meta(min_length=1, max_length=64)]
+
+
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a battery holds for the formats of one kernel: digests by event and level."""
+
+    schema: Digest
+    core: dict[LevelName, Digest]
+    events: dict[EventName, dict[LevelName, Digest]]
+    borrowed: tuple[EventName, ...] = ()
+    notices: tuple[Line, ...] = ()
+
+
+class CompilerEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """The compiler of the latest build; ``flags`` are those that all levels share."""
+
+    version: Line
+    flags: tuple[Line, ...]
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """All that a battery holds. ``digest`` is empty until it is dumped."""
+
+    schema: Literal[1]
+    traceleft: Line
+    machine: Identifier
+    byte_order: ByteOrder
+    compiler: CompilerEntry
+    templates: Digest
+    objects: dict[Digest, ObjectEntry]
+    releases: dict[ReleaseName, Release]
+    digest: Digest | Literal[""] = ""
+
+
+class Head(Struct, frozen=True):
+    """What is read first, since it tells whether the rest can be."""
+
+    schema: int
+    machine: str = ""
+    byte_order: str = ""
+
+
+def digest_of(data: bytes) -> str:
+    """Return the digest of some bytes, as manifests spell it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def canonical(value: object) -> bytes:
+    """Return the canonical JSON of builtins: keys sorted, no blanks, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def one_line(text: object) -> str:
+    """Return a message about foreign data fit for a terminal: one line, nothing unprintable, of bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:300])
+
+
+def dump_manifest(manifest: Manifest) -> bytes:
+    """Return the canonical bytes of a manifest, its own digest filled in."""
+    document: dict[str, object] = msgspec.to_builtins(manifest)
+    document.pop("digest")
+    document["digest"] = digest_of(canonical(document))
+    return canonical(document)
+
+
+def parse_manifest(data: bytes, *, path: str = "manifest.json", machine: str | None = None) -> Manifest:
+    """Read a manifest, made by anyone.
+
+    With ``machine`` it must be for that machine type. Raises BatteryError, of one line, for whatever is wrong.
+    """
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise BatteryError(f"larger than {MANIFEST_BYTES_MAX >> 20} MiB: no manifest of traceleft", path=path)
+    try:
+        _check_head(msgspec.json.decode(data, type=Head), machine, path)
+        _check_digest(msgspec.json.decode(data), path)
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise BatteryError(f"damaged manifest: {one_line(exc)}", path=path) from exc
+    _check_references(manifest, path)
+    return manifest
+
+
+def _check_head(head: Head, machine: str | None, path: str) -> None:
+    if head.schema > SCHEMA:
+        raise BatteryError(f"made by a newer traceleft (schema {head.schema}); update traceleft", path=path)
+    if machine is None:
+        return
+    if head.machine != machine:
+        made_for = one_line(head.machine) or "no machine"
+        raise BatteryError(f"made for {made_for}, this is {machine}; build one for it", path=path)
+    if machine == os.uname().machine and head.byte_order != sys.byteorder:
+        raise BatteryError(f"byte order is {one_line(head.byte_order)}, this machine's is {sys.byteorder}", path=path)
+
+
+def _check_digest(document: object, path: str) -> None:
+    if not isinstance(document, dict):
+        raise BatteryError("damaged manifest: no JSON object", path=path)
+    claimed = document.pop("digest", None)
+    if claimed != digest_of(canonical(document)):
+        raise BatteryError("wrong digest: the manifest was damaged or changed; build the battery again", path=path)
+
+
+def _check_references(manifest: Manifest, path: str) -> None:
+    """Hold every digest of a release against the object's own entry."""
+    for name, release in manifest.releases.items():
+        for event, levels in (("core", release.core), *release.events.items()):
+            _check_levels(manifest.objects, event, levels, f"{path}: release {name}")
+
+
+def _check_levels(objects: Mapping[str, ObjectEntry], event: str, levels: Mapping[str, str], place: str) -> None:
+    for level, digest in levels.items():
+        entry = objects.get(digest)
+        if entry is None:
+            raise BatteryError(f"{event}, level {level}: its object is not in the manifest", path=place)
+        if (entry.event, entry.level) != (event, level):
+            raise BatteryError(f"{event}, level {level}: its object is for {entry.event} {entry.level}", path=place)

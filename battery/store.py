@@ -1,0 +1,225 @@
+"""Batteries on disk, opened for reading: every byte is held against its digest."""
+
+import errno
+import grp
+import os
+import platform
+import pwd
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from traceleft.battery.manifest import (
+    MANIFEST_BYTES_MAX,
+    Manifest,
+    ObjectEntry,
+    Release,
+    digest_of,
+    one_line,
+    parse_manifest,
+)
+from traceleft.errors import BatteryError
+
+SCHEMA_BYTES_MAX: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The release of a battery that serves a kernel; ``exact`` when it is the kernel's own."""
+
+    name: str
+    release: Release
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A battery whose manifest was read and found sound. Its objects are read, and checked, one by one."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, machine: str | None = None) -> Self:
+        """Open a battery for this machine type, or for ``machine``.
+
+        Raises BatteryError when it is missing, damaged, or made for something else.
+        """
+        directory = Path(path)
+        file = directory / "manifest.json"
+        try:
+            data = read_file(file, MANIFEST_BYTES_MAX)
+        except FileNotFoundError as exc:
+            remedy = "make one with: traceleft build DIR -o BATTERY"
+            reason = "no battery (it has no manifest.json)" if directory.is_dir() else "no such battery"
+            raise BatteryError(f"{reason}; {remedy}", path=str(directory)) from exc
+        except OSError as exc:
+            raise BatteryError(describe(exc), path=str(file)) from exc
+        return cls(directory, parse_manifest(data, path=str(file), machine=machine or platform.machine()))
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The names of the releases, oldest first."""
+        return tuple(sorted(self.manifest.releases, key=natural_key))
+
+    def entry(self, digest: str) -> ObjectEntry:
+        """Return what the manifest says of an object."""
+        entry = self.manifest.objects.get(digest)
+        if entry is None:
+            raise BatteryError(f"{one_line(digest)}: the manifest has no such object", path=str(self.path))
+        return entry
+
+    def object_bytes(self, digest: str) -> bytes:
+        """Return an object's bytes; BatteryError unless size and digest are what the manifest says."""
+        entry = self.entry(digest)
+        path = object_path(self.path, digest)
+        data = _read_part(path, entry.size, f"the object of {entry.event}")
+        if len(data) != entry.size:
+            raise BatteryError(f"{len(data)} bytes, the manifest says {entry.size}; build it again", path=str(path))
+        _verify(data, digest, path)
+        return data
+
+    def release(self, name: str) -> Release:
+        """Return a release by its exact name."""
+        release = self.manifest.releases.get(name)
+        if release is None:
+            known = ", ".join(self.releases) or "none"
+            raise BatteryError(f"holds no release {one_line(name)} (it has {known})", path=str(self.path))
+        return release
+
+    def schema(self, release: str) -> dict[str, object]:
+        """Return a release's schema document, its digest verified; what is in it is still to be checked."""
+        digest = self.release(release).schema
+        path = schema_path(self.path, digest)
+        data = _read_part(path, SCHEMA_BYTES_MAX, f"the schema of {release}")
+        _verify(data, digest, path)
+        try:
+            document = msgspec.json.decode(data, type=dict[str, object])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            raise BatteryError(f"damaged schema: {one_line(exc)}", path=str(path)) from exc
+        return document
+
+    def formats(self, release: str) -> dict[str, str]:
+        """Return the digests of the formats that a release's events were made from."""
+        events = self.schema(release).get("events")
+        if not isinstance(events, dict):
+            raise BatteryError(f"damaged schema of {release}: it has no events", path=str(self.path))
+        return {
+            name: event["format"]
+            for name, event in events.items()
+            if isinstance(name, str) and isinstance(event, dict) and isinstance(event.get("format"), str)
+        }
+
+    def select(self, release: str) -> Selection:
+        """Choose what serves a kernel of this release.
+
+        Its own release if the battery has it; else the nearest older one, since what a syscall takes never changes
+        once it is released; else the oldest. Tracepoints do change: their format digests are the caller's to compare.
+        """
+        if release in self.manifest.releases:
+            return Selection(release, self.manifest.releases[release], exact=True)
+        if not self.releases:
+            raise BatteryError("holds no release; build it again", path=str(self.path))
+        older = [name for name in self.releases if natural_key(name) <= natural_key(release)]
+        name = older[-1] if older else self.releases[0]
+        return Selection(name, self.manifest.releases[name], exact=False)
+
+
+def object_path(battery: Path, digest: str) -> Path:
+    """Return where an object lies."""
+    name = digest.removeprefix("sha256:")
+    return battery / "objects" / name[:2] / f"{name[2:]}.o"
+
+
+def schema_path(battery: Path, digest: str) -> Path:
+    """Return where a schema lies."""
+    return battery / "schemas" / f"{digest.removeprefix('sha256:')}.json"
+
+
+def natural_key(release: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts ``5.9`` before ``5.10``, and a number before any word."""
+    parts = re.findall(r"[0-9]+|[^0-9.]+", release, re.ASCII)
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes, or its first ``limit + 1``; follows no link, waits for nobody."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(limit + 1)
+
+
+def describe(exc: OSError) -> str:
+    """Say in words what the system refused."""
+    if exc.errno == errno.ELOOP:
+        return "a symbolic link; nothing in a battery may be one"
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left on the device; free some and build again"
+    return one_line(exc.strerror or exc).lower()
+
+
+def why_untrusted(path: str | os.PathLike[str]) -> str | None:
+    """Tell why a battery that nobody named should not be picked up, or None when it may be.
+
+    It may be when it, its manifest and all directories above belong to the caller or to root, and nobody else
+    can write to them (a sticky directory above, as /tmp, is no harm).
+    """
+    named = Path(os.path.abspath(path))
+    try:
+        resolved = named.resolve(strict=True)
+        entries = {*named.parents, *resolved.parents, named, resolved, resolved / "manifest.json"}
+        return next((reason for entry in sorted(entries) if (reason := _who_else(entry, resolved))), None)
+    except (OSError, RuntimeError) as exc:
+        return one_line(exc)
+
+
+def is_trusted(path: str | os.PathLike[str]) -> bool:
+    """Tell whether only the caller and root can have written a battery; see ``why_untrusted``."""
+    return why_untrusted(path) is None
+
+
+def _who_else(entry: Path, battery: Path) -> str | None:
+    status = os.lstat(entry)
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{entry} belongs to another user (uid {status.st_uid})"
+    if stat.S_ISLNK(status.st_mode):
+        return None
+    above = entry != battery and battery.is_relative_to(entry)
+    if above and status.st_mode & stat.S_ISVTX:
+        return None
+    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status)):
+        return f"{entry} can be written by others"
+    return None
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Tell whether a file's group is its owner's own: same name, no other member."""
+    try:
+        owner = pwd.getpwuid(status.st_uid).pw_name
+        group = grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == owner and not set(group.gr_mem) - {owner}
+
+
+def _read_part(path: Path, limit: int, what: str) -> bytes:
+    try:
+        data = read_file(path, limit)
+    except FileNotFoundError as exc:
+        raise BatteryError(f"{what} is missing; build the battery again", path=str(path)) from exc
+    except OSError as exc:
+        raise BatteryError(f"{what}: {describe(exc)}", path=str(path)) from exc
+    if len(data) > limit:
+        raise BatteryError(f"{what} is larger than {limit} bytes; build the battery again", path=str(path))
+    return data
+
+
+def _verify(data: bytes, digest: str, path: Path) -> None:
+    if digest_of(data) != digest:
+        raise BatteryError("wrong digest: damaged or changed; build the battery again", path=str(path))
