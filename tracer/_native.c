@@ -213,12 +213,12 @@ static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 {
 	static char *keywords[] = {"data", "name", "reuse", "sizes", "programs", NULL};
 	PyObject *reuse = NULL, *sizes = NULL, *programs = NULL, *names;
+	const char *name = "object", *what;
 	struct log log = {0};
-	const char *name, *what;
 	Py_buffer data;
 	int err;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*$s|O!O!O", keywords, &data, &name, &PyDict_Type, &reuse,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!O", keywords, &data, &name, &PyDict_Type, &reuse,
 					 &PyDict_Type, &sizes, &programs))
 		return -1;
 	names = programs ? PySequence_Tuple(programs) : PyTuple_New(0);

@@ -1,0 +1,150 @@
+"""Where each program is attached, and what is said when that does not work."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from traceleft import tracefs
+from traceleft.errors import ProbeError, UnsupportedError
+from traceleft.tracer import _native
+from traceleft.tracer.filters import Offsets
+from traceleft.tracer.kernel import compat_offset
+from traceleft.tracer.plan import Part
+
+SCHED: Final = {"on_fork": "sched_process_fork", "on_exec": "sched_process_exec", "on_exit": "sched_process_exit"}
+# Since v4.17, syscalls are entered through a wrapper named after the architecture.
+WRAPPERS: Final = {"x86_64": "__x64_sys_"}
+LOG_TAIL: Final = 200
+
+
+def convert_error(exc: _native.Error, probe: str, *, remedy: str = "") -> ProbeError:
+    """Make a ProbeError of what the native module raised: one line, the log kept whole."""
+    number, what, log = exc.args
+    said = _telling_line(log) or os.strerror(number).lower()
+    text = f"cannot {what}: {said}"
+    return ProbeError(f"{text}; {remedy}" if remedy else text, probe=probe, log=log)
+
+
+def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
+    """Attach one of the programs that keep `tasks` current."""
+    return _attach(
+        lambda: core.attach_tracepoint(program, "sched", SCHED[role]), f"sched:{SCHED[role]}", "tracefs must be mounted"
+    )
+
+
+def attach_dispatcher(core: _native.Object, program: str, tracepoint: str) -> _native.Link:
+    """Attach a dispatcher to sys_enter or sys_exit."""
+    return _attach(
+        lambda: core.attach_raw_tracepoint(program, tracepoint), tracepoint, "try --attach tracepoint or kprobe"
+    )
+
+
+def attach_part(loaded: _native.Object, part: Part, machine: str) -> list[_native.Link]:
+    """Attach a handler's programs to the event's own hooks; none for raw tracepoints, which tail-call them.
+
+    What returns goes first: a call is never kept whose return nobody waits for.
+    """
+    attachers = _attachers(loaded, part, machine)
+    links: list[_native.Link] = []
+    try:
+        for role in ("tp_exit", "kretprobe", "tp_enter", "kprobe", "event"):
+            if role in part.programs:
+                links += [_attach(attach, part.spec.name, remedy) for attach, remedy in attachers[role]]
+    except BaseException:
+        for link in links:
+            link.detach()
+        raise
+    return links
+
+
+def _attachers(
+    loaded: _native.Object, part: Part, machine: str
+) -> Mapping[str, list[tuple[Callable[[], _native.Link], str]]]:
+    name = part.spec.name
+    category, _, event = name.partition(":")
+    symbol = f"{WRAPPERS.get(machine, 'sys_')}{name}"
+    exits = [name, "execve"] if name == "execveat" else [name]
+    lacking = "this kernel has no such tracepoint; use --attach raw_tracepoint"
+
+    def tracepoint(role: str, place: str, what: str) -> Callable[[], _native.Link]:
+        return lambda: loaded.attach_tracepoint(part.programs[role], place, what)
+
+    def kprobe(role: str, *, is_return: bool) -> Callable[[], _native.Link]:
+        return lambda: loaded.attach_kprobe(part.programs[role], symbol, is_return)
+
+    return {
+        "tp_enter": [(tracepoint("tp_enter", "syscalls", f"sys_enter_{name}"), lacking)],
+        "tp_exit": [(tracepoint("tp_exit", "syscalls", f"sys_exit_{each}"), lacking) for each in exits],
+        "kprobe": [(kprobe("kprobe", is_return=False), f"no kprobe on {symbol}; try another --attach")],
+        "kretprobe": [(kprobe("kretprobe", is_return=True), f"no kretprobe on {symbol}; try another --attach")],
+        "event": [(tracepoint("event", category, event), "this kernel has no such tracepoint")],
+    }
+
+
+def _attach(attach: Callable[[], _native.Link], place: str, remedy: str) -> _native.Link:
+    try:
+        return attach()
+    except _native.Error as exc:
+        raise convert_error(exc, place, remedy=remedy) from exc
+
+
+def check_format(part: Part) -> None:
+    """Refuse a tracepoint whose format on this kernel is not the one that its object was made from."""
+    category, _, event = part.spec.name.partition(":")
+    try:
+        text = _read_format(category, event)
+    except OSError as exc:
+        raise ProbeError("this kernel has no such tracepoint; see: traceleft list", probe=part.spec.name) from exc
+    if digest_format(text) != part.spec.format:
+        raise ProbeError(
+            "its format on this kernel is not the battery's: generate and build it from this kernel",
+            probe=part.spec.name,
+        )
+
+
+def digest_format(text: str) -> str:
+    """Digest a format text less its ID line, which numbers the events of one boot, as the generator does."""
+    lines = [line for line in text.split("\n") if not line.startswith("ID:")]
+    return f"sha256:{hashlib.sha256(chr(10).join(lines).encode(errors='surrogatepass') + bytes(1)).hexdigest()}"
+
+
+def find_offsets() -> Offsets:
+    """Return what the programs have to be told of the running kernel."""
+    return Offsets(
+        fork_child_pid=_field_offset("sched_process_fork", "child_pid"),
+        exec_old_pid=_field_offset("sched_process_exec", "old_pid"),
+        compat=compat_offset(),
+    )
+
+
+def _field_offset(event: str, field: str) -> int:
+    try:
+        found = tracefs.field_offsets(_read_format("sched", event))
+    except OSError as exc:
+        raise UnsupportedError(f"tracepoint sched:{event}", "tracefs lacks it; needs CONFIG_TRACEPOINTS") from exc
+    if field not in found:
+        raise UnsupportedError(f"tracepoint sched:{event}", f"its format has no field {field}")
+    offset, size = found[field]
+    # The programs read four bytes within the first 256.
+    if size != 4 or offset > 252:
+        raise UnsupportedError(f"tracepoint sched:{event}", f"its field {field} lies at {offset} with {size} bytes")
+    return offset
+
+
+def _read_format(category: str, event: str) -> str:
+    path = tracefs.find_tracefs() / "events" / Path(category).name / Path(event).name / "format"
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _telling_line(log: str) -> str:
+    """The verifier's reason: the last line before its statistics."""
+    lines = [line.strip() for line in log.splitlines()]
+    lines = [
+        line
+        for line in lines
+        if line and not line.startswith(("processed ", "--", "libbpf: --", "libbpf: failed to load object"))
+    ]
+    refused = [line for line in lines if not line.startswith("libbpf:")] or lines
+    return refused[-1].removeprefix("libbpf: ")[:LOG_TAIL] if refused else ""

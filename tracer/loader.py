@@ -1,0 +1,232 @@
+"""Objects, maps and programs of a plan: loaded, attached, and released again on every path."""
+
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from traceleft.errors import UnsupportedError
+from traceleft.tracer import _native, filters
+from traceleft.tracer.attach import (
+    attach_dispatcher,
+    attach_part,
+    attach_sched,
+    check_format,
+    convert_error,
+    find_offsets,
+)
+from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.ledger import KernelCounts
+from traceleft.tracer.maps import NAMES, Maps
+from traceleft.tracer.plan import Part, Plan
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
+RING_DEFAULT_BYTES: Final = 16 << 20
+RING_SMALL_BYTES: Final = 4 << 20
+RING_MAX_PAGES: Final = 1 << 18
+QUEUE_MIN_BYTES: Final = 64 << 20
+QUEUE_MAX_BYTES: Final = 1 << 30
+SYSCALLS_MAX: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too"."""
+
+    tasks_only: bool = False
+    times: bool = False
+    unfinished: bool = False
+    counting: str | None = None
+    buffer_pages: int | None = None
+    queue_bytes: int | None = None
+
+    @property
+    def flags(self) -> int:
+        """The bits of `config.flags` that these options set."""
+        chosen = {
+            filters.TASKS_ONLY: self.tasks_only,
+            filters.TIMES: self.times or self.counting is not None,
+            filters.UNFINISHED: self.unfinished,
+            filters.COUNT: self.counting is not None,
+            filters.COUNT_ONLY: self.counting == "only",
+        }
+        return sum(flag for flag, is_set in chosen.items() if is_set)
+
+
+def choose_ring_pages(buffer_pages: int | None) -> int:
+    """Return the pages of the ring buffer: a power of two, rounded up; by default 16 MiB, less on small machines."""
+    if buffer_pages is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+        size = RING_DEFAULT_BYTES if memory >= 64 * RING_DEFAULT_BYTES else RING_SMALL_BYTES
+        return size // PAGE_BYTES
+    if not 0 < buffer_pages <= RING_MAX_PAGES:
+        raise UnsupportedError(f"a buffer of {buffer_pages} pages", f"choose between 1 and {RING_MAX_PAGES}")
+    return 1 << (buffer_pages - 1).bit_length()
+
+
+def choose_queue_bytes(queue_bytes: int | None) -> int:
+    """Return the bound of what waits for the reader: by default a sixteenth of memory, from 64 MiB to 1 GiB."""
+    if queue_bytes is not None:
+        return queue_bytes
+    memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+    return min(max(memory // 16, QUEUE_MIN_BYTES), QUEUE_MAX_BYTES)
+
+
+class Session:
+    """A plan in the kernel. Use it in a with statement: whatever happens, nothing stays attached.
+
+    Nothing is emitted before enable(). Needs CAP_BPF and CAP_PERFMON, or root.
+    """
+
+    def __init__(self, plan: Plan, filters: Filters, options: Options) -> None:
+        self.plan = plan
+        self.ring_pages = choose_ring_pages(options.buffer_pages)
+        self.cpus = _native.possible_cpus()
+        self._filters = filters
+        self._options = options
+        self._offsets: Offsets | None = None
+        self._links: list[_native.Link] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_more_open_files())
+            stack.callback(self.detach)
+            self._load_core(stack)
+            self._load_parts()
+            self._attach_core()
+            self.drain = _native.Drain(
+                self.maps.fds["events"], self._layouts(), choose_queue_bytes(self._options.queue_bytes)
+            )
+            stack.callback(self.drain.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def enable(self) -> None:
+        """Let events flow."""
+        self._write_config(filters.ENABLED)
+
+    def disable(self) -> None:
+        """Let no event flow any more; all stays attached."""
+        self._write_config(0)
+
+    def detach(self) -> None:
+        """Detach every program; may be called again."""
+        while self._links:
+            self._links.pop().detach()
+
+    def counts(self) -> KernelCounts:
+        """Return the kernel's counters once they stand still, which they do soon after disable() or detach()."""
+        ids = [part.spec.id for part in self.plan.parts]
+        before = self.maps.kernel_counts(ids, self.cpus)
+        for _ in range(100):
+            time.sleep(0.002)
+            after = self.maps.kernel_counts(ids, self.cpus)
+            if after == before:
+                break
+            before = after
+        return before
+
+    def _load_core(self, stack: contextlib.ExitStack) -> None:
+        sizes = {"events": self.ring_pages * PAGE_BYTES}
+        sizes |= dict.fromkeys(("counters", "counts"), self.plan.highest_id + 1)
+        wanted = [self.plan.core_programs[role] for role in self._core_roles()]
+        try:
+            self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted)
+        except _native.Error as exc:
+            raise convert_error(exc, "core") from exc
+        stack.callback(self._core.close)
+        self.maps = Maps({name: self._core.map_fd(name) for name in NAMES})
+        self._offsets = find_offsets()
+        self._write_config(0)
+        if self._filters.cgroup is not None:
+            self._set_cgroup(self._filters.cgroup)
+
+    def _core_roles(self) -> list[str]:
+        """The core's programs that this trace needs: what is not loaded costs nobody anything."""
+        has_syscalls = any(part.spec.kind == "syscall" for part in self.plan.parts)
+        is_raw = has_syscalls and self.plan.hook == "raw_tracepoint"
+        keeps_entries = self._keeps_entries() or (has_syscalls and not is_raw)
+        roles = ["on_fork", "on_exec", "on_exit"] if keeps_entries or self._options.tasks_only else []
+        if is_raw:
+            roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
+        return roles
+
+    def _keeps_entries(self) -> bool:
+        return self.plan.needs_entry or bool(self._options.flags & (filters.TIMES | filters.UNFINISHED))
+
+    def _attach_core(self) -> None:
+        """Attach what keeps `tasks` current, then exits before entries, so that no entry waits in vain."""
+        roles = self._core_roles()
+        for role in ("on_exit", "on_exec", "on_fork"):
+            if role in roles:
+                self._links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
+        for role, tracepoint in (("dispatch_exit", "sys_exit"), ("dispatch_enter", "sys_enter")):
+            if role in roles:
+                self._links.append(attach_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
+
+    def _load_parts(self) -> None:
+        machine = os.uname().machine
+        for part in self.plan.parts:
+            if part.spec.kind == "tracepoint":
+                check_format(part)
+            elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
+                self.maps.put("chosen", part.spec.number, part.spec.id + 1)
+            self._load_part(part, machine)
+
+    def _load_part(self, part: Part, machine: str) -> None:
+        try:
+            loaded = _native.Object(
+                part.data, name="handler", reuse=dict(self.maps.fds), programs=sorted(part.programs.values())
+            )
+        except _native.Error as exc:
+            raise convert_error(exc, part.spec.name) from exc
+        # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
+        with contextlib.closing(loaded):
+            for role, array in (("raw_enter", "progs_enter"), ("raw_exit", "progs_exit")):
+                if role in part.programs and part.spec.number is not None:
+                    self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
+            self._links += attach_part(loaded, part, machine)
+
+    def _layouts(self) -> dict[int, tuple[int, int, int]]:
+        specs = [part.spec for part in self.plan.parts]
+        return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
+
+    def _set_cgroup(self, path: Path) -> None:
+        remedy = "give a directory of a mounted cgroup v2 hierarchy"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as exc:
+            raise UnsupportedError(f"cgroup {path}", f"{os.strerror(exc.errno or 0).lower()}; {remedy}") from exc
+        try:
+            self.maps.put("cgroups", 0, fd)
+        except _native.Error as exc:
+            raise UnsupportedError(f"cgroup {path}", remedy) from exc
+        finally:
+            os.close(fd)
+
+    def _write_config(self, flags: int) -> None:
+        assert self._offsets is not None
+        self.maps.put(
+            "config",
+            0,
+            pack_config(self._filters, self._offsets, flags=flags | self._options.flags, self_tgid=os.getpid()),
+        )
+
+
+@contextlib.contextmanager
+def _more_open_files() -> Iterator[None]:
+    """Allow as many open files as the hard limit does: each link is one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
