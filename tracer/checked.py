@@ -8,6 +8,7 @@ from traceleft.errors import BatteryError
 
 MAX_ENTRIES: Final = 4096
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,127}")
+IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 T = TypeVar("T")
 
@@ -78,3 +79,10 @@ def get_width(mapping: Mapping[str, Any], place: str) -> int:
     if type(width) is not int or width not in (1, 2, 4, 8):
         raise bad(place, "width is none of 1, 2, 4, 8")
     return width
+
+
+def read_identifier(value: object, place: str) -> str:
+    """Return the name of an argument or a member: what C and Python take for one."""
+    if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
+        raise bad(place, "is no identifier")
+    return value

@@ -15,6 +15,7 @@ from traceleft.tracer.checked import (
     get_integer,
     get_text,
     read_choice,
+    read_identifier,
     read_integer,
     read_list,
     read_mapping,
@@ -162,7 +163,7 @@ def _load_arg(raw: object, place: str, args_count: int, slots_count: int, tables
         if direction == "inout":
             slot_out = get_integer(item, "slot_out", place, 0, slots_count - 1)
     return ArgSpec(
-        name=read_name(get(item, "name", place), place),
+        name=read_identifier(get(item, "name", place), place),
         type=read_text(item.get("type", ""), f"{place}.type"),
         index=get_integer(item, "index", place, 0, args_count - 1),
         value=value,

@@ -11,6 +11,7 @@ from traceleft.tracer.checked import (
     get_integer,
     get_width,
     read_choice,
+    read_identifier,
     read_integer,
     read_list,
     read_mapping,

@@ -11,7 +11,7 @@ from time import localtime, strftime
 from typing import Final, Literal
 
 from traceleft.tracer.event import Event
-from traceleft.tracer.render import Shown, compile_shown, escape
+from traceleft.tracer.show import Shown, compile_shown, escape
 from traceleft.tracer.spec import EventSpec
 from traceleft.tracer.values import show_pointer
 

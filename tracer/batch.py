@@ -1,0 +1,155 @@
+"""Many records of one event as columns.
+
+A batch holds what the drain splits off: the fixed parts end to end, the tails end to end in a heap, and where each tail
+ends. ``to_numpy`` is a view over the fixed parts; strings are decoded for the column that is asked for.
+numpy is imported on first use only.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from traceleft.errors import BatteryError, UnsupportedError
+from traceleft.tracer.decode import Decoder, UndecodableError
+from traceleft.tracer.event import Event
+from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, ArgSpec, EventSpec
+from traceleft.tracer.values import Value, is_signed
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+HEADER_COLUMNS: Final = (
+    *(("length", "u4", 0), ("event_id", "u2", 4), ("record_flags", "u2", 6), ("timestamp", "u8", 8)),
+    *(("seq", "u4", 16), ("cpu", "u4", 20), ("pid", "u4", 24), ("tid", "u4", 28), ("uid", "u4", 32), ("gid", "u4", 36)),
+    *(("cgroup_id", "u8", 40), ("ret", "i8", 48), ("duration_ns", "u8", 56), ("comm", "S16", 64)),
+)
+"""Names, types and offsets of the header's columns; ``timestamp`` is the record's own clock."""
+_HEADER_NAMES: Final = frozenset(name for name, _, _ in HEADER_COLUMNS)
+
+
+def column_name(arg: str) -> str:
+    """Return an argument's column: its name, after ``arg_`` where the header has that name."""
+    return f"arg_{arg}" if arg in _HEADER_NAMES else arg
+
+
+def column_types(spec: EventSpec, byte_order: str) -> dict[str, Any]:
+    """Return the fixed part's columns as ``numpy.dtype`` takes them: names, formats, offsets, itemsize.
+
+    A pointer argument is its address; beside it stand ``NAME.offset``, ``NAME.length`` and ``NAME.status`` of its slot
+    (``NAME_out.…`` for the second slot of one that goes both ways).
+    """
+    prefix = "<" if byte_order == "little" else ">"
+    columns = [(name, code if code[0] == "S" else prefix + code, offset) for name, code, offset in HEADER_COLUMNS]
+    for arg in spec.args:
+        columns.append((column_name(arg.name), *_arg_column(arg, prefix)))
+        for slot, name in ((arg.slot, arg.name), (arg.slot_out, f"{arg.name}_out")):
+            if slot is not None:
+                place = spec.slots[slot].offset
+                columns += [(f"{name}.offset", f"{prefix}u2", place), (f"{name}.length", f"{prefix}u2", place + 2)]
+                columns.append((f"{name}.status", f"{prefix}i4", place + 4))
+    names, formats, offsets = zip(*columns, strict=True)
+    if len(set(names)) < len(names):
+        raise BatteryError(f"{spec.name}: two columns have one name")
+    return {"names": [*names], "formats": [*formats], "offsets": [*offsets], "itemsize": spec.fixed_size}
+
+
+def _arg_column(arg: ArgSpec, prefix: str) -> tuple[str, int]:
+    width = arg.value.width if arg.value.kind in SCALAR_KINDS else 8
+    offset = HEADER_SIZE + 8 * arg.index + (0 if prefix == "<" else 8 - width)
+    return f"{prefix}{'i' if is_signed(arg.value) else 'u'}{width}", offset
+
+
+class Batch:
+    """Records of one event: ``fixed`` parts, ``heap`` of tails, ``ends`` (n + 1 native u64; the first is 0).
+
+    Raise ``UndecodableError`` when the three do not go together.
+    """
+
+    def __init__(self, decoder: Decoder, fixed: bytes, heap: bytes, ends: bytes, *, offset_ns: int = 0) -> None:
+        self._decoder = decoder
+        self._fixed = fixed
+        self._heap = heap
+        self._offset_ns = offset_ns
+        size = decoder.spec.fixed_size
+        count, rest = divmod(len(fixed), size)
+        if rest or len(ends) != 8 * (count + 1):
+            raise UndecodableError(f"{decoder.spec.name}: a batch's parts do not go together")
+        self._ends: tuple[int, ...] = struct.unpack(f"={count + 1}Q", ends)
+        pairs = zip(self._ends, self._ends[1:], strict=False)
+        if self._ends[0] or self._ends[-1] > len(heap) or any(start > end for start, end in pairs):
+            raise UndecodableError(f"{decoder.spec.name}: a batch's tails do not follow each other")
+
+    @property
+    def spec(self) -> EventSpec:
+        """The event that these are records of."""
+        return self._decoder.spec
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def record(self, row: int) -> bytes:
+        """Return one record as it came out of the buffer."""
+        size = self.spec.fixed_size
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return self._fixed[row * size : (row + 1) * size] + self._heap[self._ends[row] : self._ends[row + 1]]
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events one by one; raise ``UndecodableError`` at one whose bytes do not fit."""
+        for row in range(len(self)):
+            yield self._decoder.decode(self.record(row), offset_ns=self._offset_ns)
+
+    def column(self, name: str) -> list[Value]:
+        """Return one argument of every event, decoded; None where a record does not fit. ``KeyError`` if not there."""
+        if name not in {arg.name for arg in self.spec.args}:
+            raise KeyError(name)
+        return [self._value(row, name) for row in range(len(self))]
+
+    def _value(self, row: int, name: str) -> Value:
+        try:
+            return self._decoder.decode(self.record(row)).decoded()[name]
+        except UndecodableError:
+            return None
+
+    def to_numpy(self) -> "NDArray[numpy.void]":
+        """Return the fixed parts as a read-only structured array, without a copy; see ``column_types``."""
+        import numpy
+
+        columns: Any = column_types(self.spec, self._decoder.tables.byte_order)
+        return numpy.frombuffer(self._fixed, dtype=numpy.dtype(columns))
+
+    def timestamps(self) -> "NDArray[numpy.int64]":
+        """Return the times since the epoch, in nanoseconds."""
+        import numpy
+
+        return self.to_numpy()["timestamp"].astype(numpy.int64) + self._offset_ns
+
+    def to_arrow(self) -> Any:
+        """Return a ``pyarrow.Table``: ``ts``, the header's columns, every argument (text where it is decoded to text).
+
+        Raise ``UnsupportedError`` where pyarrow is not installed.
+        """
+        try:
+            import pyarrow
+        except ImportError:
+            raise UnsupportedError("Arrow tables", "install traceleft[arrow]") from None
+        array = self.to_numpy()
+        columns = {name: pyarrow.array(array[name].copy()) for name, _, _ in HEADER_COLUMNS[4:]}
+        for arg in self.spec.args:
+            columns[column_name(arg.name)] = self._arrow_column(pyarrow, arg, array)
+        return pyarrow.table({"ts": pyarrow.array(self.timestamps()), **columns})
+
+    def _arrow_column(self, pyarrow: Any, arg: ArgSpec, array: "NDArray[numpy.void]") -> Any:
+        if arg.slot is None and arg.value.kind in ("int", "mode", "fd", "dev", "pid", "uid"):
+            return pyarrow.array(array[column_name(arg.name)].copy())
+        values = self.column(arg.name)
+        if all(value is None or isinstance(value, str) for value in values):
+            return pyarrow.array(values, type=pyarrow.string())
+        return pyarrow.array([None if value is None else _as_text(value) for value in values], type=pyarrow.string())
+
+
+def _as_text(value: Value) -> str:
+    import msgspec
+
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
