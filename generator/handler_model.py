@@ -12,6 +12,7 @@ from typing import Any, Final
 Event = Mapping[str, Any]
 """An event of the schema document, as docs/schema.md has it."""
 
+VECTOR_KINDS: Final = frozenset({"strings", "iovec", "msghdr"})
 EXEC_EVENTS: Final = frozenset({"execve", "execveat"})
 SAVED_BYTES: Final = 1024
 SCRATCH_LIMIT: Final = 32767
@@ -63,6 +64,7 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
     return {
         "source": f"syscalls/sys_enter_{name}",
         "header": "exec.h" if is_exec else "syscall.h",
+        "has_vectors": any(argument["kind"] in VECTOR_KINDS for argument in event["args"]),
         "body_template": "syscall_body.j2",
         "saves": saves,
         "emits": event["entry"] in ("emit", "number"),
@@ -134,7 +136,7 @@ def _new_stack_capture(argument: Mapping[str, Any], member: str) -> str:
     if argument["kind"] == "path":
         return f"offset = capture_text(scratch, offset, &record->{member}, find_executed_name(&stack), PATH_LIMIT);"
     vector = "envp" if argument["name"] == "envp" else "argv"
-    return f"offset = capture_strings(scratch, offset, &record->{member}, stack.{vector}, config->text_limit);"
+    return f"offset = capture_strings(scratch, offset, &record->{member}, stack.{vector});"
 
 
 def length_expression(event: Event, length: Mapping[str, Any]) -> str:
@@ -172,7 +174,7 @@ def _capture(event: Event, argument: Mapping[str, Any]) -> tuple[str, list[str]]
         case "text":
             return "capture_text", ["config->text_limit"]
         case "strings":
-            return "capture_strings", ["config->text_limit"]
+            return "capture_strings", []
         case "buffer":
             return "capture_bytes", [length, "config->text_limit"]
         case "sockaddr":
@@ -191,9 +193,9 @@ def _capture(event: Event, argument: Mapping[str, Any]) -> tuple[str, list[str]]
             limit = length if length.isdigit() else "config->text_limit"
             return "capture_array", [length, str(argument["size"]), limit]
         case "iovec":
-            return "capture_iovec", [length, available, "config->text_limit"]
+            return "capture_iovec", [length, available]
         case "msghdr":
-            return "capture_msghdr", [available, "config->text_limit"]
+            return "capture_msghdr", [available]
     raise ValueError(f"no capture for kind {argument['kind']!r}")
 
 
@@ -270,6 +272,7 @@ def _tracepoint_context(event: Event) -> dict[str, object]:
     return {
         "source": event["source"] if "source" in event else "a tracepoint's format",
         "header": "tracepoint.h",
+        "has_vectors": False,
         "body_template": "tracepoint_body.j2",
         "lines": list(_field_lines(event)),
     }

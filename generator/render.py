@@ -12,7 +12,7 @@ from traceleft import __version__
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
 
-HEADERS: Final = ("types", "record", "maps", "filter", "emit", "capture", "syscall", "exec", "tracepoint")
+HEADERS: Final = ("types", "record", "maps", "filter", "emit", "capture", "vector", "syscall", "exec", "tracepoint")
 
 
 @cache
