@@ -64,6 +64,7 @@ def lay_out(event_id: int, arguments: Sequence[ArgumentKeys], *, args: int) -> t
         if "direction" in keys:
             for key, name, at in _wanted_slots(argument):
                 keys[key] = len(slots)
+                name = _free_name(name, slots)
                 slots.append(Slot(name, HEADER_BYTES + WORD_BYTES * args + SLOT_BYTES * len(slots), at))
         placed.append(keys)
     layout = EventLayout(args, tuple(slots))
@@ -75,6 +76,13 @@ def _wanted_slots(argument: ArgumentKeys) -> list[tuple[str, str, Moment]]:
     if argument["direction"] == "inout":
         return [("slot", name, "entry"), ("slot_out", f"{name}_out", "exit")]
     return [("slot", name, "entry" if argument.get("at") == "entry" else "exit")]
+
+
+def _free_name(name: str, slots: Sequence[Slot]) -> str:
+    taken = {slot.name for slot in slots}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def member_name(name: str) -> str:

@@ -1,9 +1,12 @@
 """What an input offers: syscalls and tracepoints, parsed when they are asked for."""
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from importlib.resources import files
+from typing import Final, TypeAlias
 
 from traceleft.errors import FormatError
 from traceleft.generator.cdecl import CType, read_type
@@ -17,6 +20,10 @@ REGISTER_BYTES: Final = 8
 NUMBER_FIELDS: Final = frozenset({"nr", "__syscall_nr"})
 
 _EVENT_KEY = re.compile(r"(\w{1,64})/(\w{1,128})", re.ASCII)
+
+
+Prototypes: TypeAlias = Mapping[str, tuple[tuple[str, str], ...]]
+"""Syscall → (type, name) of each argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,12 @@ class Events:
     place: str
     syscalls: tuple[str, ...]
     tracepoints: tuple[str, ...]
-    borrowed: Mapping[str, tuple[tuple[str, str], ...]]
+    borrowed: Prototypes
+
+    @property
+    def own_syscalls(self) -> tuple[str, ...]:
+        """The syscalls that the input has formats for."""
+        return tuple(name for name in self.syscalls if name not in self.borrowed)
 
     def syscall(self, name: str) -> Syscall:
         """Parse the syscall `name`."""
@@ -84,16 +96,25 @@ class Events:
         if len(fields) > MAX_TRACEPOINT_FIELDS:
             raise FormatError(f"has more than {MAX_TRACEPOINT_FIELDS} fields", file=format_.file)
         arguments = tuple(_make_field(field, index, format_.file) for index, field in enumerate(fields))
+        _check_names(arguments, format_.file)
         return Tracepoint(name, arguments, format_.digest, format_.file, format_.print_fmt)
 
 
-def read_events(
-    formats: Mapping[str, str], *, place: str = "", borrowed: Mapping[str, tuple[tuple[str, str], ...]]
-) -> Events:
+@cache
+def load_borrowed() -> Prototypes:
+    """Return the prototypes of calls that every kernel has, though some lack their formats."""
+    text = files("traceleft.generator").joinpath("data/borrowed.toml").read_text(encoding="utf-8")
+    calls = tomllib.loads(text)["syscall"]
+    return {name: tuple((type_, argument) for type_, argument in call["arguments"]) for name, call in calls.items()}
+
+
+def read_events(formats: Mapping[str, str], *, place: str = "", borrowed: Prototypes | None = None) -> Events:
     """Sort the keys `category/event` of `formats` into events.
 
-    `borrowed` maps a syscall to (type, name) of its arguments; only what `formats` lacks is taken from it.
+    Of the `borrowed` prototypes (`load_borrowed` by default) those count whose formats are lacking, if there are any
+    syscalls at all.
     """
+    borrowed = load_borrowed() if borrowed is None else borrowed
     keys = sorted(key for key in formats if _EVENT_KEY.fullmatch(key))
     own = {key.removeprefix(ENTER) for key in keys if key.startswith(ENTER)}
     lacking = {name: prototype for name, prototype in borrowed.items() if name not in own} if own else {}
@@ -125,7 +146,7 @@ def _make_register(name: str, type_: str, index: int, *, file: str, line: int | 
     return Argument(name, type_, ctype, index, ctype.width, ctype.signed)
 
 
-def _make_borrowed(name: str, prototype: tuple[tuple[str, str], ...]) -> Syscall:
+def _make_borrowed(name: str, prototype: Sequence[tuple[str, str]]) -> Syscall:
     file = f"borrowed.toml: {name}"
     arguments = tuple(
         _make_register(argument, type_, index, file=file, line=None)
@@ -156,12 +177,12 @@ def _read_field_type(type_: str, field: Field, file: str) -> CType:
     try:
         return read_type(type_, file=file, line=field.line)
     except FormatError:
-        kind = "integer" if field.size in (1, 2, 4, 8) and field.array is None else "unknown"
-        return CType("integer" if kind == "integer" else "unknown", type_[:64], field.size, field.signed)
+        is_integer = field.size in (1, 2, 4, 8) and field.array is None
+        return CType("integer" if is_integer else "unknown", type_[:64], field.size, field.signed)
 
 
 def _check_names(arguments: tuple[Argument, ...], file: str) -> None:
     names = [argument.name for argument in arguments]
     for name in names:
         if names.count(name) > 1:
-            raise FormatError(f"has two arguments named `{name}`", file=file)
+            raise FormatError(f"has `{name}` twice", file=file)

@@ -16,6 +16,8 @@ _CAST = re.compile(r"\(\s{0,4}[A-Za-z_][\w ]{0,40}\)", re.ASCII)
 _ADJACENT = re.compile(r'"\s{1,8}"')
 _CONSTANT = re.compile(r"[0-9a-fA-FxX|&+\-~<() ]{1,200}")
 _SUFFIX = re.compile(r"\b(0[xX][0-9a-fA-F]{1,16}|\d{1,20})[uUlL]{1,3}\b", re.ASCII)
+# Names that the schema takes; a value with any other text is shown as a number.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,63}")
 _SUBJECT = re.compile(r"\(*\s*REC->(\w{1,128})\s*\)*(?:\s*&(.{1,200}))?", re.ASCII)
 
 
@@ -84,7 +86,7 @@ def _read_table(is_flags: bool, arguments: str, mask: str | None) -> PrintTable 
     entries = tuple(_read_entries(arguments))
     if not entries or any(value is None for value, _ in entries):
         return None
-    known = tuple((value, name) for value, name in entries if value is not None)
+    known = tuple((value, name) for value, name in entries if value is not None and _NAME.fullmatch(name))
     return PrintTable(is_flags, read_number(mask) if mask else None, known)
 
 
