@@ -49,7 +49,7 @@ def handler_context(name: str, event: Event, structs: Mapping[str, Any]) -> dict
         "digest": layout["digest"],
         "slots": [{"member": slot["name"], "offset": slot["offset"]} for slot in layout["slots"]],
     }
-    specific = _tracepoint_context(event) if event["kind"] == "tracepoint" else _syscall_context(name, event)
+    specific = _tracepoint_context(name, event) if event["kind"] == "tracepoint" else _syscall_context(name, event)
     return context | specific
 
 
@@ -268,9 +268,9 @@ def _kept_exit(result: str, extra: str) -> tuple[str, ...]:
     )
 
 
-def _tracepoint_context(event: Event) -> dict[str, object]:
+def _tracepoint_context(name: str, event: Event) -> dict[str, object]:
     return {
-        "source": event["source"] if "source" in event else "a tracepoint's format",
+        "source": name.replace(":", "/"),
         "header": "tracepoint.h",
         "has_vectors": False,
         "body_template": "tracepoint_body.j2",
