@@ -5,19 +5,31 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traceleft.cli_build import DEFAULT_BATTERY, progress_bar
-from traceleft.errors import BatteryError, TraceleftError
+from traceleft.errors import BatteryError, ExpressionError, FormatError, TraceleftError, UnsupportedError
+from traceleft.expression import Catalogue, select
+from traceleft.tracefs import find_tracefs
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
 
 VARIABLE = "TRACELEFT_BATTERY"
 LEVEL = "5.8"
+ENTER = "sys_enter_"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The events that expressions mean, and the battery that holds them; None if one has to be made."""
+
+    battery: "Battery | None"
+    events: tuple[str, ...]
 
 
 def cache_directory() -> Path:
@@ -26,53 +38,136 @@ def cache_directory() -> Path:
     return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "traceleft"
 
 
-def named_battery(option: Path | None) -> Path | None:
-    """Return the battery that the option or the environment names; nothing else is used then."""
-    variable = os.environ.get(VARIABLE)
-    return option or (Path(variable) if variable else None)
+def choose_battery(option: Path | None, expressions: Sequence[str]) -> Choice:
+    """Choose the battery for the running kernel and these expressions.
 
-
-def find_battery(option: Path | None) -> "Battery | None":
-    """Open the battery to use for the running kernel, or return None if one has to be made.
-
-    A named one that is missing, damaged or unfit is a BatteryError; one that was only found is passed over, with a
-    notice.
+    A named one (``--battery``, the environment) is used or refused. One that is found serves if it has all that the
+    expressions mean on this kernel. ExpressionError for a name that is unknown.
     """
-    if named := named_battery(option):
-        return open_fitting(named)
-    for path in (DEFAULT_BATTERY, cache_directory() / "battery"):
-        if (battery := consider(path)) is not None:
-            return battery
-    return None
+    variable = os.environ.get(VARIABLE)
+    if named := option or (Path(variable) if variable else None):
+        battery = open_battery(named)
+        return Choice(battery, choose_events(battery, expressions))
+    found = list(candidates())
+    for battery in found:
+        if (events := choose_complete(battery, expressions)) is not None:
+            return Choice(battery, events)
+    events = choose_from_kernel(expressions)
+    if events is None:
+        return choose_partial(found, expressions)
+    holding = (battery for battery in found if catalogue_of(battery).names.issuperset(events))
+    return Choice(next(holding, None), events)
+
+
+def choose_events(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...]:
+    """Return the events of a battery that expressions mean; every syscall without any."""
+    catalogue = catalogue_of(battery)
+    return select(expressions, catalogue, default=[name for name in catalogue.names if ":" not in name])
+
+
+def choose_complete(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the events out of a battery that has every syscall of this kernel; None where that cannot be told."""
+    syscalls = kernel_syscalls()
+    # A regular expression may mean tracepoints that the battery lacks.
+    if not syscalls or not catalogue_of(battery).names.issuperset(syscalls) or any("/" in each for each in expressions):
+        return None
+    try:
+        return choose_events(battery, expressions)
+    except ExpressionError:
+        # A tracepoint, perhaps, that the kernel has and the battery lacks.
+        return None
+
+
+def choose_partial(found: Sequence["Battery"], expressions: Sequence[str]) -> Choice:
+    """Choose by what batteries hold, where the kernel's own events cannot be seen."""
+    refusal: ExpressionError | None = None
+    for battery in found:
+        try:
+            return Choice(battery, choose_events(battery, expressions))
+        except ExpressionError as error:
+            refusal = refusal or error
+    if refusal:
+        raise refusal
+    return Choice(None, ())
+
+
+def candidates() -> Iterator["Battery"]:
+    """Open the batteries that nobody named but that may be used; those of this very release come first."""
+    found = [battery for path in (DEFAULT_BATTERY, cache_directory() / "battery") if (battery := consider(path))]
+    release = os.uname().release
+    yield from sorted(found, key=lambda battery: not battery.select(release).exact)
 
 
 def consider(path: Path) -> "Battery | None":
-    """Open a battery that nobody named, if it is there, trusted and fits."""
-    from traceleft.battery.store import is_trusted
+    """Open a battery that nobody named, if it is there, trusted and sound."""
+    from traceleft.battery.store import why_untrusted
 
     if not path.exists():
         return None
-    if not is_trusted(path):
-        notice(f"{path} is passed over: others can write to it; --battery {path} uses it all the same")
+    if reason := why_untrusted(path):
+        notice(f"{path} is passed over: {reason}; --battery {path} uses it all the same")
         return None
     try:
-        return open_fitting(path)
+        return open_battery(path)
     except TraceleftError as error:
         notice(f"{error}; passed over")
         return None
 
 
-def open_fitting(path: Path) -> "Battery":
+def open_battery(path: Path) -> "Battery":
     """Open a battery and make sure that it has something for the running kernel."""
     from traceleft.battery import Battery
 
     battery = Battery.open(path)
-    battery.select(os.uname().release)
+    selection = battery.select(os.uname().release)
+    if not selection.release.events or LEVEL not in selection.release.core:
+        raise BatteryError(f"holds no event for level {LEVEL}; generate and build it again", path=str(path))
     return battery
 
 
-def make_battery() -> "Battery":
-    """Generate and build a battery for the running kernel in the user's cache, once at a time; open it."""
+def catalogue_of(battery: "Battery") -> Catalogue:
+    """Return what expressions can choose from a battery, for the running kernel."""
+    from traceleft.tracer.schema import load_schema
+
+    selection = battery.select(os.uname().release)
+    schema = load_schema(battery.schema(selection.name))
+    specs = [spec for spec in schema.events.values() if spec.name in selection.release.events]
+    classes: dict[str, set[str]] = {}
+    for spec in specs:
+        for name in spec.classes:
+            classes.setdefault(name, set()).add(spec.name)
+    return Catalogue(
+        frozenset(spec.name for spec in specs),
+        {spec.name: spec.aliases for spec in specs},
+        {name: frozenset(members) for name, members in classes.items()},
+    )
+
+
+def kernel_syscalls() -> frozenset[str]:
+    """Return the syscalls that the running kernel shows formats of; none where it cannot be asked."""
+    try:
+        entries = os.listdir(find_tracefs() / "events" / "syscalls")
+    except (TraceleftError, OSError):
+        return frozenset()
+    return frozenset(entry.removeprefix(ENTER) for entry in entries if entry.startswith(ENTER))
+
+
+def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the running kernel's events that expressions mean; None where it or the generator is out of reach."""
+    try:
+        from traceleft.generator.model import read_events
+        from traceleft.generator.schema import make_catalogue
+        from traceleft.generator.source import read_source
+
+        source = read_source(None)
+        events = read_events(source.formats, place=source.place)
+    except (UnsupportedError, FormatError, ModuleNotFoundError):
+        return None
+    return select(expressions, make_catalogue(events, source.machine), default=events.own_syscalls)
+
+
+def make_battery(events: Sequence[str]) -> "Battery":
+    """Make a battery with these events for the running kernel in the user's cache, or add them to it; open it."""
     if shutil.which("clang") is None:
         raise BatteryError(
             f"no battery fits kernel {os.uname().release}, and clang is not here to build one: "
@@ -82,22 +177,24 @@ def make_battery() -> "Battery":
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "battery"
     with locked(directory / "lock"):
-        if (made_meanwhile := consider(path)) is not None:
-            return made_meanwhile
-        build_for_this_kernel(path)
-    return open_fitting(path)
+        before = consider(path)
+        held = catalogue_of(before).names if before else frozenset()
+        if before is None or not held.issuperset(events):
+            add_this_kernel(path, sorted(held.union(events)))
+    return open_battery(path)
 
 
-def build_for_this_kernel(path: Path) -> None:
-    """Generate every syscall and tracepoint of the running kernel and build it into the battery at ``path``."""
+def add_this_kernel(path: Path, events: Sequence[str]) -> None:
+    """Generate and build every syscall of the running kernel, and these events."""
     from traceleft.battery.builder import build
     from traceleft.generator import generate
 
-    notice(f"no battery fits kernel {os.uname().release}: making {path}")
+    notice(f"no battery has all of it for kernel {os.uname().release}: making {path}")
     with tempfile.TemporaryDirectory(prefix="generate-", dir=path.parent) as work:
-        generate(None, expressions=(), config=None, output=Path(work) / "source")
+        source = Path(work) / "source"
+        generate(None, expressions=["all", *events], output=source)
         with progress_bar("building") as progress:
-            build(Path(work) / "source", path, levels=(LEVEL,), jobs=None, progress=progress)
+            build(source, path, levels=[LEVEL], progress=progress)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ Report = Callable[[int, int], None]
 @click.option(
     "-o",
     "battery",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="BATTERY",
     default=DEFAULT_BATTERY,
     show_default=True,
@@ -39,7 +39,7 @@ def build_command(directory: Path, battery: Path, levels: tuple[str, ...], jobs:
 def progress_bar(title: str) -> Iterator[Report]:
     """Show a progress bar on stderr if that is a terminal; yield what takes (done, total)."""
     if not click.get_text_stream("stderr").isatty():
-        yield lambda done, total: None
+        yield ignore_progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -47,4 +47,12 @@ def progress_bar(title: str) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield report
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Show nothing."""

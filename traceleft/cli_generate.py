@@ -1,13 +1,15 @@
 """The commands that need no battery: ``snapshot``, ``list`` and ``generate``."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from traceleft.cli_types import expression_option
 
-OUTPUT_DIRECTORY = click.Path(file_okay=False, path_type=Path)
-OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+OUTPUT_DIRECTORY = click.Path(path_type=Path)
+OUTPUT_FILE = click.Path(path_type=Path)
 
 
 @click.command("snapshot")
@@ -19,6 +21,21 @@ def snapshot_command(output: Path) -> None:
     source = read_source(None)
     write_snapshot(source, output)
     click.echo(f"{output}: {len(source.formats)} formats of {source.release}", err=True)
+
+
+@click.command("list")
+@expression_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
+    """Show the running kernel's events and their typed fields.
+
+    Without -e: every syscall. -e /:/ shows the other tracepoints.
+    """
+    from traceleft.generator import describe
+
+    events = describe(None, expressions=expressions).document["events"]
+    for name, event in events.items():
+        click.echo(json.dumps(summary(name, event)) if as_json else signature(name, event))
 
 
 @click.command("generate")
@@ -42,3 +59,21 @@ def generate_command(formats: Path | None, expressions: tuple[str, ...], config:
     for notice in generated.notices:
         click.echo(f"notice: {notice}", err=True)
     click.echo(f"{output}: {len(generated.events)} events of {generated.release}", err=True)
+
+
+def signature(name: str, event: dict[str, Any]) -> str:
+    """Return an event on one line: each field with its C type, and how it is shown where that says more."""
+    fields = ", ".join(f"{field['name']}: {field['type']} ({kind_of(field)})" for field in event["args"])
+    return f"{name}({fields})"
+
+
+def summary(name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Return what one line of ``list --json`` holds."""
+    keys = ("kind", "number", "aliases", "classes")
+    fields = [{key: field[key] for key in ("name", "type", "width", "signed", "kind")} for field in event["args"]]
+    return {"event": name, **{key: event[key] for key in keys}, "fields": fields}
+
+
+def kind_of(field: dict[str, Any]) -> str:
+    """Return a field's kind, with the name of the set or struct that it is one of."""
+    return " ".join([field["kind"], *(field[key] for key in ("set", "struct") if key in field)])

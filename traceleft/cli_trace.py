@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from traceleft.cli_types import BufferPages, Comm, Errno, Pids, Seconds, User, expression_option
+from traceleft.cli_types import error_number, expression_option, pid_list, seconds, task_name, user
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
 HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 
 
@@ -17,7 +17,7 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
     "-p",
     "--pid",
     "pids",
-    type=Pids(),
+    type=pid_list,
     multiple=True,
     metavar="PID[,PID]",
     help="Trace processes, all threads of each; repeatable.",
@@ -49,9 +49,9 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 @click.option("-r", "relative", is_flag=True, help="Time since the event before.")
 @click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded.")
 @click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed.")
-@click.option("--errno", "error", type=Errno(), metavar="E", help="Only calls that failed so, by name or number.")
-@click.option("--uid", type=User(), metavar="U", help="Only callers of this user, by number or name.")
-@click.option("--comm", type=Comm(), metavar="C", help="Only tasks of this name.")
+@click.option("--errno", "error", type=error_number, metavar="E", help="Only calls that failed so, by name or number.")
+@click.option("--uid", type=user, metavar="U", help="Only callers of this user, by number or name.")
+@click.option("--comm", type=task_name, metavar="C", help="Only tasks of this name.")
 @click.option(
     "--cgroup",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -59,8 +59,13 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
     help="Only tasks in this cgroup (v2) or below.",
 )
 @click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
-@click.option("--duration", "duration_s", type=Seconds(), metavar="S", help="End after S seconds.")
-@click.option("--buffer-pages", type=BufferPages(), metavar="N", help="Size of the buffer; a power of two.")
+@click.option("--duration", "duration_s", type=seconds, metavar="S", help="End after S seconds.")
+@click.option(
+    "--buffer-pages",
+    type=click.IntRange(1, 1 << 18),
+    metavar="N",
+    help="Size of the buffer; rounded up to a power of two.",
+)
 @click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
 @click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
 @click.option("--raw", is_flag=True, help="Show the six argument registers, too.")

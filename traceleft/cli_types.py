@@ -1,6 +1,7 @@
-"""Parameter types and options that several commands share."""
+"""What options take, and options that several commands share. A value that is none is a usage error."""
 
 import errno
+import math
 import os
 import pwd
 import re
@@ -15,7 +16,8 @@ LONGEST_COMM_BYTES = 15
 LARGEST_ERRNO = 4095
 LONGEST_S = 1e9
 _PIDS = re.compile(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", re.ASCII)
-# strace and the kernel know these, errno(3) does not.
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+# The kernel's own, which errno(3) lacks; strace names them too.
 RESTARTS = {
     "ERESTARTSYS": 512,
     "ERESTARTNOINTR": 513,
@@ -26,89 +28,54 @@ RESTARTS = {
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-class Pids(click.ParamType):
-    """A comma list of process ids."""
-
-    name = "pid list"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the pids, or fail on anything that is none."""
-        if not _PIDS.fullmatch(value):
-            self.fail(f"{value!r} is no comma list of process ids", param, ctx)
-        return tuple(int(part) for part in value.split(","))
+def pid_list(value: str) -> tuple[int, ...]:
+    """Read a comma list of process ids."""
+    if not _PIDS.fullmatch(value):
+        raise click.BadParameter(f"{shorten(value)} is no comma list of process ids")
+    return tuple(int(part) for part in value.split(","))
 
 
-class User(click.ParamType):
-    """A user, by number or name."""
-
-    name = "user"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the uid."""
-        if isinstance(value, int):
-            return value
-        if value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= LARGEST_ID:
-            return int(value)
-        try:
-            return pwd.getpwnam(value).pw_uid
-        except (KeyError, ValueError):
-            self.fail(f"{value!r} is neither a uid nor a user", param, ctx)
+def user(value: str) -> int:
+    """Read a user, given by uid or name."""
+    if _NUMBER.fullmatch(value) and int(value) <= LARGEST_ID:
+        return int(value)
+    try:
+        return pwd.getpwnam(value).pw_uid
+    except (KeyError, ValueError):
+        raise click.BadParameter(f"{shorten(value)} is neither a uid nor a user") from None
 
 
-class Comm(click.ParamType):
-    """The name of a task, as the kernel keeps it: at most 15 bytes."""
-
-    name = "comm"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, or fail on one that no task can have."""
-        if not 0 < len(os.fsencode(value)) <= LONGEST_COMM_BYTES:
-            self.fail(f"{value!r} is no task name: they have 1 to {LONGEST_COMM_BYTES} bytes", param, ctx)
-        return str(value)
+def task_name(value: str) -> str:
+    """Read the name of a task as the kernel keeps it."""
+    if not 0 < len(os.fsencode(value)) <= LONGEST_COMM_BYTES:
+        raise click.BadParameter(f"{shorten(value)} is no task name: they have 1 to {LONGEST_COMM_BYTES} bytes")
+    return value
 
 
-class Errno(click.ParamType):
-    """An errno, by name or number."""
-
-    name = "errno"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the positive number."""
-        if isinstance(value, int):
-            return value
-        names = {name: number for number, name in errno.errorcode.items()} | RESTARTS
-        name = value.upper()
-        if name in names:
-            return names[name]
-        if value.isascii() and value.isdigit() and len(value) <= 4 and 0 < int(value) <= LARGEST_ERRNO:
-            return int(value)
-        self.fail(f"{value!r} is neither an errno's name nor its number", param, ctx)
+def error_number(value: str) -> int:
+    """Read an errno, given by name or number."""
+    names = {name: number for number, name in errno.errorcode.items()} | RESTARTS | {"EWOULDBLOCK": errno.EAGAIN}
+    if value.upper() in names:
+        return names[value.upper()]
+    if _NUMBER.fullmatch(value) and 0 < int(value) <= LARGEST_ERRNO:
+        return int(value)
+    raise click.BadParameter(f"{shorten(value)} is neither an errno's name nor its number")
 
 
-class Seconds(click.ParamType):
-    """A stretch of time in seconds."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds: more than none, at most some years."""
-        seconds = float(click.FLOAT.convert(value, param, ctx))
-        if not 0 < seconds <= LONGEST_S:
-            self.fail(f"{value} is no number of seconds above 0", param, ctx)
-        return seconds
+def seconds(value: str) -> float:
+    """Read a number of seconds above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= LONGEST_S:
+        raise click.BadParameter(f"{shorten(value)} is no number of seconds above 0")
+    return number
 
 
-class BufferPages(click.ParamType):
-    """The size of the buffer in pages: a power of two."""
-
-    name = "pages"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of pages."""
-        pages = click.IntRange(1, 1 << 18).convert(value, param, ctx)
-        if pages & (pages - 1):
-            self.fail(f"{value} is no power of two", param, ctx)
-        return int(pages)
+def shorten(value: str) -> str:
+    """Quote a value for a message, not longer than a line bears."""
+    return repr(value if len(value) <= 60 else f"{value[:60]}…")
 
 
 def complete_events(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,0 +1,84 @@
+"""The command ``doctor``: what this kernel offers, what would be used, what is missing and the remedy."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from traceleft.errors import TraceleftError
+
+if TYPE_CHECKING:
+    from traceleft.tracer.kernel import KernelFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a trace would use for one of its parts, or why it could not."""
+
+    name: str
+    is_there: bool
+    value: str
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor_command(as_json: bool) -> None:
+    """Show what this kernel offers, what would be used, what is missing and the remedy."""
+    from traceleft.tracer.kernel import probe_kernel
+
+    features = probe_kernel()
+    choices = (choose_hook(features), choose_battery(), choose_compiler())
+    click.echo(describe_json(features, choices) if as_json else describe_text(features, choices))
+
+
+def choose_hook(features: "KernelFeatures") -> Choice:
+    """Return the hook that ``--attach auto`` would take."""
+    from traceleft.tracer import kernel
+
+    try:
+        return Choice("hook", True, kernel.choose_hook(features))
+    except TraceleftError as error:
+        return Choice("hook", False, str(error))
+
+
+def choose_battery() -> Choice:
+    """Return the battery that a trace would use."""
+    from traceleft import cli_battery
+
+    try:
+        found = cli_battery.choose_battery(None, ()).battery
+    except TraceleftError as error:
+        return Choice("battery", False, str(error))
+    if found is None:
+        return Choice("battery", False, f"none yet; a trace would make {cli_battery.cache_directory() / 'battery'}")
+    return Choice("battery", True, str(found.path))
+
+
+def choose_compiler() -> Choice:
+    """Return the compiler that would build a battery."""
+    clang = shutil.which("clang")
+    return Choice("compiler", clang is not None, clang or "no clang; to build here: apt install clang llvm libbpf-dev")
+
+
+def describe_json(features: "KernelFeatures", choices: tuple[Choice, ...]) -> str:
+    """Return all of it as one line of JSON."""
+    chosen = {choice.name: {"present": choice.is_there, "value": choice.value} for choice in choices}
+    return json.dumps({**features.to_json(), "chosen": chosen})
+
+
+def describe_text(features: "KernelFeatures", choices: tuple[Choice, ...]) -> str:
+    """Return a line for each feature and choice, those that are lacking with their remedy."""
+    lines = [f"kernel {features.release}, {features.machine}, {features.cpus} CPUs", "", "offered"]
+    for feature in features.features.values():
+        remedy = f"; {feature.remedy}" if feature.remedy and not feature.is_present else ""
+        lines.append(line(feature.name, feature.is_present, f"{feature.value}{remedy}"))
+    lines += ["", "used by a trace"]
+    lines += [line(choice.name, choice.is_there, choice.value) for choice in choices]
+    return "\n".join(lines)
+
+
+def line(name: str, is_there: bool, text: str) -> str:
+    """Return one line of the report."""
+    return f"  {'✓' if is_there else '✗'} {name.replace('_', ' '):<16} {text}"
