@@ -134,7 +134,7 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _lock(path: Path, made: list[Path]) -> int:
