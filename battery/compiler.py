@@ -3,9 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +76,7 @@ class Compiler:
         with self._lock:
             self._is_stopped = True
             for process in self._running:
-                process.kill()
+                _kill(process)
 
     def _run(self, command: list[str], directory: Path, source: str) -> tuple[int, str]:
         """Run a command to its end: its status and all that it printed."""
@@ -85,8 +87,7 @@ class Compiler:
             message = f"{source}: {Path(command[0]).name} took more than {COMPILE_TIMEOUT_S} s and was killed"
             raise CompileError(message, source=source, log="") from exc
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
             with self._lock:
                 self._running.discard(process)
         if self._is_stopped:
@@ -157,8 +158,7 @@ def _read_version(clang: str) -> tuple[str, int]:
     except subprocess.TimeoutExpired as exc:
         raise UnsupportedError(f"{clang} does not answer", REMEDY) from exc
     finally:
-        process.kill()
-        process.wait()
+        _end(process)
     found = re.search(r"^.*\bclang version (\d{1,4})\..*$", text, re.MULTILINE)
     if found is None:
         raise UnsupportedError(f"{clang} does not tell a clang version", REMEDY)
@@ -179,6 +179,19 @@ def _popen(command: list[str], directory: Path) -> subprocess.Popen[str]:
         text=True,
         errors="replace",
     )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command with all that it started, if it still runs."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Make sure that a command has ended, and close its pipe."""
+    with process:
+        _kill(process)
 
 
 def _first_diagnostic(log: str, source: str, status: int) -> str:

@@ -104,7 +104,7 @@ def record_layout(data: bytes, struct_name: str) -> dict[str, tuple[int, int]]:
             visited += 1
             if visited > DIES_MAX:
                 raise BatteryError("its debug data has no end")
-            if die.tag == "DW_TAG_structure_type" and _name(die) == struct_name and "DW_AT_byte_size" in die.attributes:
+            if _is_struct(die, struct_name):
                 return {_name(member): _place(member) for member in die.iter_children() if _is_member(member)}
     raise BatteryError(f"its debug data has no struct {struct_name}")
 
@@ -182,6 +182,12 @@ def _functions(sections: list[_Section], little: bool) -> Iterator[tuple[str, _S
 def _text(names: bytes, start: int) -> str:
     end = names.index(b"\0", start, start + 256)
     return names[start:end].decode("ascii")
+
+
+def _is_struct(die: Any, name: str) -> bool:
+    """Tell whether a DIE defines a struct of this name; one that only declares it has no size."""
+    is_definition = die.tag == "DW_TAG_structure_type" and "DW_AT_byte_size" in die.attributes
+    return bool(is_definition and name and _name(die) == name)
 
 
 def _is_member(die: Any) -> bool:
