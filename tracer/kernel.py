@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -71,29 +71,27 @@ class KernelFeatures:
         }
 
 
-def probe_kernel() -> KernelFeatures:
-    """Try what the running kernel offers; nothing stays loaded."""
-    probes = (
-        _probe_privileges,
-        _probe_pid_namespace,
-        _probe_lockdown,
-        _probe_tracefs,
-        _probe_syscall_events,
-        _probe_ring_buffer,
-        _probe_perf_buffer,
-        _probe_raw_tracepoint,
-        _probe_tracepoint,
-        _probe_kprobe,
-        _probe_btf,
-        _probe_compat,
-        _probe_cgroup,
-        _probe_memlock,
-    )
-    found = [probe() for probe in probes]
+def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
+    """Try what the running kernel offers, or `only` some features of it; nothing stays loaded."""
+    probes: Mapping[str, Callable[[], Feature]] = {
+        "privileges": _probe_privileges,
+        "pid_namespace": _probe_pid_namespace,
+        "no_lockdown": _probe_lockdown,
+        "tracefs": _probe_tracefs,
+        "syscall_events": _probe_syscall_events,
+        "ring_buffer": _probe_ring_buffer,
+        "perf_buffer": _probe_perf_buffer,
+        "raw_tracepoint": _probe_raw_tracepoint,
+        "tracepoint": _probe_tracepoint,
+        "kprobe": _probe_kprobe,
+        "btf": _probe_btf,
+        "compat": _probe_compat,
+        "cgroup": _probe_cgroup,
+        "memlock": _probe_memlock,
+    }
+    found = {name: probe() for name, probe in probes.items() if only is None or name in only}
     uname = os.uname()
-    return KernelFeatures(
-        uname.release, uname.machine, _native.possible_cpus(), {feature.name: feature for feature in found}
-    )
+    return KernelFeatures(uname.release, uname.machine, _native.possible_cpus(), found)
 
 
 def choose_hook(features: KernelFeatures, requested: str = "auto") -> str:
@@ -274,4 +272,3 @@ def _probe_memlock() -> Feature:
 
 def _said(exc: _native.Error) -> str:
     return os.strerror(int(exc.args[0])).lower()
-

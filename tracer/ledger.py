@@ -59,13 +59,17 @@ class KernelCounts:
 
 @dataclass(frozen=True, slots=True)
 class ReaderCounts:
-    """What the reader saw; `received` holds (cpu, class) → records that came out of the buffer."""
+    """What the reader saw; `received` holds (cpu, class) → records that came out of the buffer.
+
+    `surplus` of `dropped` was thrown away because the trace was over before it was read.
+    """
 
     delivered: Tally = field(default_factory=dict)
     dropped: Tally = field(default_factory=dict)
     undecodable: Tally = field(default_factory=dict)
     received: Mapping[tuple[int, int], int] = field(default_factory=dict)
     late: int = 0
+    surplus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,17 @@ class Ledger:
     by_cpu: Mapping[int, Figures]
     gaps: int = 0
     late: int = 0
+    surplus: int = 0
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether an event is missing that should not be; what was left over when the reader ended is not."""
+        total = self.total
+        return bool(total.lost or self._dropped or total.undecodable or total.unaccounted or total.missed)
+
+    @property
+    def _dropped(self) -> int:
+        return self.total.dropped - self.surplus
 
     def to_json(self) -> dict[str, object]:
         """Return the document that `--ledger` writes."""
@@ -97,8 +112,8 @@ class Ledger:
         total = self.total
         texts = {
             f"{total.lost:,} records lost, the buffer was full: use --buffer-pages {buffer_pages * 4}": total.lost,
-            f"{total.dropped:,} records dropped, their reader was too slow: choose fewer events, or write to a "
-            "file": total.dropped,
+            f"{self._dropped:,} records dropped, their reader was too slow: choose fewer events, or write to a "
+            "file": self._dropped,
             f"{total.undecodable:,} records undecodable: build the battery anew": total.undecodable,
             f"{total.unaccounted:,} records unaccounted: the kernel's counters and the reader's differ": (
                 total.unaccounted
@@ -125,7 +140,14 @@ def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, 
         extra = Figures(compat=kernel.compat_by_cpu.get(cpu, 0), missed=kernel.missed_by_cpu.get(cpu, 0))
         if extra != Figures():
             by_cpu[cpu] = by_cpu.get(cpu, Figures()) + extra
-    return Ledger(_sum(by_cpu.values()), by_event, by_cpu, gaps=_count_gaps(kernel, reader), late=reader.late)
+    return Ledger(
+        _sum(by_cpu.values()),
+        by_event,
+        by_cpu,
+        gaps=_count_gaps(kernel, reader),
+        late=reader.late,
+        surplus=reader.surplus,
+    )
 
 
 def add_tallies(*tallies: Tally) -> dict[tuple[int, int], int]:

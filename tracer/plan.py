@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery import Battery
+from traceleft.battery import Battery, Release
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.spec import EventSpec, Schema
 
@@ -54,34 +54,37 @@ class Plan:
         return max((part.spec.id for part in self.parts), default=0)
 
 
-def make_plan(battery: Battery, schema: Schema, events: Iterable[str], *, hook: str, level: str = LEVEL) -> Plan:
+def make_plan(
+    battery: Battery, release: Release, schema: Schema, events: Iterable[str], *, hook: str, level: str = LEVEL
+) -> Plan:
     """Take the objects of these events for a hook out of a battery.
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
     cannot serve an event.
     """
-    release = battery.select(schema.release)
     core = release.core.get(level)
     if core is None:
-        raise BatteryError(f"holds nothing for level {level}; build it with --level {level}")
-    parts = tuple(_make_part(battery, schema.events[name], release.events, hook, level) for name in events)
+        raise _lacking(battery, f"holds nothing for level {level}; build it with --level {level}")
+    parts = tuple(_make_part(battery, release, schema.events[name], hook, level) for name in events)
     return Plan(hook, battery.object_bytes(core), parts, CORE_PROGRAMS)
 
 
-def _make_part(
-    battery: Battery, spec: EventSpec, objects: Mapping[str, Mapping[str, str]], hook: str, level: str
-) -> Part:
-    digest = objects.get(spec.name, {}).get(level)
+def _make_part(battery: Battery, release: Release, spec: EventSpec, hook: str, level: str) -> Part:
+    digest = release.events.get(spec.name, {}).get(level)
     if digest is None:
-        raise BatteryError(f"holds no object of {spec.name} for level {level}; generate and build it again")
-    entry = battery.manifest.objects[digest]
+        raise _lacking(battery, f"holds no object of {spec.name} for level {level}; generate and build it again")
+    entry = battery.entry(digest)
     if entry.layout != spec.digest:
-        raise BatteryError(f"the object of {spec.name} and the schema disagree on its layout; build it again")
+        raise _lacking(battery, f"the object of {spec.name} and the schema disagree on its layout; build it again")
     roles = _roles_of(spec, hook)
     programs = {program.role: program.name for program in entry.programs if program.role in roles}
     if not programs:
-        raise BatteryError(f"the object of {spec.name} has no program for {hook}; build it again")
+        raise _lacking(battery, f"the object of {spec.name} has no program for {hook}; build it again")
     return Part(spec, battery.object_bytes(digest), programs)
+
+
+def _lacking(battery: Battery, what: str) -> BatteryError:
+    return BatteryError(what, path=str(battery.path))
 
 
 def _roles_of(spec: EventSpec, hook: str) -> tuple[str, ...]:

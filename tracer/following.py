@@ -1,0 +1,150 @@
+"""The threads that a trace follows: found at its start, watched, and asked for unfinished calls at its end."""
+
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from traceleft.errors import UnsupportedError
+from traceleft.tracer.maps import IN_CALL, Maps, Task
+from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
+
+PROC: Final = Path("/proc")
+ROUNDS_MAX: Final = 1000
+UNFINISHED_FLAGS: Final = 16 | 1
+
+_HEADER: Final = struct.Struct("=IHHQIIIIIIQqQ16s")
+_SLOT: Final = struct.Struct("=HHi")
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What /proc says of a thread."""
+
+    tgid: int
+    uid: int
+    gid: int
+    comm: str
+    state: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still make a call: not a zombie, not dead."""
+        return self.state not in ("Z", "X", "x")
+
+
+def read_thread(tid: int) -> Thread | None:
+    """Return what /proc says of a thread, None if there is none."""
+    try:
+        lines = (PROC / str(tid) / "status").read_text(errors="surrogateescape").splitlines()
+        values = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        return Thread(
+            int(values["Tgid"]),
+            int(values["Uid"].split()[1]),
+            int(values["Gid"].split()[1]),
+            values["Name"],
+            values["State"][:1],
+        )
+    except (OSError, KeyError, ValueError, IndexError):
+        return None
+
+
+def find_processes(pids: Iterable[int], *, own_pid: int) -> tuple[int, ...]:
+    """Return the processes of these pids; UnsupportedError if there is none, or it is ourselves."""
+    found = []
+    for pid in pids:
+        thread = read_thread(pid)
+        if thread is None:
+            raise UnsupportedError(f"process {pid}", "there is no such process; see: ps -e")
+        if thread.tgid == own_pid:
+            raise UnsupportedError(f"process {pid}", "is traceleft itself, which it does not trace")
+        found.append(thread.tgid)
+    return tuple(dict.fromkeys(found))
+
+
+def seed_tasks(maps: Maps, processes: Iterable[int], *, follow: bool) -> None:
+    """Trace all threads of these processes. The programs that keep `tasks` current have to be attached already.
+
+    A thread may be made while we look: its maker is traced by then, or the next look finds it.
+    """
+    for process in processes:
+        seen: set[int] = set()
+        for _ in range(ROUNDS_MAX):
+            fresh = _list_threads(process) - seen
+            if not fresh:
+                break
+            for tid in fresh:
+                maps.put_task(tid, Task(0 if follow else process))
+            seen |= fresh
+
+
+def is_over(maps: Maps) -> bool:
+    """Tell whether no followed thread is left; forgets those that are gone without having said so."""
+    for tid in maps.tids():
+        task, thread = maps.get_task(tid), read_thread(tid)
+        if task is None:
+            continue
+        if thread is not None and thread.is_alive and task.tgid in (0, thread.tgid):
+            return False
+        maps.drop_task(tid)
+    return True
+
+
+def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec]) -> Iterator[bytes]:
+    """Make a record of each call of these events that is still going on."""
+    for tid in sorted(maps.tids()):
+        task = maps.get_task(tid)
+        if task is None or not task.flags & IN_CALL or task.event not in specs:
+            continue
+        thread = read_thread(tid)
+        if thread is not None and task.tgid in (0, thread.tgid):
+            yield _make_record(specs[task.event], tid, task, thread, list(maps.saved(tid)))
+
+
+def _make_record(spec: EventSpec, tid: int, task: Task, thread: Thread, saved: Iterable[bytes]) -> bytes:
+    """Lay a record out; what was saved of this very call at its entry is kept, the rest counts as not read."""
+    body = next((found for value in saved if (found := _saved_body(spec, value))), None) or _empty_body(spec, task)
+    header = _HEADER.pack(
+        HEADER_SIZE + len(body),
+        spec.id,
+        UNFINISHED_FLAGS,
+        time.monotonic_ns(),
+        0,
+        0,
+        thread.tgid,
+        tid,
+        thread.uid,
+        thread.gid,
+        0,
+        0,
+        0,
+        thread.comm.encode(errors="surrogateescape")[:15],
+    )
+    record = header + body
+    return record + bytes(-len(record) % 8)
+
+
+def _saved_body(spec: EventSpec, value: bytes) -> bytes | None:
+    length, event = struct.unpack_from("=IH", value)
+    return value[HEADER_SIZE:length] if event == spec.id and spec.fixed_size <= length <= len(value) else None
+
+
+def _empty_body(spec: EventSpec, task: Task) -> bytes:
+    args = (task.args + (0,) * spec.args_count)[: spec.args_count]
+    body = bytearray(struct.pack(f"={spec.args_count}Q", *args))
+    body += bytes(spec.fixed_size - HEADER_SIZE - len(body))
+    pointers = {slot: arg.index for arg in spec.args for slot in (arg.slot, arg.slot_out) if slot is not None}
+    for slot, index in pointers.items():
+        if args[index]:
+            at = 8 * spec.args_count + SLOT_SIZE * slot
+            _SLOT.pack_into(body, at, 0, 0, STATUS_NOT_READ)
+    return bytes(body)
+
+
+def _list_threads(process: int) -> set[int]:
+    try:
+        return {int(entry.name) for entry in (PROC / str(process) / "task").iterdir()}
+    except OSError:
+        return set()

@@ -1,0 +1,154 @@
+"""A running trace: batches of records until it ends, and the account of them."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+from traceleft.tracer import _native
+from traceleft.tracer.following import is_over, make_unfinished
+from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
+from traceleft.tracer.loader import Session
+from traceleft.tracer.maps import Count
+
+WAIT_MS: Final = 20
+# How often to look whether what is followed has ended, while records keep coming.
+LOOK_S: Final = 0.25
+
+
+class Reader:
+    """Reads a session's records and ends it: at a deadline, when told to stop, when nothing is left to follow.
+
+    Any thread may stop() or close() it while another waits for a batch.
+    """
+
+    def __init__(self, session: Session, *, follows: bool, wants_unfinished: bool) -> None:
+        self._session = session
+        self._follows = follows
+        self._wants_unfinished = wants_unfinished
+        self._specs = {part.spec.id: part.spec for part in session.plan.parts}
+        self._lock = threading.Lock()
+        self._stop = False
+        self._has_ended = False
+        self._deadline: float | None = None
+        self._next_look = 0.0
+        self._made = b""
+        self._made_tally: Tally = {}
+        self._kernel = KernelCounts()
+        self._delivered: Counter[tuple[int, int]] = Counter()
+        self._dropped: Counter[tuple[int, int]] = Counter()
+        self._undecodable: Counter[tuple[int, int]] = Counter()
+        self._surplus = 0
+        self._counts: Mapping[str, Count] = {}
+
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """What the kernel counted by event name, where it was asked to; complete after the end."""
+        return self._counts
+
+    def set_deadline(self, duration_s: float | None) -> None:
+        """End the trace after a time."""
+        self._deadline = None if duration_s is None else time.monotonic() + duration_s
+
+    def stop(self) -> None:
+        """End the trace; what is in the buffer can still be read. May be called from a signal handler."""
+        self._stop = True
+
+    def next_batch(self) -> _native.Records | None:
+        """Return the next records in order of time; None when the trace has ended and all were read."""
+        with self._lock:
+            while not self._has_ended:
+                records = self._session.drain.take(self._wait_ms())
+                if self._is_due(is_idle=not len(records)):
+                    self._end()
+                if len(records):
+                    return records
+            rest = self._session.drain.take(0, final=True)
+            if len(rest):
+                return rest
+            made, self._made = self._made, b""
+            return _native.Records(made) if made else None
+
+    def deliver(self, records: _native.Records, stop: int) -> None:
+        """Account for the records before `stop` as delivered and for the others as thrown away."""
+        self._delivered.update(records.tally(0, stop))
+        if stop < len(records):
+            self._drop(records.tally(stop, len(records)))
+
+    def refuse(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Account for records by (event, cpu), given as delivered before, as undecodable."""
+        for key in keys:
+            self._delivered[key] -= 1
+            self._undecodable[key] += 1
+
+    def close(self) -> Ledger:
+        """End the trace if it has not, throw away what is left, and return the ledger; may be called again."""
+        self._stop = True
+        with self._lock:
+            self._end()
+            while len(rest := self._session.drain.take(0, final=True)):
+                self._drop(rest.tally())
+            if self._made:
+                self._drop(_native.Records(self._made).tally())
+                self._made = b""
+            return self._make_ledger()
+
+    def _wait_ms(self) -> int:
+        if self._deadline is None:
+            return WAIT_MS
+        return max(0, min(WAIT_MS, int((self._deadline - time.monotonic()) * 1000)))
+
+    def _is_due(self, *, is_idle: bool) -> bool:
+        now = time.monotonic()
+        if self._stop or (self._deadline is not None and now >= self._deadline):
+            return True
+        if not self._follows or not (is_idle or now >= self._next_look):
+            return False
+        self._next_look = now + LOOK_S
+        return is_over(self._session.maps)
+
+    def _end(self) -> None:
+        """Stop the flow, and read the kernel's accounts once they stand still."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        session = self._session
+        session.disable()
+        if self._wants_unfinished:
+            specs = {id: spec for id, spec in self._specs.items() if spec.entry != "emit"}
+            self._made = b"".join(make_unfinished(session.maps, specs))
+            self._made_tally = _native.Records(self._made).tally()
+        session.detach()
+        session.drain.stop()
+        self._kernel = session.counts()
+        found = {spec.name: session.maps.count(spec.id, session.cpus) for spec in self._specs.values()}
+        self._counts = {name: count for name, count in found.items() if count is not None}
+
+    def _drop(self, tally: Tally) -> None:
+        self._dropped.update(tally)
+        self._surplus += sum(tally.values())
+
+    def _make_ledger(self) -> Ledger:
+        account = self._session.drain.account()
+        # Types as _native.pyi documents them.
+        dropped = cast(Tally, account["dropped"])
+        undecodable = cast(Tally, account["undecodable"])
+        sequences = cast(Mapping[tuple[int, int], tuple[int, int]], account["sequences"])
+        kernel = KernelCounts(
+            emitted=add_tallies(self._kernel.emitted, self._made_tally),
+            lost=self._kernel.lost,
+            missed=self._kernel.missed,
+            missed_by_cpu=self._kernel.missed_by_cpu,
+            compat_by_cpu=self._kernel.compat_by_cpu,
+            sequences=self._kernel.sequences,
+        )
+        reader = ReaderCounts(
+            delivered=self._delivered,
+            dropped=add_tallies(self._dropped, dropped),
+            undecodable=add_tallies(self._undecodable, undecodable),
+            received={key: received for key, (received, _) in sequences.items()},
+            late=cast(int, account["late"]),
+            surplus=self._surplus,
+        )
+        return make_ledger(kernel, reader, {id: spec.name for id, spec in self._specs.items()})
