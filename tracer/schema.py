@@ -101,7 +101,7 @@ def _load_event(name: str, raw: object, tables: Tables) -> EventSpec:
         kind=read_choice(get(item, "kind", place), f"{place}.kind", _KINDS),
         number=None if number is None else read_integer(number, f"{place}.number", 0, 0xFFFF),
         aliases=_names(item.get("aliases", []), f"{place}.aliases"),
-        classes=_names(item.get("classes", []), f"{place}.classes"),
+        classes=_class_names(item.get("classes", []), f"{place}.classes"),
         format=read_text(item.get("format", ""), f"{place}.format"),
         borrowed=get_flag(item, "borrowed", place, default=False),
         entry=read_choice(item.get("entry", "none"), f"{place}.entry", _ENTRIES),
@@ -116,6 +116,12 @@ def _load_event(name: str, raw: object, tables: Tables) -> EventSpec:
 
 def _names(raw: object, place: str) -> tuple[str, ...]:
     return tuple(read_name(item, place) for item in read_list(raw, place, limit=MAX_ENTRIES))
+
+
+def _class_names(raw: object, place: str) -> tuple[str, ...]:
+    """Read names of classes; that of `%%stat` is `%stat`."""
+    names = [read_text(item, place) for item in read_list(raw, place, limit=MAX_ENTRIES)]
+    return tuple("%" * name.startswith("%") + read_name(name.removeprefix("%"), place) for name in names)
 
 
 def _load_ret(raw: object, place: str) -> str:

@@ -11,7 +11,6 @@ from traceleft.tracer.checked import (
     get_integer,
     get_width,
     read_choice,
-    read_identifier,
     read_integer,
     read_list,
     read_mapping,
@@ -167,6 +166,6 @@ def _load_element(
     kinds = SCALAR_KINDS | {"struct"} if item["kind"] == "array" else SCALAR_KINDS
     element = load_value(raw, f"{place}.element", kinds, sets, struct)
     least = struct(element.struct_name).size if element.kind == "struct" else element.width
-    if item["kind"] == "value":
+    if item["kind"] in ("value", "bytes"):  # `size` of `bytes` is the whole field's
         return element, least
     return element, get_integer(item, "size", place, least, MAX_STRUCT_BYTES)
