@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.exceptions import NoArgsIsHelpError
+from click.shell_completion import shell_complete
 
 from traceleft import __version__
 from traceleft.errors import TraceleftError
 
 INTERRUPTED = 130
+COMPLETION = "_TRACELEFT_COMPLETE"
 # Command name -> module that defines it, in the order in which help shows them.
 COMMANDS = {
     "doctor": "traceleft.cli_doctor",
@@ -52,15 +55,18 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; every error ends here as one line on stderr."""
     try:
-        status = cli.main(list(arguments) if arguments is not None else None, "traceleft", standalone_mode=False)
+        status = invoke(sys.argv[1:] if arguments is None else list(arguments))
         flush_output()
+    except NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.UsageError as error:
         return fail(usage_line(error), error.exit_code)
     except click.ClickException as error:
         return fail(error.format_message(), error.exit_code)
     except TraceleftError as error:
         return fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         silence_output()
@@ -74,6 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("TRACELEFT_DEBUG"):
             raise
         return fail(f"internal: {type(error).__name__}: {error} (TRACELEFT_DEBUG=1 shows where)")
+    return status
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run a command, or answer the shell's request for completion, and return the status.
+
+    click's own main ends the process by itself when stdout is closed; here that is an error like others.
+    """
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(cli, {}, "traceleft", COMPLETION, instruction)
+    try:
+        with cli.make_context("traceleft", arguments) as context:
+            status = cli.invoke(context)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
     return status if isinstance(status, int) else 0
 
 

@@ -1,5 +1,6 @@
 """The command ``build``, and the progress bar of a build."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def build_command(directory: Path, battery: Path, levels: tuple[str, ...], jobs:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Report]:
     """Show a progress bar on stderr if that is a terminal; yield what takes (done, total)."""
-    if not click.get_text_stream("stderr").isatty():
+    if not sys.stderr.isatty():
         yield ignore_progress
         return
     from rich.console import Console

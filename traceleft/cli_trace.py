@@ -80,9 +80,9 @@ def trace_command(**values: Any) -> int:
 
     The exit status is the command's. A line on stderr accounts for every event at the end.
     """
+    refuse_contradictions(values)
     from traceleft.cli_session import TraceOptions, run_trace
 
-    refuse_contradictions(values)
     return run_trace(TraceOptions(**values))
 
 
