@@ -19,7 +19,8 @@ MAX_TRACEPOINT_FIELDS: Final = 64
 REGISTER_BYTES: Final = 8
 NUMBER_FIELDS: Final = frozenset({"nr", "__syscall_nr"})
 
-_EVENT_KEY = re.compile(r"(\w{1,64})/(\w{1,128})", re.ASCII)
+# A name that begins with a digit (9p:9p_client_req) can be no C identifier.
+_EVENT_KEY = re.compile(r"[A-Za-z_]\w{0,63}/(?!sys_(enter|exit)_$)[A-Za-z_]\w{0,127}", re.ASCII)
 
 
 Prototypes: TypeAlias = Mapping[str, tuple[tuple[str, str], ...]]
@@ -85,13 +86,13 @@ class Events:
             return _make_borrowed(name, self.borrowed[name])
         file = f"{self.place}{ENTER}{name}/format"
         enter, leave = self.formats[ENTER + name], self.formats.get(EXIT + name, "")
-        format_ = parse_format(enter, file=file)
+        format_ = _parse_named(enter, f"sys_enter_{name}", file)
         return Syscall(name, _read_arguments(format_), digest_formats(enter, leave), file)
 
     def tracepoint(self, name: str) -> Tracepoint:
         """Parse the tracepoint `name`."""
         key = name.replace(":", "/", 1)
-        format_ = parse_format(self.formats[key], file=f"{self.place}{key}/format")
+        format_ = _parse_named(self.formats[key], name.partition(":")[2], f"{self.place}{key}/format")
         fields = format_.own_fields
         if len(fields) > MAX_TRACEPOINT_FIELDS:
             raise FormatError(f"has more than {MAX_TRACEPOINT_FIELDS} fields", file=format_.file)
@@ -120,6 +121,13 @@ def read_events(formats: Mapping[str, str], *, place: str = "", borrowed: Protot
     lacking = {name: prototype for name, prototype in borrowed.items() if name not in own} if own else {}
     tracepoints = tuple(sorted(key.replace("/", ":") for key in keys if not key.startswith("syscalls/")))
     return Events(formats, place, tuple(sorted(own | lacking.keys())), tracepoints, lacking)
+
+
+def _parse_named(text: str, name: str, file: str) -> Format:
+    format_ = parse_format(text, file=file)
+    if format_.name != name:
+        raise FormatError(f"is the format of {format_.name}, not of {name}", file=file, line=1)
+    return format_
 
 
 def _read_arguments(format_: Format) -> tuple[Argument, ...]:

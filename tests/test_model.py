@@ -127,3 +127,16 @@ def test_own_format_goes_before_a_borrowed_one() -> None:
 
 def test_input_without_syscalls_borrows_none() -> None:
     assert read_events({"sched/x": text("x")}).syscalls == ()
+
+
+def test_format_of_another_event_is_refused() -> None:
+    events = read_events({"sched/x": text("y", field("int a", 8, 4))}, borrowed={})
+
+    with pytest.raises(FormatError, match=r"^sched/x/format:1: is the format of y, not of x$"):
+        events.tracepoint("sched:x")
+
+
+def test_keys_that_name_no_event_are_ignored() -> None:
+    events = read_events({"syscalls/sys_enter_": "", "9p/9p_client_req": "", "sched/../x": "", "x": ""}, borrowed={})
+
+    assert (events.syscalls, events.tracepoints) == ((), ())
