@@ -1,6 +1,8 @@
 """Formats → syscalls and tracepoints."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traceleft.errors import FormatError
 from traceleft.generator.model import Events, load_borrowed, read_events
@@ -140,3 +142,17 @@ def test_keys_that_name_no_event_are_ignored() -> None:
     events = read_events({"syscalls/sys_enter_": "", "9p/9p_client_req": "", "sched/../x": "", "x": ""}, borrowed={})
 
     assert (events.syscalls, events.tracepoints) == ((), ())
+
+
+@given(
+    st.text(alphabet="unsigned int*[]const struct_x2;:\t", max_size=60), st.integers(0, 99), st.sampled_from([0, 4, 8])
+)
+def test_arbitrary_declarations_raise_nothing_but_format_error(declaration: str, offset: int, size: int) -> None:
+    events = syscall("x", field(declaration, offset, size))
+    tracepoints = read_events({"a/x": text("x", field(declaration, offset, size))}, borrowed={})
+
+    for parse in (lambda: events.syscall("x"), lambda: tracepoints.tracepoint("a:x")):
+        try:
+            parse()
+        except FormatError as exc:
+            assert exc.file is not None
