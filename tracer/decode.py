@@ -7,7 +7,7 @@ A decoder is a set of closures made from an event's specification; no code is ma
 import struct
 from collections.abc import Callable, Mapping
 
-from traceleft.tracer.arguments import HEADER_FIELDS, FixedPart, ReadArg, compile_arg, compile_check
+from traceleft.tracer.arguments import HEADER_FIELDS, Fields, FixedPart, ReadArg, compile_arg, compile_check
 from traceleft.tracer.event import Event
 from traceleft.tracer.spec import ArgSpec, EventSpec, Schema, Tables
 from traceleft.tracer.values import compile_scalar
@@ -37,6 +37,11 @@ class Decoder:
 
         Raise ``UndecodableError`` when the record is cut, another event's, or points outside itself.
         """
+        fields, data = self.unpack(record)
+        return Event(self, fields, data, offset_ns)
+
+    def unpack(self, record: bytes | memoryview) -> tuple[Fields, bytes]:
+        """Return a record's fields (header, arguments, slots) and its bytes, checked as ``decode`` does."""
         data = record if type(record) is bytes else bytes(record)
         size, spec = len(data), self.spec
         if size < spec.fixed_size:
@@ -51,9 +56,16 @@ class Decoder:
                 raise UndecodableError(f"{spec.name}: a slot points outside the record")
         if self._checks:
             self._check_parts(fields, data)
-        return Event(self, fields, data, offset_ns)
+        return fields, data
 
-    def _check_parts(self, fields: tuple[int, ...], data: bytes) -> None:
+    def reader(self, name: str) -> ReadArg:
+        """Return what reads one argument from what ``unpack`` gave; ``KeyError`` if there is no such argument."""
+        found = {arg: read for arg, _, read in self.readers}[name]
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def _check_parts(self, fields: Fields, data: bytes) -> None:
         for place, check in self._checks:
             offset, captured, status = fields[place : place + 3]
             if status < 0 or not offset:

@@ -67,7 +67,8 @@ class FdNames:
         return value if isinstance(value, int) and value >= 0 else None
 
     def _find(self, pid: int, fd: int) -> str | None:
-        learned = self._processes.get(pid, {}).get(fd) if fd >= 0 else None
+        fds = self._processes.get(pid)
+        learned = fds.get(fd) if fds and fd >= 0 else None
         if learned is not None and self._is_exact:
             return learned
         asked = self._ask(f"/proc/{pid}/cwd" if fd < 0 else f"/proc/{pid}/fd/{fd}")

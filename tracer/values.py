@@ -67,6 +67,11 @@ def show_char(value: int) -> str:
     return show_bytes(bytes((value & 0xFF,)))
 
 
+def show_uid(value: int, width: int) -> int:
+    """Return a user or group; all ones, which mean none, are -1."""
+    return -1 if value == (1 << 8 * width) - 1 else value
+
+
 def to_signed(value: int, width: int) -> int:
     """Return the low ``width`` bytes of an integer as a signed number."""
     sign = 1 << (8 * width - 1)
@@ -120,8 +125,8 @@ def compile_scalar(value: ValueSpec, tables: Tables) -> Callable[[int], Value] |
         case "dirfd":
             return show_dirfd
         case "uid":
-            ones = (1 << 8 * value.width) - 1
-            return lambda number: -1 if number == ones else number
+            width = value.width
+            return lambda number: show_uid(number, width)
         case "set":
             return compile_set(tables.sets[value.set_name], value.width)
         case "char":
