@@ -356,3 +356,4 @@ struct abi_in_addr { __u8 s_addr[4]; };
 struct abi_utimbuf { __kernel_old_time_t actime, modtime; };
 struct abi_file_handle { __u32 handle_bytes; __s32 handle_type; };
 struct abi_getcpu_cache { unsigned long blob[16]; };
+struct abi_sched_param { int sched_priority; };
