@@ -98,16 +98,6 @@ def entry_of(syscall: str, meanings: Iterable[Meaning]) -> str:
     return "save" if saves else "none"
 
 
-def names_in(meaning: object, key: str) -> Iterator[str]:
-    """Yield every set (`key` is `set`) or struct (`struct`) that a meaning refers to, however deep."""
-    if isinstance(meaning, Mapping):
-        for inner_key, inner in meaning.items():
-            if inner_key == key and isinstance(inner, str):
-                yield inner
-            else:
-                yield from names_in(inner, key)
-
-
 def _fits(declared: Meaning, *, is_pointer: bool, arguments: int) -> bool:
     kind = declared["kind"]
     if kind != "pointer" and (kind in SLOT_KINDS) != is_pointer:

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from traceleft.generator.meaning import (
     entry_of,
     load_declarations,
     meaning,
-    names_in,
     return_kind,
     tracepoint_meaning,
 )
@@ -50,6 +49,16 @@ def means(name: str) -> list[Meaning]:
         meaning(name, index=index, name=argument, type=type_, is_pointer=is_address(type_), arguments=len(arguments))
         for index, (type_, argument) in enumerate(arguments)
     ]
+
+
+def names_in(declared: object, key: str) -> Iterator[str]:
+    """Yield every set (`key` is `set`) or struct (`struct`) that a meaning refers to, however deep."""
+    if isinstance(declared, Mapping):
+        for inner_key, inner in declared.items():
+            if inner_key == key and isinstance(inner, str):
+                yield inner
+            else:
+                yield from names_in(inner, key)
 
 
 def every_meaning() -> Iterator[Meaning]:
@@ -331,7 +340,7 @@ def test_what_happens_at_entry(syscall: str, entry: str) -> None:
     assert entry_of(syscall, means(syscall)) == entry
 
 
-def test_names_in_finds_sets_of_cases() -> None:
+def test_argument_of_fcntl_depends_on_the_command() -> None:
     assert {"open_flags", "fd_flags"} <= set(names_in(means("fcntl")[2], "set"))
 
 
