@@ -214,11 +214,10 @@ class Session:
 
     def _write_config(self, flags: int) -> None:
         assert self._offsets is not None
-        self.maps.put(
-            "config",
-            0,
-            pack_config(self._filters, self._offsets, flags=flags | self._options.flags, self_tgid=os.getpid()),
-        )
+        flags |= self._options.flags
+        # An exit is paired with its entry through `tasks`.
+        flags |= filters.UNFINISHED if self._keeps_entries() else 0
+        self.maps.put("config", 0, pack_config(self._filters, self._offsets, flags=flags, self_tgid=os.getpid()))
 
 
 @contextlib.contextmanager
