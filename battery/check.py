@@ -44,7 +44,7 @@ def check_object(source: Source, level: Level, data: bytes) -> tuple[ProgramEntr
         if source.layout is not None:
             _check_layout(source.layout, facts, record_layout(data, f"{source.identifier}_record"))
     except BatteryError as exc:
-        raise CompileError(f"{source.file}: {exc}", source=source.file, log=str(exc)) from exc
+        raise CompileError(f"{source.file}: {exc}", source=source.file, log="") from exc
     return programs
 
 

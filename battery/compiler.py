@@ -36,6 +36,7 @@ FLAGS: Final = (
 )
 TARGETS: Final = {"little": "bpfel", "big": "bpfeb"}
 DIAGNOSTIC: Final = re.compile(r"^\S.*?: (?:fatal )?error: .*$", re.MULTILINE)
+NO_TARGET: Final = re.compile(r"unable to create target|unknown target triple|no targets? (?:are|is) compatible", re.I)
 ENVIRONMENT: Final = ("PATH", "HOME", "LD_LIBRARY_PATH")
 
 
@@ -61,6 +62,8 @@ class Compiler:
         """
         command = [self.clang, *flags, "-c", source, "-o", str(output.absolute())]
         status, log = self._run(command, directory, source)
+        if status and NO_TARGET.search(log):
+            raise UnsupportedError(f"{self.clang} cannot make eBPF objects", REMEDY)
         if status:
             raise CompileError(_first_diagnostic(log, source, status), source=source, log=log)
 

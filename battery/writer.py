@@ -43,7 +43,7 @@ class BatteryWriter:
         self.sweep()
 
     def sweep(self) -> None:
-        """Take away objects and schemas that the manifest does not name."""
+        """Take away objects and schemas that the manifest does not name; what resists is left to the next build."""
         if self.manifest is None:
             return
         named = {object_path(self.path, digest) for digest in self.manifest.objects}
@@ -54,7 +54,8 @@ class BatteryWriter:
                 continue
             for name in files:
                 if place / name not in named:
-                    (place / name).unlink()
+                    with suppress(OSError):
+                        (place / name).unlink()
             with suppress(OSError):
                 place.rmdir()
 

@@ -115,6 +115,14 @@ def test_clang_that_hangs_is_killed(sources: Path, tmp_path: Path, monkeypatch: 
         hanging.compile(sources, "a.c", tmp_path / "a.o", flags=())
 
 
+def test_clang_without_the_bpf_target_names_the_remedy(sources: Path, tmp_path: Path) -> None:
+    says = "echo 'error: unable to create target: No available targets are compatible with triple \"bpfel\"'; exit 1"
+    other = Compiler(clang=str(script(tmp_path / "clang", says)), strip="/bin/false", version="")
+
+    with pytest.raises(UnsupportedError, match="cannot make eBPF objects: install it with: apt-get install"):
+        other.compile(sources, "a.c", tmp_path / "a.o", flags=())
+
+
 def test_stop_ends_what_runs_and_refuses_more(sources: Path, tmp_path: Path) -> None:
     hanging = Compiler(clang=str(script(tmp_path / "clang", "sleep 60; true")), strip="/bin/false", version="")
     threading.Timer(0.2, hanging.stop).start()

@@ -135,13 +135,13 @@ def test_second_half_of_a_wide_load_is_no_instruction_of_its_own() -> None:
 
     found = read_instructions(code)
 
-    assert (found.count, found.helpers) == (4, {5})
+    assert (found.count, found.helpers) == (4, frozenset({5}))
 
 
 def test_calls_are_told_apart_by_source_register() -> None:
     helper, program, kfunc = (read_instructions(instruction(0x85, source << 4, 9)) for source in (0, 1, 2))
 
-    assert (helper.helpers, helper.calls_programs, helper.calls_kfuncs) == ({9}, False, False)
+    assert (helper.helpers, helper.calls_programs, helper.calls_kfuncs) == (frozenset({9}), False, False)
     assert (program.helpers, program.calls_programs) == (frozenset(), True)
     assert (kfunc.helpers, kfunc.calls_kfuncs) == (frozenset(), True)
 

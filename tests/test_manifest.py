@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traceleft.battery import Manifest, ObjectEntry, ProgramEntry, Release, dump_manifest, parse_manifest
@@ -136,6 +136,7 @@ def test_no_manifest_is_refused_in_one_line(data: bytes) -> None:
     assert str(caught.value).isprintable()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
     with pytest.raises(BatteryError):
@@ -149,6 +150,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(document())), JSON)
 def test_arbitrary_value_of_any_key_raises_nothing_else(key: str, value: object) -> None:
     try:
