@@ -1,0 +1,101 @@
+"""From batches of records to events, callbacks, and the account of what reached them."""
+
+import struct
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Final
+
+from traceleft.tracer import _native
+from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode import Decoder, UndecodableError
+from traceleft.tracer.event import Event
+from traceleft.tracer.reader import Reader
+from traceleft.tracer.spec import EventSpec, Tables
+
+EventCallback = Callable[[Event], object]
+BatchCallback = Callable[[Batch], object]
+
+_HEAD: Final = struct.Struct("=IH")
+_CPU: Final = struct.Struct("=I")
+_CPU_AT: Final = 20
+
+
+class Dispatcher:
+    """Decodes the records of some events; keeps the callbacks. `offset_ns` leads from their clock to the epoch's."""
+
+    def __init__(self, specs: Mapping[int, EventSpec], tables: Tables) -> None:
+        self.offset_ns = 0
+        self._specs = specs
+        self._tables = tables
+        self._decoders: dict[int, Decoder] = {}
+        self._event_callbacks: dict[int, list[EventCallback]] = {}
+        self._batch_callbacks: dict[int, list[BatchCallback]] = {}
+
+    def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
+        """Call back with each of these events."""
+        for spec in specs:
+            self._event_callbacks.setdefault(spec.id, []).append(callback)
+
+    def on_batch(self, specs: Sequence[EventSpec], callback: BatchCallback) -> None:
+        """Call back with the batches of each of these events."""
+        for spec in specs:
+            self._batch_callbacks.setdefault(spec.id, []).append(callback)
+
+    def dispatch(self, reader: Reader, records: _native.Records, wanted: int) -> None:
+        """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
+        if self._batch_callbacks:
+            self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
+        refused: list[tuple[int, int]] = []
+        done = 0
+        try:
+            for row, event in self._decode(records, wanted, self._event_callbacks, refused):
+                done = row
+                for callback in self._event_callbacks[event.spec.id]:
+                    callback(event)
+            done = wanted
+        finally:
+            reader.deliver(records, done)
+            reader.refuse(refused)
+
+    def events(self, reader: Reader, records: _native.Records) -> Iterator[Event]:
+        """Yield the events of all records; one counts as delivered once it is handed over."""
+        refused: list[tuple[int, int]] = []
+        done = 0
+        try:
+            for row, event in self._decode(records, len(records), self._specs, refused):
+                done = row + 1
+                yield event
+            done = len(records)
+        finally:
+            reader.deliver(records, done)
+            reader.refuse(refused)
+
+    def _decode(
+        self, records: _native.Records, wanted: int, chosen: Container[int], refused: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, Event]]:
+        view = memoryview(records.data)
+        for row, start in enumerate(memoryview(records.offsets).cast("I")[:wanted] if chosen else ()):
+            length, event = _HEAD.unpack_from(view, start)
+            if event not in chosen:
+                continue
+            try:
+                yield row, self._decoder(event).decode(view[start : start + length], offset_ns=self.offset_ns)
+            except UndecodableError:
+                refused.append((event, _CPU.unpack_from(view, start + _CPU_AT)[0]))
+
+    def _dispatch_batches(self, records: _native.Records) -> None:
+        for event, callbacks in self._batch_callbacks.items():
+            fixed, tails, ends, _ = records.columns(event, self._specs[event].fixed_size)
+            if fixed:
+                batch = Batch(self._decoder(event), fixed, tails, ends, offset_ns=self.offset_ns)
+                for callback in callbacks:
+                    callback(batch)
+
+    def _decoder(self, event: int) -> Decoder:
+        if event not in self._decoders:
+            self._decoders[event] = Decoder(self._specs[event], self._tables)
+        return self._decoders[event]
+
+
+def _cut(records: _native.Records, count: int) -> _native.Records:
+    starts = memoryview(records.offsets).cast("I")
+    return _native.Records(records.data[: starts[count]])

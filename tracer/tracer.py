@@ -1,0 +1,252 @@
+"""The tracer: events of the running kernel, through a battery."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from traceleft.battery import Battery
+from traceleft.errors import TraceleftError
+from traceleft.tracer.choice import choose_plan, select_specs
+from traceleft.tracer.command import Command, find_command
+from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
+from traceleft.tracer.event import Event
+from traceleft.tracer.filters import Filters
+from traceleft.tracer.following import find_processes, seed_tasks
+from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.loader import Options, Session
+from traceleft.tracer.maps import WAIT_EXEC, Count, Task
+from traceleft.tracer.reader import Reader
+from traceleft.tracer.spec import EventSpec
+
+DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
+
+
+class Tracer:
+    """Traces what `events` choose (expressions as `-e` takes them; none: every syscall) with a battery.
+
+    Without `pids`, `command` and a filter every process but this one is traced. Enter it, then take events by run()
+    with callbacks, by iteration, or by `async for`; `ledger` holds the account once it is closed. What can be refused
+    before anything is loaded is refused by the constructor. Needs root, or CAP_BPF and CAP_PERFMON.
+    """
+
+    def __init__(
+        self,
+        battery: Battery,
+        *,
+        events: Sequence[str] = (),
+        pids: Sequence[int] = (),
+        command: Sequence[str] | None = None,
+        follow: bool = False,
+        hook: str = "auto",
+        uid: int | None = None,
+        comm: str | None = None,
+        cgroup: str | os.PathLike[str] | None = None,
+        success_only: bool = False,
+        failed_only: bool = False,
+        errno: int | None = None,
+        text_limit: int = 32,
+        durations: bool = False,
+        counting: str | None = None,
+        unfinished: bool | None = None,
+        buffer_pages: int | None = None,
+        queue_bytes: int | None = None,
+    ) -> None:
+        self._filters = Filters(
+            pids=find_processes(pids, own_pid=os.getpid()),
+            follow=follow,
+            uid=uid,
+            comm=comm,
+            cgroup=None if cgroup is None else Path(cgroup),
+            success_only=success_only,
+            failed_only=failed_only,
+            errno=errno,
+            text_limit=text_limit,
+        )
+        follows = bool(pids) or command is not None
+        has_result_filter = success_only or failed_only or errno is not None
+        self._options = Options(
+            tasks_only=follows,
+            times=durations,
+            unfinished=(follows if unfinished is None else unfinished) and counting != "only" and not has_result_filter,
+            counting=counting,
+            buffer_pages=buffer_pages,
+            queue_bytes=queue_bytes,
+        )
+        if command is not None:
+            find_command(command[0] if command else "")
+        self._command_line = command
+        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows)
+        self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
+        self._stack = contextlib.ExitStack()
+        self._closing = threading.Lock()
+        self._session: Session | None = None
+        self._reader: Reader | None = None
+        self._command: Command | None = None
+        self._is_released = False
+        self._ledger: Ledger | None = None
+        self.signal: int | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Load and attach everything, and let events flow; the command still waits for the first read."""
+        if self._session is not None:
+            raise TraceleftError("a tracer can be started once; make another one")
+        with contextlib.ExitStack() as stack:
+            # The command is forked first: it inherits nothing of what follows.
+            if self._command_line is not None:
+                self._command = Command(self._command_line)
+                stack.callback(self._command.close)
+            session = stack.enter_context(Session(self._plan, self._filters, self._options))
+            if self._command is not None:
+                session.maps.put_task(
+                    self._command.pid, Task(0 if self._filters.follow else self._command.pid, WAIT_EXEC)
+                )
+            seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
+            self._dispatcher.offset_ns = _clock_offset_ns()
+            session.enable()
+            self._session = session
+            self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
+            self._stack = stack.pop_all()
+
+    def on(self, events: str, callback: EventCallback) -> None:
+        """Call back with each event that an expression chooses, in order of time."""
+        self._dispatcher.on(select_specs(self.specs, [events]), callback)
+
+    def on_batch(self, events: str, callback: BatchCallback) -> None:
+        """Call back with each batch of an event that an expression chooses."""
+        self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
+
+    def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
+        """Read and call back until the trace ends.
+
+        It ends when all that was to be followed has, after a time, after a number of events, by stop(), and (in the
+        main thread) by SIGINT or SIGTERM, which `signal` then names; what is in the buffer is still read.
+        """
+        reader = self._begin(duration_s)
+        with self._ended_by_signals():
+            left = max_events
+            while (records := reader.next_batch()) is not None:
+                wanted = len(records) if left is None else min(left, len(records))
+                self._dispatcher.dispatch(reader, records, wanted)
+                left = None if left is None else left - wanted
+                if left == 0:
+                    break
+        self._finish()
+
+    def events(self, *, duration_s: float | None = None) -> Iterator[Event]:
+        """Yield events in order of time until the trace ends; see run()."""
+        reader = self._begin(duration_s)
+        while (records := reader.next_batch()) is not None:
+            yield from self._dispatcher.events(reader, records)
+        self._finish()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.events()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        reader = self._begin(None)
+        while (records := await asyncio.to_thread(reader.next_batch)) is not None:
+            for event in self._dispatcher.events(reader, records):
+                yield event
+        await asyncio.to_thread(self._finish)
+
+    def stop(self) -> None:
+        """End the trace from any thread or signal handler; what is in the buffer is still read."""
+        if self._reader is not None:
+            self._reader.stop()
+
+    def close(self) -> None:
+        """Detach and release everything, end the command if it still runs; may be called again, from any thread."""
+        with self._closing:
+            if self._reader is not None:
+                self._ledger = self._reader.close()
+            self._stack.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The account of the trace, which is complete once it has ended."""
+        if self._ledger is None:
+            raise TraceleftError("the ledger is made at the end of a trace: close the tracer first")
+        return self._ledger
+
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """What the kernel counted by event (`counting`), once the trace has ended."""
+        return {} if self._reader is None else self._reader.counts
+
+    @property
+    def hook(self) -> str:
+        """The hook in use."""
+        return self._plan.hook
+
+    @property
+    def specs(self) -> Mapping[str, EventSpec]:
+        """The events that are traced, by name."""
+        return {part.spec.name: part.spec for part in self._plan.parts}
+
+    @property
+    def buffer_pages(self) -> int | None:
+        """The size of the ring buffer in pages, None before the start."""
+        return None if self._session is None else self._session.ring_pages
+
+    @property
+    def status(self) -> int | None:
+        """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
+        return None if self._command is None else self._command.poll()
+
+    def _begin(self, duration_s: float | None) -> Reader:
+        if self._session is None:
+            self.start()
+        assert self._reader is not None
+        self._reader.set_deadline(duration_s)
+        if self._command is not None and not self._is_released:
+            self._is_released = True
+            self._command.release()
+        return self._reader
+
+    def _finish(self) -> None:
+        with self._closing:
+            if self._reader is not None:
+                self._ledger = self._reader.close()
+
+    @contextlib.contextmanager
+    def _ended_by_signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM end the trace, where nobody else handles them; a second SIGINT interrupts."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def end(number: int, frame: object) -> None:
+            if self.signal is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.signal = number
+            self.stop()
+
+        ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) in DEFAULT_HANDLERS]
+        before = [signal.signal(number, end) for number in ours]
+        try:
+            yield
+        finally:
+            for number, handler in zip(ours, before, strict=True):
+                signal.signal(number, handler)
+
+
+def _clock_offset_ns() -> int:
+    """What leads from CLOCK_MONOTONIC to the epoch; the best of some tries, as we may be interrupted between clocks."""
+    tries = []
+    for _ in range(5):
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        tries.append((after - before, wall - (before + after) // 2))
+    return min(tries)[1]
