@@ -50,9 +50,10 @@ def make_sets(declared: Mapping[str, Mapping[str, Any]], headers: Headers, names
 def _make_set(name: str, entry: Mapping[str, Any], parts: Mapping[str, list[Item]], constants: Mapping[str, int], bitfields: Bitfields) -> dict[str, Any]:
     width = int(entry.get("width", 4))
     found = {part: [item for item in items if item.expression in constants] for part, items in parts.items()}
-    values = _distinct(name, found["values"], constants, width)
+    mask = _mask(entry, constants, width, bool(found["values"]))
+    values = _distinct(name, found["values"], constants, mask)
     bits = bitfields(entry["bitfield"]) if "bitfield" in entry else _bits(name, found["bits"], constants, width)
-    result: dict[str, Any] = {"bits": bits, "mask": _mask(entry, constants, width, bool(values)), "values": values, "width": width}
+    result: dict[str, Any] = {"bits": bits, "mask": mask, "values": values, "width": width}
     if "zero" in entry:
         result["zero"] = entry["zero"]
     return result
@@ -64,12 +65,12 @@ def _mask(entry: Mapping[str, Any], constants: Mapping[str, int], width: int, ha
     return (1 << 8 * width) - 1 if has_values else 0
 
 
-def _distinct(set_name: str, items: list[Item], constants: Mapping[str, int], width: int) -> Pairs:
+def _distinct(set_name: str, items: list[Item], constants: Mapping[str, int], mask: int) -> Pairs:
     """Return [value, name], names spelled out first come first; refuse two patterns' names for one value."""
     taken: dict[int, Item] = {}
     twice = []
     for item in items:
-        value = unsigned(constants, item.expression, width)
+        value = constants[item.expression] & mask
         other = taken.setdefault(value, item)
         if other is not item and other.by_pattern:
             twice.append(f"{other.name} and {item.name} are both {value:#x}")
@@ -83,7 +84,7 @@ def _bits(set_name: str, items: list[Item], constants: Mapping[str, int], width:
     flags = [item for item in items if unsigned(constants, item.expression, width)]
     flags = [item for item in flags if not item.by_pattern or constants[item.expression].bit_count() == 1]
     rank = {item.name: index for index, item in enumerate(flags) if not item.by_pattern}
-    pairs = sorted(_distinct(set_name, flags, constants, width), key=lambda pair: (rank.get(str(pair[1]), len(rank)), pair[0]))
+    pairs = sorted(_distinct(set_name, flags, constants, (1 << 8 * width) - 1), key=lambda pair: (rank.get(str(pair[1]), len(rank)), pair[0]))
     ordered: Pairs = []
     for pair in pairs:
         bits = int(pair[0])
@@ -94,7 +95,8 @@ def _bits(set_name: str, items: list[Item], constants: Mapping[str, int], width:
 
 def make_errno(entry: Mapping[str, Any], headers: Headers) -> dict[str, str]:
     """Return the name of each error number."""
-    names = [name for name in headers.macros("asm/errno.h") if name.startswith("E")]
-    constants, _ = headers.evaluate([*entry["values"], *names])
-    items = [Item(name, name, False) for name in [*entry["values"], *names] if name in constants]
-    return {str(value): str(name) for value, name in _distinct("errno", items, constants, 4)}
+    spelled = [Item(name, name, False) for name in entry["values"]]
+    found = [Item(name, name, True) for name in headers.macros("asm/errno.h") if name.startswith("E")]
+    constants, _ = headers.evaluate([item.expression for item in (*spelled, *found)])
+    items = [item for item in (*spelled, *found) if item.expression in constants]
+    return {str(value): str(name) for value, name in _distinct("errno", items, constants, (1 << 32) - 1)}

@@ -108,6 +108,8 @@
 #include <linux/kd.h>
 #include <linux/dma-buf.h>
 #include <linux/tls.h>
+#include <linux/if_tun.h>
+#include <linux/rtc.h>
 
 /* Sockets: the kernel keeps these in its internal linux/socket.h and linux/net.h; every libc repeats them. */
 #define AF_UNSPEC 0
