@@ -114,8 +114,8 @@ def options(command: click.Command, name: str) -> str:
     context = click.Context(command, info_name=name)
     records = [
         record
-        for parameter in command.get_params(context)
-        if parameter.name != "help" and (record := parameter.get_help_record(context))
+        for parameter in command.params
+        if (record := parameter.get_help_record(context))
     ]
     return "\n".join(f".TP\n.B {escape(flags)}\n{escape(text)}" for flags, text in records)
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence_output()
         return 0
     except ModuleNotFoundError as error:
-        return fail(f"the Python package {error.name} is missing: pip install 'traceleft[build]'")
+        return fail(f"the Python package {error.name} is missing; install it with: pip install 'traceleft[build]'")
     except OSError as error:
         silence_output()
         return fail(system_line(error))

@@ -1,0 +1,151 @@
+"""One run of ``trace``: refusals first, then the battery, then events until it ends, then the account."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from traceleft.cli_battery import Choice, choose_battery, make_battery
+from traceleft.cli_output import Output, make_printer, open_output, print_counts, report
+from traceleft.tracer.command import find_command
+from traceleft.tracer.following import find_processes
+from traceleft.tracer.kernel import probe_kernel
+
+if TYPE_CHECKING:
+    from traceleft.tracer import Tracer
+
+SIGNAL_BASE = 128
+LOSS = 3
+TimeForm = Literal["default", "t", "tt", "ttt", "r"]
+CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions:
+    """The options of ``trace``, by the names that the command gives them."""
+
+    pids: tuple[tuple[int, ...], ...]
+    follow: bool
+    expressions: tuple[str, ...]
+    battery: Path | None
+    hook: str
+    form: str
+    output: Path | None
+    durations: bool
+    count: bool
+    count_too: bool
+    text_limit: int
+    fd_names: bool
+    clock: int
+    relative: bool
+    success_only: bool
+    failed_only: bool
+    error: int | None
+    uid: int | None
+    comm: str | None
+    cgroup: Path | None
+    max_events: int | None
+    duration_s: float | None
+    buffer_pages: int | None
+    fail_on_loss: bool
+    ledger: Path | None
+    raw: bool
+    command: tuple[str, ...]
+
+    @property
+    def all_pids(self) -> tuple[int, ...]:
+        """The pids of every ``-p``."""
+        return tuple(pid for pids in self.pids for pid in pids)
+
+    @property
+    def time(self) -> TimeForm:
+        """The form of time in a line of text."""
+        return "r" if self.relative else CLOCKS[min(self.clock, 3)]
+
+    @property
+    def counting(self) -> str | None:
+        """What the kernel counts: nothing, calls instead of events, or both."""
+        return "only" if self.count else "too" if self.count_too else None
+
+
+def run_trace(options: TraceOptions) -> int:
+    """Trace as the options say and return the exit status."""
+    choice = choose_battery(options.battery, options.expressions)
+    refuse_early(options)
+    with ExitStack() as stack:
+        output = stack.enter_context(open_output(options.output))
+        ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
+        probe_kernel(only=("privileges",)).require("privileges")
+        tracer = make_tracer(options, choice)
+        return follow_tracer(options, tracer, output, ledger)
+
+
+def refuse_early(options: TraceOptions) -> None:
+    """Refuse pids that are none and a command that cannot be found, before anything is made."""
+    find_processes(options.all_pids, own_pid=os.getpid())
+    if options.command:
+        find_command(options.command[0])
+
+
+def make_tracer(options: TraceOptions, choice: Choice) -> "Tracer":
+    """Return a tracer that is not started, with a battery that is made now if there is none."""
+    from traceleft.tracer import Tracer
+
+    return Tracer(
+        choice.battery or make_battery(choice.events),
+        events=choice.events or options.expressions,
+        pids=options.all_pids,
+        command=options.command or None,
+        follow=options.follow,
+        hook=options.hook,
+        uid=options.uid,
+        comm=options.comm,
+        cgroup=options.cgroup,
+        success_only=options.success_only,
+        failed_only=options.failed_only,
+        errno=options.error,
+        text_limit=options.text_limit,
+        durations=options.durations,
+        counting=options.counting,
+        buffer_pages=options.buffer_pages,
+    )
+
+
+def follow_tracer(options: TraceOptions, tracer: "Tracer", output: Output, ledger: Output | None) -> int:
+    """Print events until the trace ends and account for them, however it ends; return the exit status."""
+    status: int | None = None
+    with accounted(tracer, ledger):
+        tracer.start()
+        printer = make_printer(options, tracer, output)
+        for name in tracer.specs:
+            tracer.on(name, printer)
+        tracer.run(duration_s=options.duration_s, max_events=options.max_events)
+        status = tracer.status
+        if options.counting:
+            print_counts(options, tracer, output)
+    return exit_status(options, tracer, status)
+
+
+@contextmanager
+def accounted(tracer: "Tracer", ledger: Output | None) -> Iterator[None]:
+    """Close a tracer at the end, print its account if it was started; a closed pipe is an end like others."""
+    try:
+        with suppress(BrokenPipeError):
+            yield
+    finally:
+        tracer.close()
+        if tracer.buffer_pages is not None:
+            report(tracer, ledger)
+
+
+def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:
+    """Return loss, if that was asked for, else the signal that ended us, else the command's status."""
+    total = tracer.ledger.total
+    dropped = 0 if options.max_events else total.dropped
+    if options.fail_on_loss and any((total.lost, dropped, total.undecodable, total.unaccounted, total.missed)):
+        return LOSS
+    if tracer.signal is not None:
+        return SIGNAL_BASE + tracer.signal
+    return status or 0
