@@ -3,7 +3,6 @@
 import errno
 import grp
 import os
-import platform
 import pwd
 import re
 import stat
@@ -59,7 +58,7 @@ class Battery:
             raise BatteryError(f"{reason}; {remedy}", path=str(directory)) from exc
         except OSError as exc:
             raise BatteryError(describe(exc), path=str(file)) from exc
-        return cls(directory, parse_manifest(data, path=str(file), machine=machine or platform.machine()))
+        return cls(directory, parse_manifest(data, path=str(file), machine=machine or os.uname().machine))
 
     @property
     def releases(self) -> tuple[str, ...]:
