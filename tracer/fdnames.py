@@ -1,7 +1,7 @@
 """``-y``: what a process's file descriptors lead to.
 
-Names are learned from the events themselves, in their order, which is exact for as long as the calls that make and
-close descriptors are among them (``LIFECYCLE``). What was not learned is asked of ``/proc/PID/fd``; that shows how it
+Names are learned from the events themselves, in their order, which is exact for as long as the calls that close
+descriptors are among them (``CLOSING``). What was not learned is asked of ``/proc/PID/fd``; that shows how it
 is now, a little after the call. A name is a string as ``values.show_bytes`` makes it.
 """
 
@@ -21,7 +21,7 @@ OPENING: Final = {"open": "", "creat": "", "openat": "dfd", "openat2": "dfd"}
 SOCKETS: Final = frozenset({"socket", "accept", "accept4"})
 DUPLICATING: Final = frozenset({"dup", "dup2", "dup3"})
 FORKING: Final = frozenset({"fork", "vfork", "clone", "clone3"})
-LIFECYCLE: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING, "close", "close_range", "pipe", "pipe2", "fcntl"})
+CLOSING: Final = frozenset({"close", "close_range", "dup2", "dup3", "execve", "execveat"})
 RETURNING: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING})
 
 
@@ -33,12 +33,18 @@ def read_link(path: str) -> bytes:
 class FdNames:
     """Knows the names of file descriptors, per process; bounded, forgetting what was used longest ago.
 
-    ``events`` are the names of the events that are traced: unless all of ``LIFECYCLE`` is among them a learned name may
-    be out of date, so /proc is asked first.
+    ``events`` are the names of the events that are traced, ``available`` of those that could be: unless all of
+    ``CLOSING`` that could be is, a learned name may be out of date, so /proc is asked first.
     """
 
-    def __init__(self, events: Collection[str], *, read_link: Callable[[str], bytes] = read_link) -> None:
-        self._is_exact = LIFECYCLE - {"open", "creat", "pipe", "dup", "dup2", "fcntl"} <= set(events)
+    def __init__(
+        self,
+        events: Collection[str],
+        available: Collection[str],
+        *,
+        read_link: Callable[[str], bytes] = read_link,
+    ) -> None:
+        self._is_exact = CLOSING & set(available) <= set(events)
         self._read_link = read_link
         self._processes: OrderedDict[int, OrderedDict[int, str]] = OrderedDict()
 
@@ -107,7 +113,7 @@ class FdNames:
             self._learn_open(event, values, ret)
         elif name in SOCKETS:
             self._put(pid, ret, self._ask_for(pid, ret, "socket:"))
-        elif name in DUPLICATING:
+        elif name in DUPLICATING or (name == "fcntl" and str(values.get("cmd")).startswith("F_DUPFD")):
             self._learn_duplicate(event, values, ret)
         elif name in ("pipe", "pipe2"):
             self._learn_pipe(event, values)
@@ -135,7 +141,7 @@ class FdNames:
         return asked if asked is not None and asked.startswith(kind) else kind.rstrip(":")
 
     def _learn_duplicate(self, event: Event, values: Mapping[str, Value], ret: int) -> None:
-        old = self._fd(values.get("fildes", values.get("oldfd")))
+        old = self._fd(next((values[name] for name in ("fildes", "oldfd", "fd") if name in values), None))
         path = None if old is None else self._find(event.pid, old)
         if path is None:
             self._forget(event.pid, ret, ret)

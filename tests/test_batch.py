@@ -1,0 +1,107 @@
+"""Records as columns."""
+
+import importlib.util
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from tests.events import BOTH, S32, SCALARS, TABLES
+from tests.records import OPENED, Capture, Record, encode, openat, schema_of
+from traceleft.errors import UnsupportedError
+from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode import Decoder, UndecodableError
+
+
+def batch_of(*records: Record) -> Batch:
+    spec, tables = openat()
+    encoded = [encode(spec, record) for record in records]
+    tails = [data[spec.fixed_size :] for data in encoded]
+    ends = [sum(map(len, tails[:row])) for row in range(len(tails) + 1)]
+    fixed = b"".join(data[: spec.fixed_size] for data in encoded)
+    return Batch(Decoder(spec, tables), fixed, b"".join(tails), struct.pack(f"={len(ends)}Q", *ends), offset_ns=7)
+
+
+TWO = (OPENED, Record((3, 0x1000, 1, 0o644), {0: Capture(b"x")}, ret=-2, ts=9))
+
+
+def test_columns_have_names_widths_and_signs() -> None:
+    array = batch_of(*TWO).to_numpy()
+
+    assert array["dfd"].tolist() == [-100, 3]
+    assert array["mode"].tolist() == [0, 0o644]
+    assert array["ret"].tolist() == [3, -2]
+    assert array["comm"].tolist() == [b"cat", b"cat"]
+    assert array["filename.length"].tolist() == [11, 1]
+    assert (str(array.dtype["dfd"]), str(array.dtype["mode"])) == ("int32", "uint16")
+
+
+def test_array_is_a_view_that_cannot_be_written() -> None:
+    assert not batch_of(*TWO).to_numpy().flags.writeable
+
+
+def test_text_is_decoded_for_the_column_that_is_asked_for() -> None:
+    batch = batch_of(*TWO)
+
+    assert batch.column("filename") == ["/etc/passwd", "x"]
+    assert batch.column("flags") == ["O_RDONLY|O_CLOEXEC", "O_WRONLY"]
+    with pytest.raises(KeyError):
+        batch.column("nothing")
+
+
+def test_events_are_those_of_the_records() -> None:
+    batch = batch_of(*TWO)
+
+    assert [event.args.filename for event in batch.events()] == ["/etc/passwd", "x"]
+    assert [event.ts for event in batch.events()] == batch.timestamps().tolist() == [OPENED.ts + 7, 16]
+    assert len(batch) == 2
+
+
+def test_batch_of_nothing_has_columns() -> None:
+    assert len(batch_of().to_numpy()) == 0
+
+
+def test_argument_named_as_a_header_s_column_keeps_both() -> None:
+    schema = schema_of(
+        *SCALARS, {"name": "v", "kind": "value", "element": S32, **BOTH}, tables=TABLES, kind="tracepoint"
+    )
+    spec = schema.events["probe"]
+    data = encode(spec, Record((0, 0, 0, 0, 0, 88)))
+    batch = Batch(Decoder(spec, schema.tables), data, b"", struct.pack("=2Q", 0, 0))
+
+    array = batch.to_numpy()
+
+    assert (array["pid"][0], array["arg_pid"][0]) == (5518, 88)
+    assert array["v_out.status"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("fixed", "heap", "ends"),
+    [
+        (b"x", b"", struct.pack("=1Q", 0)),
+        (bytes(136), b"", struct.pack("=1Q", 0)),
+        (bytes(136), b"", struct.pack("=2Q", 0, 9)),
+        (bytes(272), bytes(9), struct.pack("=3Q", 0, 9, 3)),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(fixed: bytes, heap: bytes, ends: bytes) -> None:
+    spec, tables = openat()
+
+    with pytest.raises(UndecodableError):
+        Batch(Decoder(spec, tables), fixed, heap, ends)
+
+
+def test_arrow_needs_pyarrow_and_says_so() -> None:
+    batch = batch_of(*TWO)
+    if importlib.util.find_spec("pyarrow") is None:
+        with pytest.raises(UnsupportedError, match="install traceleft"):
+            batch.to_arrow()
+    else:
+        assert batch.to_arrow().column("filename").to_pylist() == ["/etc/passwd", "x"]
+
+
+def test_text_and_json_do_not_import_numpy() -> None:
+    code = "import sys, traceleft.tracer.text, traceleft.tracer.jsonl, traceleft.tracer.decode, traceleft.tracer.batch;"
+
+    subprocess.run([sys.executable, "-c", f"{code} sys.exit('numpy' in sys.modules)"], check=True)

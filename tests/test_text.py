@@ -1,0 +1,208 @@
+"""One event, one line of text: strace's, with names."""
+
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.events import TABLES, N, pointer_schema, scalar_schema
+from tests.records import OPENED, Capture, Record, encode, iovec, openat, part, schema_of
+from traceleft.tracer.decode import Decoder
+from traceleft.tracer.event import Event
+from traceleft.tracer.lists import SIGNALS
+from traceleft.tracer.spec import Schema
+from traceleft.tracer.text import Line, TextOptions, TimeForm
+
+ADDRESS = 0x7FFE0010
+NOW_NS = 1_790_000_000_123_456_789
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let local time be UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def decode(schema: Schema, record: Record) -> Event:
+    (spec,) = schema.events.values()
+    return Decoder(spec, schema.tables).decode(encode(spec, record), offset_ns=NOW_NS - 1_000)
+
+
+def opened() -> Event:
+    spec, tables = openat()
+    return Decoder(spec, tables).decode(encode(spec, OPENED), offset_ns=NOW_NS - OPENED.ts)
+
+
+def call(schema: Schema, record: Record, **options: Any) -> str:
+    """Return an event's line without time and process."""
+    line = Line(TextOptions(time="none", **options)).show(decode(schema, record))
+    return line.partition("] ")[2]
+
+
+def shown(kind: str, data: bytes, status: int | None = None) -> str:
+    """Return what a pointer argument is shown as."""
+    text = call(pointer_schema(kind), Record((ADDRESS, 1024), {0: Capture(data, status)}))
+    return text.removeprefix("probe(x: ").removesuffix(", n: 1024) = 0")
+
+
+def test_line_is_the_issue_s() -> None:
+    assert Line().show(opened()) == (
+        "14:13:20.123456 cat[5518] "
+        'openat(dfd: AT_FDCWD, filename: "/etc/passwd", flags: O_RDONLY|O_CLOEXEC, mode: 0) = 3'
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [
+        ("default", "14:13:20.123456 cat["),
+        ("t", "14:13:20 cat["),
+        ("tt", "14:13:20.123456 cat["),
+        ("ttt", "1790000000.123456 cat["),
+        ("r", "     0.000000 cat["),
+        ("none", "cat["),
+    ],
+)
+def test_time_has_the_form_that_was_asked_for(form: TimeForm, start: str) -> None:
+    assert Line(TextOptions(time=form)).show(opened()).startswith(start)
+
+
+def test_relative_time_is_that_since_the_line_before() -> None:
+    line = Line(TextOptions(time="r"))
+    line.show(decode(schema_of(N), Record(ts=1_000)))
+
+    assert line.show(decode(schema_of(N), Record(ts=2_000_500_999))).startswith("     2.000499 ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "result"),
+    [
+        ({"ret": 0}, ") = 0"),
+        ({"ret": -2}, ") = -1 ENOENT (No such file or directory)"),
+        ({"ret": -512}, ") = ? ERESTARTSYS (To be restarted if SA_RESTART is set)"),
+        ({"ret": -513}, ") = ? ERESTARTNOINTR (To be restarted)"),
+        ({"ret": -514}, ") = ? ERESTARTNOHAND (To be restarted if no handler)"),
+        ({"ret": -516}, ") = ? ERESTART_RESTARTBLOCK (Interrupted by signal)"),
+        ({"ret": 0, "flags": 1}, ") = ?"),
+        ({"ret": 0, "flags": 17}, " <unfinished ...>"),
+        ({"ret": -5000}, ") = -5000"),
+    ],
+)
+def test_result_is_strace_s(keys: dict[str, int], result: str) -> None:
+    assert call(schema_of(N), Record((1,), **keys)) == f"probe(n: 1{result}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ret", "text"),
+    [
+        ("pointer", 0x7F12, "0x7f12"),
+        ("mode", 0o22, "0022"),
+        ("hex", 16, "0x10"),
+        ("fd", 3, "3"),
+        ("pointer", -12, "-1"),
+    ],
+)
+def test_result_has_its_kind(kind: str, ret: int, text: str) -> None:
+    assert call(schema_of(N, ret=kind), Record((1,), ret=ret)).split(" = ")[1].split()[0] == text
+
+
+def test_duration_follows_the_result() -> None:
+    assert call(schema_of(N), Record((1,), flags=8, duration_ns=123_999), durations=True).endswith("= 0 <0.000123>")
+    assert call(schema_of(N), Record((1,)), durations=True).endswith("= 0 <unavailable>")
+
+
+def test_scalars_show_by_kind() -> None:
+    values = (2**64 - 1, 7, 16, 0, 3, 5, 2**64 - 100, 0o644, 1, 0xFE01, 77, 2**32 - 1, ord("S"))
+
+    assert call(scalar_schema(), Record(values)) == (
+        "probe(i: -1, wide: 7, hex: 0x10, from: NULL, fd: 3, pid: 5, dir: AT_FDCWD, __mode: 0644, str: O_WRONLY, "
+        "dev: makedev(0xfe, 0x1), p: 77, uid: -1, c: 'S')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "status", "text"),
+    [
+        ("text", b'a\n\t\x1b[2J\x00\xff"q\\', None, r'"a\n\t\x1b[2J\x00\xff\"q\\"'),
+        ("text", "grün\u202e\x85".encode(), None, r'"grün\xe2\x80\xae\xc2\x85"'),
+        ("text", b"a" * 3, 99, '"aaa"...'),
+        ("path", b"", -14, "0x7ffe0010"),
+        ("struct", struct.pack("<qq", 1, 0), None, "{tv_sec: 1, tv_nsec: 0}"),
+        ("array", struct.pack("<ii", 1, 2), 2, "[1, 2]"),
+        ("array", struct.pack("<ii", 1, 2), 9, "[1, 2, ...]"),
+        ("array", b"", 0, "[]"),
+        ("array of structs", struct.pack("<qq", 1, 0), 1, "[{tv_sec: 1, tv_nsec: 0}]"),
+        ("value", struct.pack("<i", 9), None, "[9]"),
+        ("strings", part(b"ls") + part(b'a"b'), 2, r'["ls", "a\"b"]'),
+        ("strings", part(b"ls"), 70, '["ls", ...]'),
+        ("strings", b"", 0, "[]"),
+        ("iovec", iovec(b"hi\n"), 1, r'[{base: 0x1000, len: 3, data: "hi\n"}]'),
+        ("sockaddr", b"\2\0\0\x50\x7f\0\0\1", None, '{family: AF_INET, addr: "127.0.0.1", port: 80}'),
+        ("sockaddr", b"\1\0/a\x1b\0", None, r'{family: AF_UNIX, path: "/a\x1b"}'),
+        ("sigset", (1 << 1 | 1 << 14 | 1 << 32).to_bytes(8, "little"), None, "[INT TERM RT_1]"),
+        ("sigset", (2**64 - 1 - (1 << 8)).to_bytes(8, "little"), None, "~[KILL]"),
+        ("sigset", bytes(8), None, "[]"),
+        ("comm", b"a\x1b\0", None, r'"a\x1b"'),
+        ("ipv4", b"\x7f\0\0\1", None, "127.0.0.1"),
+    ],
+)
+def test_pointers_show_what_they_led_to(kind: str, data: bytes, status: int | None, text: str) -> None:
+    assert shown(kind, data, status) == text
+
+
+def test_null_pointer_is_null() -> None:
+    assert call(pointer_schema("path"), Record()) == "probe(x: NULL, n: 0) = 0"
+
+
+def test_argument_that_goes_both_ways_shows_the_second_where_it_was_read_and_differs() -> None:
+    schema = pointer_schema("value both")
+    before = Capture(struct.pack("<i", 16))
+
+    both = call(schema, Record((ADDRESS,), {0: before, 1: Capture(struct.pack("<i", 12))}))
+    same = call(schema, Record((ADDRESS,), {0: before, 1: before}))
+    failed = call(schema, Record((ADDRESS,), {0: before, 1: Capture(status=-1000)}, ret=-2))
+
+    assert both.startswith("probe(x: [[16] => [12]], n:")
+    assert same.startswith("probe(x: [16], n:")
+    assert failed.startswith("probe(x: [16], n:")
+
+
+def test_raw_shows_the_registers() -> None:
+    assert call(schema_of(N), Record((2**64 - 1,)), raw=True) == "probe(n: 0xffffffffffffffff) = 0"
+
+
+def test_fds_show_their_names_escaped() -> None:
+    line = Line(TextOptions(time="none")).show(
+        decode(schema_of({"name": "fd", "kind": "fd", "width": 4}, ret="fd"), Record((3,), ret=4)),
+        {"fd": "/tmp/a>\n", "ret": "/b"},
+    )
+
+    assert line.endswith(r"probe(fd: 3</tmp/a\x3e\n>) = 4</b>")
+
+
+def test_name_of_a_thread_cannot_move_the_cursor() -> None:
+    line = Line(TextOptions(time="none")).show(decode(schema_of(N), Record(comm=b"\x1b[2J\n")))
+
+    assert line.startswith(r"\x1b[2J\n[5518] probe(")
+
+
+def test_colour_is_only_there_when_asked_for() -> None:
+    assert "\033" not in Line().show(opened())
+    assert "\033[36mopenat\033[0m(" in Line(TextOptions(colour=True)).show(opened())
+
+
+def test_full_set_of_signals_is_the_complement_of_none() -> None:
+    assert len(SIGNALS) == 64
+    assert shown("sigset", b"\xff" * 8) == "~[]"
+
+
+def test_tracepoint_has_no_result() -> None:
+    schema = schema_of(N, kind="tracepoint", tables=TABLES)
+
+    assert call(schema, Record((1,), flags=5)) == "probe(n: 1)"
