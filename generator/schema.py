@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from traceleft.errors import FormatError, UnsupportedError
+from traceleft.errors import FormatError
 from traceleft.expression import Catalogue, suggest
 from traceleft.generator.classes import classes_of, load_classes
 from traceleft.generator.config import Config, choose_arguments
@@ -18,7 +18,6 @@ from traceleft.generator.tables import SyscallEntry, load_errno, load_sets, load
 SCHEMA_VERSION: Final = 1
 FIRST_RANKED_ID: Final = 1024
 MAX_TYPE: Final = 200
-MACHINES: Final = frozenset({"x86_64"})
 
 Document = dict[str, Any]
 Wanted = Mapping[str, Sequence[str]]
@@ -122,15 +121,12 @@ class _Maker:
 def make_schema(source: Source, *, events: Sequence[str], config: Config | None = None) -> Schema:
     """Make the document of `events` of `source`; FormatError names what cannot be read.
 
+    UnsupportedError for a machine that there are no syscall numbers for.
     The same source, events and configuration give the same document.
     """
-    if source.machine not in MACHINES:
-        raise UnsupportedError(
-            f"formats of machine {source.machine}", f"traceleft generates for {', '.join(sorted(MACHINES))} only"
-        )
+    numbers = load_syscalls(source.machine)
     offered = read_events(source.formats, place=source.place)
     catalogue = make_catalogue(offered, source.machine)
-    numbers = load_syscalls(source.machine)
     maker = _Maker(offered, numbers, _rank(offered, numbers), choose_arguments(config, catalogue), config)
     for name in sorted(set(maker.wanted) - set(events)):
         maker.make(name)
