@@ -119,7 +119,7 @@ class FdNames:
             self._learn_pipe(event, values)
         elif name == "close":
             self._forget(pid, values.get("fd"), values.get("fd"))
-        elif name == "close_range" and values.get("flags") == "0":
+        elif name == "close_range" and values.get("flags") in (0, "0"):
             self._forget(pid, values.get("fd"), values.get("max_fd"))
         elif name in FORKING and ret > 0 and pid in self._processes:
             self._table(ret).update(self._processes[pid])
