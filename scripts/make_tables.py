@@ -44,8 +44,12 @@ def make_tables(headers: Headers) -> dict[str, Any]:
         headers.compile(Path(directory) / "uapi.o")
         data = DebugData(Path(directory) / "uapi.o")
     names = sorted({*headers.macros(), *data.enumerators()})
-    sets = make_sets(declared["sets"], headers, names, data.bitfields)
-    return {"errno": make_errno(declared["errno"], headers), "sets": sets, "structs": StructMaker(structs, sets, data).make()}
+    sets = make_sets(declared["sets"], headers, names, bitfields=data.bitfields)
+    return {
+        "errno": make_errno(declared["errno"], headers),
+        "sets": sets,
+        "structs": StructMaker(structs, sets, data).make(),
+    }
 
 
 def dump(document: dict[str, Any]) -> str:

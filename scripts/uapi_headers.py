@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -20,15 +20,13 @@ class Headers:
     def __init__(self, root: Path) -> None:
         usr = root / "usr"
         # Debian's newer packages keep each machine's asm/ apart from /usr/include.
-        asm = next(
-            (path for path in (usr / "lib/linux/uapi/x86", usr / "include/x86_64-linux-gnu") if (path / "asm/errno.h").exists()),
-            None,
-        )
+        places = (usr / "lib/linux/uapi/x86", usr / "include/x86_64-linux-gnu")
+        asm = next((path for path in places if (path / "asm/errno.h").exists()), None)
         if asm is None:
             raise SystemExit(f"{root}: no UAPI headers for x86_64; fetch them with scripts/fetch_uapi.sh {root}")
-        resource = _run(["clang", "-print-resource-dir"]).strip()
+        compiler = Path(_run(["clang", "-print-resource-dir"]).strip()) / "include"
         self._asm = asm
-        self._flags = ["-nostdinc", "-isystem", str(usr / "include"), "-isystem", str(asm), "-isystem", f"{resource}/include"]
+        self._flags = ["-nostdinc", *(f"-isystem{path}" for path in (usr / "include", asm, compiler))]
 
     def syscalls(self) -> dict[str, int]:
         """Return number by UAPI name."""
@@ -43,7 +41,8 @@ class Headers:
 
     def compile(self, output: Path) -> None:
         """Compile all headers into an object with the debug data of every type, used or not."""
-        _run(["clang", "-g", "-gdwarf-4", "-fno-eliminate-unused-debug-types", *self._flags, "-c", "-x", "c", str(SOURCE), "-o", str(output)])
+        options = ["-gdwarf-4", "-fno-eliminate-unused-debug-types", "-c", "-x", "c"]
+        _run(["clang", *self._flags, *options, str(SOURCE), "-o", str(output)])
 
     def evaluate(self, expressions: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
         """Return the values of C expressions, and why the rest has none."""
@@ -57,7 +56,8 @@ class Headers:
         lines = [f"static const long long v{i} = (({text}));\n" for i, text in enumerate(expressions)]
         (directory / "values.h").write_text("".join(lines))
         source = f'#include "{SOURCE}"\n#include "values.h"\n'
-        command = ["clang", "-fsyntax-only", "-ferror-limit=0", "-Werror=int-conversion", f"-I{directory}", *self._flags, "-x", "c", "-"]
+        options = ["-fsyntax-only", "-ferror-limit=0", "-Werror=int-conversion", f"-I{directory}", "-x", "c", "-"]
+        command = ["clang", *self._flags, *options]
         result = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
         errors = {int(line): message for line, message in _ERROR.findall(result.stderr)}
         if result.returncode != 0 and not errors:
@@ -66,15 +66,11 @@ class Headers:
 
     def _values(self, expressions: list[str], directory: Path) -> dict[str, int]:
         prints = "".join(f'\tprintf("%lld\\n", (long long)({text}));\n' for text in expressions)
-        source = f'#include "{SOURCE}"\nint printf(const char *, ...);\nint main(void)\n{{\n{prints}\treturn 0;\n}}\n'
+        head = f'#include "{SOURCE}"\nint printf(const char *, ...);\n'
+        source = f"{head}int main(void)\n{{\n{prints}\treturn 0;\n}}\n"
         program = directory / "values"
         _run(["clang", "-w", *self._flags, "-x", "c", "-", "-o", str(program)], source)
         return dict(zip(expressions, map(int, _run([str(program)]).split()), strict=True))
-
-
-def unsigned(values: Mapping[str, int], name: str, width: int) -> int:
-    """Return a constant as the unsigned integer of a width that the decoder compares."""
-    return values[name] & ((1 << 8 * width) - 1)
 
 
 def _run(command: list[str], source: str = "") -> str:

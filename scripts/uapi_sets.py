@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from uapi_headers import Headers, unsigned
+from uapi_headers import Headers
 
 Pairs = list[list[int | str]]
 Bitfields = Callable[[str], Pairs]
+Declared = Mapping[str, Mapping[str, Any]]
+Constants = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,53 +25,60 @@ class Item:
 def expand(entries: Sequence[str], names: Iterable[str]) -> list[Item]:
     """Return the constants that a list of names and patterns means, in its order."""
     excluded = [entry[1:] for entry in entries if entry.startswith("!")]
-    spelled = [entry for entry in entries if "*" not in entry and not entry.startswith("!")]
-    shown = {entry.partition("=")[0] for entry in spelled}
-    items = [Item(name, expression or name, False) for name, _, expression in (entry.partition("=") for entry in spelled)]
-    for pattern in (entry for entry in entries if "*" in entry and not entry.startswith("!")):
+    included = [entry for entry in entries if not entry.startswith("!")]
+    parts = (entry.partition("=") for entry in included if "*" not in entry)
+    items = {name: Item(name, expression or name, False) for name, _, expression in parts}
+    for pattern in (entry for entry in included if "*" in entry):
         for name in names:
-            if fnmatchcase(name, pattern) and name not in shown and not any(fnmatchcase(name, other) for other in excluded):
-                shown.add(name)
-                items.append(Item(name, name, True))
-    return items
+            if fnmatchcase(name, pattern) and not any(fnmatchcase(name, other) for other in excluded):
+                items.setdefault(name, Item(name, name, True))
+    return list(items.values())
 
 
-def make_sets(declared: Mapping[str, Mapping[str, Any]], headers: Headers, names: Sequence[str], bitfields: Bitfields) -> dict[str, Any]:
+def make_sets(
+    declared: Declared, headers: Headers, names: Sequence[str], *, bitfields: Bitfields
+) -> dict[str, dict[str, Any]]:
     """Return every declared set as docs/schema.md defines SET."""
-    expanded = {name: {part: expand(entry.get(part, []), names) for part in ("values", "bits")} for name, entry in declared.items()}
-    items = [item for parts in expanded.values() for part in parts.values() for item in part]
-    masks = [entry["mask"] for entry in declared.values() if "mask" in entry]
-    constants, refused = headers.evaluate([item.expression for item in items] + masks)
-    wrong = sorted({f"{item.name}: {refused[item.expression]}" for item in items if item.expression in refused and not item.by_pattern})
-    wrong += sorted(f"{mask}: {refused[mask]}" for mask in masks if mask in refused)
+    values = {name: expand(entry.get("values", []), names) for name, entry in declared.items()}
+    bits = {name: expand(entry.get("bits", []), names) for name, entry in declared.items()}
+    items = [item for part in (values, bits) for listed in part.values() for item in listed]
+    constants = _evaluate(items, [entry["mask"] for entry in declared.values() if "mask" in entry], headers)
+    made = {}
+    for name, entry in sorted(declared.items()):
+        ones = (1 << 8 * int(entry.get("width", 4))) - 1
+        mask = constants[entry["mask"]] & ones if "mask" in entry else ones if values[name] else 0
+        made[name] = {
+            "bits": bitfields(entry["bitfield"]) if "bitfield" in entry else _bits(name, bits[name], constants, ones),
+            "mask": mask,
+            "values": _distinct(name, values[name], constants, mask),
+            "width": int(entry.get("width", 4)),
+        } | ({"zero": entry["zero"]} if "zero" in entry else {})
+    return made
+
+
+def make_errno(entry: Mapping[str, Any], headers: Headers) -> dict[str, str]:
+    """Return the name of each error number."""
+    spelled = [Item(name, name, False) for name in entry["values"]]
+    found = [Item(name, name, True) for name in headers.macros("asm/errno.h") if name.startswith("E")]
+    constants = _evaluate([*spelled, *found], [], headers)
+    return {str(value): str(name) for value, name in _distinct("errno", [*spelled, *found], constants, (1 << 32) - 1)}
+
+
+def _evaluate(items: Iterable[Item], masks: Iterable[str], headers: Headers) -> Constants:
+    """Return the value of each constant; one that a pattern brought may have none, such as a macro that is a string."""
+    spelled = {item.expression for item in items if not item.by_pattern} | set(masks)
+    constants, refused = headers.evaluate(spelled | {item.expression for item in items})
+    wrong = [f"{expression}: {refused[expression]}" for expression in sorted(spelled & refused.keys())]
     if wrong:
         raise SystemExit("sets.toml: no such constants:\n" + "\n".join(wrong))
-    return {name: _make_set(name, declared[name], expanded[name], constants, bitfields) for name in sorted(declared)}
+    return constants
 
 
-def _make_set(name: str, entry: Mapping[str, Any], parts: Mapping[str, list[Item]], constants: Mapping[str, int], bitfields: Bitfields) -> dict[str, Any]:
-    width = int(entry.get("width", 4))
-    found = {part: [item for item in items if item.expression in constants] for part, items in parts.items()}
-    mask = _mask(entry, constants, width, bool(found["values"]))
-    values = _distinct(name, found["values"], constants, mask)
-    bits = bitfields(entry["bitfield"]) if "bitfield" in entry else _bits(name, found["bits"], constants, width)
-    result: dict[str, Any] = {"bits": bits, "mask": mask, "values": values, "width": width}
-    if "zero" in entry:
-        result["zero"] = entry["zero"]
-    return result
-
-
-def _mask(entry: Mapping[str, Any], constants: Mapping[str, int], width: int, has_values: bool) -> int:
-    if "mask" in entry:
-        return unsigned(constants, entry["mask"], width)
-    return (1 << 8 * width) - 1 if has_values else 0
-
-
-def _distinct(set_name: str, items: list[Item], constants: Mapping[str, int], mask: int) -> Pairs:
-    """Return [value, name], names spelled out first come first; refuse two patterns' names for one value."""
+def _distinct(set_name: str, items: Iterable[Item], constants: Constants, mask: int) -> Pairs:
+    """Return [value, name] by value; a name spelled out wins, two names by pattern for one value are refused."""
     taken: dict[int, Item] = {}
     twice = []
-    for item in items:
+    for item in (item for item in items if item.expression in constants):
         value = constants[item.expression] & mask
         other = taken.setdefault(value, item)
         if other is not item and other.by_pattern:
@@ -79,24 +88,17 @@ def _distinct(set_name: str, items: list[Item], constants: Mapping[str, int], ma
     return [[value, item.name] for value, item in sorted(taken.items())]
 
 
-def _bits(set_name: str, items: list[Item], constants: Mapping[str, int], width: int) -> Pairs:
+def _bits(set_name: str, items: list[Item], constants: Constants, ones: int) -> Pairs:
     """Return [bits, name]: as spelled out, then by value, but names of several bits before their parts."""
-    flags = [item for item in items if unsigned(constants, item.expression, width)]
-    flags = [item for item in flags if not item.by_pattern or constants[item.expression].bit_count() == 1]
+    flags = [item for item in items if _is_flag(constants.get(item.expression, 0) & ones, by_pattern=item.by_pattern)]
     rank = {item.name: index for index, item in enumerate(flags) if not item.by_pattern}
-    pairs = sorted(_distinct(set_name, flags, constants, (1 << 8 * width) - 1), key=lambda pair: (rank.get(str(pair[1]), len(rank)), pair[0]))
+    pairs = _distinct(set_name, flags, constants, ones)
     ordered: Pairs = []
-    for pair in pairs:
-        bits = int(pair[0])
-        parts = (index for index, (other, _) in enumerate(ordered) if int(other) & ~bits == 0)
+    for pair in sorted(pairs, key=lambda pair: rank.get(str(pair[1]), len(rank))):
+        parts = (index for index, (other, _) in enumerate(ordered) if int(other) & ~int(pair[0]) == 0)
         ordered.insert(next(parts, len(ordered)), pair)
     return ordered
 
 
-def make_errno(entry: Mapping[str, Any], headers: Headers) -> dict[str, str]:
-    """Return the name of each error number."""
-    spelled = [Item(name, name, False) for name in entry["values"]]
-    found = [Item(name, name, True) for name in headers.macros("asm/errno.h") if name.startswith("E")]
-    constants, _ = headers.evaluate([item.expression for item in (*spelled, *found)])
-    items = [item for item in (*spelled, *found) if item.expression in constants]
-    return {str(value): str(name) for value, name in _distinct("errno", items, constants, (1 << 32) - 1)}
+def _is_flag(bits: int, *, by_pattern: bool) -> bool:
+    return bits.bit_count() == 1 or (bits > 0 and not by_pattern)

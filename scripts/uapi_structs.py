@@ -11,6 +11,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 Member = dict[str, Any]
+Declared = Mapping[str, Mapping[str, Any]]
 
 _ALIASES: Final = {"DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"}
 _AGGREGATES: Final = {"DW_TAG_structure_type", "DW_TAG_union_type"}
@@ -24,8 +25,10 @@ class DebugData:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._dies = [die for unit in ELFFile(self._file).get_dwarf_info().iter_CUs() for die in unit.iter_DIEs()]
-        self._types = {label: die for die in self._dies for label in [_label(die)] if label and "DW_AT_declaration" not in die.attributes}
+        units = ELFFile(self._file).get_dwarf_info().iter_CUs()
+        self._dies = [die for unit in units for die in unit.iter_DIEs()]
+        complete = [die for die in self._dies if "DW_AT_declaration" not in die.attributes]
+        self._types = {_label(die): die for die in complete if _label(die)}
 
     def find(self, name: str) -> DIE:
         """Return the type `struct X` or a typedef's."""
@@ -128,7 +131,7 @@ def _follow(aggregate: DIE, path: str) -> tuple[int, DIE]:
 class StructMaker:
     """Makes STRUCTs as docs/schema.md defines them."""
 
-    def __init__(self, declared: Mapping[str, Mapping[str, Any]], sets: Mapping[str, Mapping[str, Any]], data: DebugData) -> None:
+    def __init__(self, declared: Declared, sets: Declared, data: DebugData) -> None:
         self._declared = declared
         self._sets = sets
         self._data = data
@@ -142,7 +145,10 @@ class StructMaker:
         die = self._data.find(entry["type"])
         size = int(entry.get("size", _size(die)))
         kinds = dict(entry.get("kinds", {}))
-        members = [self._member(name, field, offset, kind, kinds.pop(field, "")) for field, offset, kind in self._chosen(die, entry)]
+        members = [
+            self._member(name, field, offset, kind, kinds.pop(field, ""))
+            for field, offset, kind in self._chosen(die, entry)
+        ]
         if kinds:
             raise SystemExit(f"structs.toml: {name}: no such members: {', '.join(kinds)}")
         for member in members:
@@ -167,7 +173,8 @@ class StructMaker:
     def _member(self, struct: str, name: str, offset: int, die: DIE | None, kind: str) -> Member:
         word, _, argument = kind.partition(":")
         if die is None:
-            return {"name": name, "offset": offset, "width": self._sets[argument]["width"], "signed": False, "kind": "set", "set": argument}
+            width = self._sets[argument]["width"]
+            return {"name": name, "offset": offset, "width": width, "signed": False, "kind": "set", "set": argument}
         member: Member = {"name": name, "offset": offset, "width": _size(die), "signed": _is_signed(die)}
         match word:
             case "":
@@ -218,7 +225,10 @@ def _conditions(member: Member, entry: Mapping[str, Any]) -> list[Member]:
     if name in entry.get("variants", {}):
         decisive, sets = entry["variants"][name]
         taken = {value for values in sets.values() for value in values}
-        variants = [member | {"set": chosen, "when": {"member": decisive, "in": values}} for chosen, values in sorted(sets.items())]
+        variants = [
+            member | {"set": chosen, "when": {"member": decisive, "in": values}}
+            for chosen, values in sorted(sets.items())
+        ]
         return [member | {"when": {"member": decisive, "in": [n for n in _SIGNALS if n not in taken]}}, *variants]
     if name not in entry.get("when", {}):
         return [member]
