@@ -4,7 +4,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,13 +60,15 @@ def open_output(path: Path | None) -> Iterator[Output]:
         os.close(fd)
 
 
-def make_printer(options: "TraceOptions", tracer: "Tracer", output: Output) -> Callable[["Event"], None]:
-    """Return what prints an event as the options ask."""
+def make_printer(
+    options: "TraceOptions", output: Output, *, traced: Collection[str], available: Collection[str]
+) -> Callable[["Event"], None]:
+    """Return what prints an event as the options ask; ``traced`` are events of those that are ``available``."""
     from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.jsonl import to_json_line
     from traceleft.tracer.text import Line, TextOptions
 
-    names = FdNames(tracer.specs) if options.fd_names else None
+    names = FdNames(traced, available) if options.fd_names else None
     if options.form == "json":
 
         def print_json(event: "Event") -> None:

@@ -1,20 +1,22 @@
 """One run of ``trace``: refusals first, then the battery, then events until it ends, then the account."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from traceleft.cli_battery import Choice, choose_battery, make_battery
+from traceleft.cli_battery import catalogue_of, choose_battery, make_battery
 from traceleft.cli_output import Output, make_printer, open_output, print_counts, report
 from traceleft.tracer.command import find_command
 from traceleft.tracer.following import find_processes
 from traceleft.tracer.kernel import probe_kernel
 
 if TYPE_CHECKING:
+    from traceleft.battery import Battery
     from traceleft.tracer import Tracer
+    from traceleft.tracer.event import Event
 
 SIGNAL_BASE = 128
 LOSS = 3
@@ -78,8 +80,11 @@ def run_trace(options: TraceOptions) -> int:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         probe_kernel(only=("privileges",)).require("privileges")
-        tracer = make_tracer(options, choice)
-        return follow_tracer(options, tracer, output, ledger)
+        battery = choice.battery or make_battery(choice.events)
+        tracer = make_tracer(options, battery, choice.events)
+        available = catalogue_of(battery).names if options.fd_names else ()
+        printer = make_printer(options, output, traced=tracer.specs, available=available)
+        return follow_tracer(options, tracer, printer, output, ledger)
 
 
 def refuse_early(options: TraceOptions) -> None:
@@ -89,13 +94,13 @@ def refuse_early(options: TraceOptions) -> None:
         find_command(options.command[0])
 
 
-def make_tracer(options: TraceOptions, choice: Choice) -> "Tracer":
-    """Return a tracer that is not started, with a battery that is made now if there is none."""
+def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]) -> "Tracer":
+    """Return a tracer that is not started."""
     from traceleft.tracer import Tracer
 
     return Tracer(
-        choice.battery or make_battery(choice.events),
-        events=choice.events or options.expressions,
+        battery,
+        events=events or options.expressions,
         pids=options.all_pids,
         command=options.command or None,
         follow=options.follow,
@@ -113,12 +118,13 @@ def make_tracer(options: TraceOptions, choice: Choice) -> "Tracer":
     )
 
 
-def follow_tracer(options: TraceOptions, tracer: "Tracer", output: Output, ledger: Output | None) -> int:
+def follow_tracer(
+    options: TraceOptions, tracer: "Tracer", printer: Callable[["Event"], None], output: Output, ledger: Output | None
+) -> int:
     """Print events until the trace ends and account for them, however it ends; return the exit status."""
     status: int | None = None
     with accounted(tracer, ledger):
         tracer.start()
-        printer = make_printer(options, tracer, output)
         for name in tracer.specs:
             tracer.on(name, printer)
         tracer.run(duration_s=options.duration_s, max_events=options.max_events)
