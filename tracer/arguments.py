@@ -44,14 +44,20 @@ Fields: TypeAlias = tuple[int, ...]
 
 
 class Notes:
-    """What is to be known of an event's values: cut, unreadable, or not read (``absent``: ``name`` or ``name.out``)."""
+    """What is to be known of an event's values beside them.
 
-    __slots__ = ("absent", "truncated", "unreadable")
+    ``truncated`` and ``unreadable`` are by argument. For text: ``absent`` are the slots that show an address, ``more``
+    those that show less than there was (``name``, or ``name.out`` for the second), ``cut_parts`` ranks of cut parts.
+    """
+
+    __slots__ = ("absent", "cut_parts", "more", "truncated", "unreadable")
 
     def __init__(self) -> None:
         self.truncated: dict[str, int | None] = {}
         self.unreadable: list[str] = []
         self.absent: set[str] = set()
+        self.more: set[str] = set()
+        self.cut_parts: dict[str, set[int]] = {}
 
     def fail(self, name: str) -> None:
         """Note that some or all of a value could not be read."""
@@ -60,9 +66,10 @@ class Notes:
 
     def look_at(self, name: str, parts: Iterable[Part]) -> None:
         """Note which parts of a value are cut or could not be read."""
-        for part in parts:
+        for rank, part in enumerate(parts):
             if part.is_cut:
                 self.truncated[name] = None
+                self.cut_parts.setdefault(name, set()).add(rank)
             if part.status < 0:
                 self.fail(name)
 
@@ -151,6 +158,7 @@ def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: 
                 return absent(fields, notes, captured)
             if status > captured:
                 notes.truncated[name] = None if status == STATUS_LONGER else status
+                notes.more.add(part)
             return value
         return absent(fields, notes, status)
 
@@ -260,6 +268,7 @@ def _compile_msghdr(arg: ArgSpec, tables: Tables) -> ReadTail:
         notes.look_at(name, (parts[1], parts[2], *parts[3]))
         if count > len(parts[3]):
             notes.truncated[name] = None
+            notes.more.add(name)
         return shown, STATUS_LONGER
 
     return read

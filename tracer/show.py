@@ -1,7 +1,7 @@
 """Show decoded values as text: what a JSON value looks like in strace's notation, by its kind."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
 from traceleft.tracer.arguments import Notes
@@ -50,10 +50,10 @@ def show_plain(value: Value) -> str:
 
 def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
     """Return what shows an argument's decoded value."""
-    show = compile_show(arg.value, tables)
     if arg.slot is None:
+        show = compile_show(arg.value, tables)
         return lambda value, name, notes: show(value)
-    shown = _compile_pointer(show, ends_early=arg.value.kind in ("path", "text", "buffer"))
+    shown = _compile_pointer(_compile_parts(arg.value, tables))
     if arg.slot_out is None:
         return shown
 
@@ -68,22 +68,58 @@ def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
     return show_both
 
 
-def _compile_pointer(show: Show, *, ends_early: bool) -> Shown:
-    """Return what shows what a pointer led to: an address stays one, a cut string ends with dots, a cut list too."""
+def _compile_pointer(show: Shown) -> Shown:
+    """Return what shows what a pointer led to; an address stays one."""
 
     def shown(value: Value, name: str, notes: Notes) -> str:
         if value is None:
             return "NULL"
-        if name in notes.absent:
-            return show_plain(value)
-        text = show(value)
-        if name not in notes.truncated:
-            return text
-        if ends_early:
-            return text + "..."
-        return f"{text[:-1]}, ...]" if isinstance(value, list) and value and notes.truncated[name] is not None else text
+        return show_plain(value) if name in notes.absent else show(value, name, notes)
 
     return shown
+
+
+def _compile_parts(value: ValueSpec, tables: Tables) -> Shown:
+    """Return what shows captured bytes, with dots where there was more than was captured."""
+    match value.kind:
+        case "strings":
+            return lambda item, name, notes: _show_list(item, name, notes, quote)
+        case "iovec":
+            return lambda item, name, notes: _show_list(item, name, notes, _show_quoting)
+        case "msghdr":
+            return _show_message
+    show = compile_show(value, tables)
+    if value.kind in ("path", "text", "buffer"):
+        return lambda item, name, notes: f"{show(item)}..." if name in notes.more else show(item)
+    return lambda item, name, notes: _add_dots(show(item)) if name in notes.more else show(item)
+
+
+def _add_dots(text: str) -> str:
+    """Put dots into a list that has less than all of its elements."""
+    return f"{text[:-1]}, ...]" if text.startswith("[") and len(text) > 2 else text
+
+
+def _show_list(items: Value, name: str, notes: Notes, show: Show, *, first: int = 0) -> str:
+    """Show parts as a list, the rank of its first among all parts being ``first``."""
+    if not isinstance(items, list):
+        return show_plain(items)
+    cut: Collection[int] = notes.cut_parts.get(name, ())
+    shown = [_cut(show(item)) if first + rank in cut else show(item) for rank, item in enumerate(items)]
+    return f"[{', '.join([*shown, '...'] if name in notes.more else shown)}]"
+
+
+def _cut(text: str) -> str:
+    """Put dots after a cut string: the whole text, or what an object ends with."""
+    return f"{text[:-1]}...}}" if text.endswith("}") else f"{text}..."
+
+
+def _show_message(message: Value, name: str, notes: Notes) -> str:
+    """Show a message; its name and its control messages are the first two parts, then comes its iovec."""
+    if not isinstance(message, dict):
+        return show_plain(message)
+    iov = _show_list(message["iov"], name, notes, _show_quoting, first=2)
+    members = [f"{key}: {iov if key == 'iov' else _show_member(key, item)}" for key, item in message.items()]
+    return f"{{{', '.join(members)}}}"
 
 
 def compile_show(value: ValueSpec, tables: Tables) -> Show:
