@@ -22,12 +22,11 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 SOURCES
 
 options=(
-	-o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=/dev/null"
+	-o "Dir::Etc::SourceList=$work/sid.sources" -o "Dir::Etc::SourceParts=/dev/null"
 	-o "Dir::State=$work" -o "Dir::State::Lists=$work/lists" -o "Dir::State::Status=$work/status"
 	-o "Dir::Cache=$work/cache" -o "APT::Architecture=amd64" -o "APT::Architectures::=amd64"
 	-o "APT::Sandbox::User=root" -o "Acquire::Languages=none"
 )
-options+=(-o "Dir::Etc::SourceList=$work/sid.sources")
 
 apt-get "${options[@]}" -qq update
 cd "$work/download"
