@@ -1,5 +1,6 @@
 """What all tests share: golden files, and skips that state what is missing."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -9,6 +10,14 @@ from pathlib import Path
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
+TRACEPOINTS = (
+    "sched:sched_process_exec",
+    "sched:sched_process_fork",
+    "sched:sched_switch",
+    "signal:signal_generate",
+    "sock:inet_sock_set_state",
+)
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 
@@ -30,6 +39,23 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(), f"tests/golden/{name} differs: run `make golden` and read the difference"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def kernel_battery() -> Path:
+    """Return a battery with every syscall and some tracepoints of the running kernel.
+
+    It stays in build/tests: the next run compiles only what changed. Needs root.
+    """
+    from traceleft.battery.builder import build
+    from traceleft.generator import generate
+
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        generate(None, expressions=["all", *TRACEPOINTS], output=CACHE / "generated")
+        build(CACHE / "generated", CACHE / "battery")
+    return CACHE / "battery"
 
 
 @cache

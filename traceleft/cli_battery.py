@@ -102,7 +102,7 @@ def consider(path: Path) -> "Battery | None":
     """Open a battery that nobody named, if it is there, trusted and sound."""
     from traceleft.battery.store import why_untrusted
 
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     if reason := why_untrusted(path):
         notice(f"{path} is passed over: {reason}; --battery {path} uses it all the same")
