@@ -70,6 +70,10 @@ def test_set_of_bits_without_any_is_zero() -> None:
     assert compile_set(SetSpec("prot", 8, 0, (), ((1, "PROT_READ"),)))(0) == "0"
 
 
+def test_nothing_of_a_set_has_the_set_s_name_for_it() -> None:
+    assert compile_set(SetSpec("access", 4, 0, (), ((4, "R_OK"),), "F_OK"), 4)(0) == "F_OK"
+
+
 def test_set_takes_a_composite_before_its_parts() -> None:
     show = compile_set(SetSpec("sync", 4, 0, (), ((0o4010000, "O_SYNC"), (0o10000, "O_DSYNC"))), 4)
 

@@ -35,6 +35,7 @@ def load_set(name: str, raw: object) -> SetSpec:
         mask=read_integer(item.get("mask", 0), f"{place}.mask", -1, limit),
         values=_pairs(item.get("values", []), f"{place}.values", -(2**63), limit),
         bits=_pairs(item.get("bits", []), f"{place}.bits", 1, limit),
+        zero=read_name(item["zero"], f"{place}.zero") if "zero" in item else "0",
     )
 
 

@@ -24,13 +24,14 @@ STATUS_NOT_READ: Final = -1000
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:
-    """Names of a value's parts: ``value & mask`` is looked up, the rest is named bit by bit."""
+    """Names of a value's parts: ``value & mask`` is looked up, the rest is named bit by bit; ``zero`` names nothing."""
 
     name: str
     width: int
     mask: int
     values: tuple[tuple[int, str], ...]
     bits: tuple[tuple[int, str], ...]
+    zero: str = "0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def compile_set(spec: SetSpec, width: int = 8) -> Callable[[int], str]:
                 rest &= ~bit
         if rest:
             names.append(f"0x{rest:x}")
-        return "|".join(names) or "0"
+        return "|".join(names) or spec.zero
 
     return show
 
