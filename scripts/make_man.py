@@ -112,11 +112,7 @@ def paragraphs(help_text: str) -> str:
 def options(command: click.Command, name: str) -> str:
     """Return a command's options, one tagged paragraph each."""
     context = click.Context(command, info_name=name)
-    records = [
-        record
-        for parameter in command.params
-        if (record := parameter.get_help_record(context))
-    ]
+    records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     return "\n".join(f".TP\n.B {escape(flags)}\n{escape(text)}" for flags, text in records)
 
 
