@@ -5,6 +5,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -31,6 +32,7 @@ RING_MAX_PAGES: Final = 1 << 18
 QUEUE_MIN_BYTES: Final = 64 << 20
 QUEUE_MAX_BYTES: Final = 1 << 30
 SYSCALLS_MAX: Final = 1024
+LOADERS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +175,30 @@ class Session:
                 self._links.append(attach_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
 
     def _load_parts(self) -> None:
-        machine = os.uname().machine
         for part in self.plan.parts:
             if part.spec.kind == "tracepoint":
                 check_format(part)
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1)
-            self._load_part(part, machine)
+        # The verifier takes nearly all of the time, and runs on as many CPUs as ask for it.
+        with ThreadPoolExecutor(max_workers=min(self.cpus, LOADERS_MAX)) as pool:
+            loading = [pool.submit(self._load_part, part) for part in self.plan.parts if self._is_called(part)]
+            try:
+                for each in loading:
+                    self._links += each.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                for each in loading:
+                    if each.done() and not each.cancelled() and each.exception() is None:
+                        self._links += each.result()
+                raise
 
-    def _load_part(self, part: Part, machine: str) -> None:
+    def _is_called(self, part: Part) -> bool:
+        """Where calls are only counted, the dispatcher does that; but for those that it does not see return."""
+        is_dispatched = self.plan.hook == "raw_tracepoint" and part.spec.kind == "syscall"
+        return self._options.counting != "only" or not is_dispatched or part.spec.entry == "emit"
+
+    def _load_part(self, part: Part) -> list[_native.Link]:
         try:
             loaded = _native.Object(
                 part.data, name="handler", reuse=dict(self.maps.fds), programs=sorted(part.programs.values())
@@ -193,7 +210,7 @@ class Session:
             for role, array in (("raw_enter", "progs_enter"), ("raw_exit", "progs_exit")):
                 if role in part.programs and part.spec.number is not None:
                     self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
-            self._links += attach_part(loaded, part, machine)
+            return attach_part(loaded, part, os.uname().machine)
 
     def _layouts(self) -> dict[int, tuple[int, int, int]]:
         specs = [part.spec for part in self.plan.parts]
