@@ -58,7 +58,7 @@ def test_man_page_names_every_option() -> None:
 
 def test_every_make_target_that_the_pages_name_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    named = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)`", page.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
 
     assert {"run", "test"} <= named
     assert {name for name in named if f"\n{name}:" not in makefile} == set()
