@@ -13,6 +13,7 @@ from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, Event
 
 PROC: Final = Path("/proc")
 ROUNDS_MAX: Final = 1000
+GRACE_S: Final = 0.5
 UNFINISHED_FLAGS: Final = 16 | 1
 
 _HEADER: Final = struct.Struct("=IHHQIIIIIIQqQ16s")
@@ -80,16 +81,33 @@ def seed_tasks(maps: Maps, processes: Iterable[int], *, follow: bool) -> None:
             seen |= fresh
 
 
-def is_over(maps: Maps) -> bool:
-    """Tell whether no followed thread is left; forgets those that are gone without having said so."""
-    for tid in maps.tids():
-        task, thread = maps.get_task(tid), read_thread(tid)
-        if task is None:
-            continue
-        if thread is not None and thread.is_alive and task.tgid in (0, thread.tgid):
-            return False
-        maps.drop_task(tid)
-    return True
+class Watch:
+    """Tells whether what is followed has ended.
+
+    A thread leaves `tasks` when it exits. One that is there and not in /proc may have gone before it was put there, or
+    be in the middle of an exec from a thread that does not lead, where its number changes: it is given some time.
+    """
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps = maps
+        self._gone: dict[int, float] = {}
+
+    def is_over(self) -> bool:
+        """Tell whether no followed thread is left."""
+        now = time.monotonic()
+        tids = self._maps.tids()
+        self._gone = {tid: since for tid, since in self._gone.items() if tid in tids}
+        for tid in tids:
+            if self._is_followed(tid):
+                self._gone.pop(tid, None)
+                return False
+            if now - self._gone.setdefault(tid, now) > GRACE_S:
+                self._maps.drop_task(tid)
+        return not self._maps.tids(1)
+
+    def _is_followed(self, tid: int) -> bool:
+        task, thread = self._maps.get_task(tid), read_thread(tid)
+        return task is not None and thread is not None and thread.is_alive and task.tgid in (0, thread.tgid)
 
 
 def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec]) -> Iterator[bytes]:

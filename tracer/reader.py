@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 from traceleft.tracer import _native
-from traceleft.tracer.following import is_over, make_unfinished
+from traceleft.tracer.following import Watch, make_unfinished
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
 from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
@@ -28,6 +28,7 @@ class Reader:
         self._follows = follows
         self._wants_unfinished = wants_unfinished
         self._specs = {part.spec.id: part.spec for part in session.plan.parts}
+        self._watch = Watch(session.maps)
         self._lock = threading.Lock()
         self._stop = False
         self._has_ended = False
@@ -106,7 +107,7 @@ class Reader:
         if not self._follows or not (is_idle or now >= self._next_look):
             return False
         self._next_look = now + LOOK_S
-        return is_over(self._session.maps)
+        return self._watch.is_over()
 
     def _end(self) -> None:
         """Stop the flow, and read the kernel's accounts once they stand still."""
