@@ -50,8 +50,8 @@ test-kernels: install-test ## only the tests that boot other kernels
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: install-test ## measure
-	$(ROOT) $(BIN)/python -m pytest bench -s -o python_files='bench_*.py'
+bench: battery ## measure a trace
+	$(ROOT) $(BIN)/python bench/bench_trace.py build/battery
 
 .PHONY: golden
 golden: install ## rewrite golden files, generated tables and the man page
