@@ -231,8 +231,7 @@ def _raw_exit(extra: str) -> Hook:
 
 def _tp_enter(event: Event) -> Hook:
     loads = tuple(
-        f"call.args[{argument['index']}] = *(__u64 *)(ctx + {ARGUMENT_OFFSET + 8 * argument['index']});"
-        for argument in event["args"]
+        f"call.args[{index}] = *(__u64 *)(ctx + {ARGUMENT_OFFSET + 8 * index});" for index in range(event["registers"])
     )
     return Hook("tp_enter", "tp", "void *ctx", lines=loads + _kept_entry(event["entry"], ("emit", "number")))
 
