@@ -11,8 +11,12 @@ TALLY = st.dictionaries(st.tuples(st.integers(0, 1), st.integers(0, 3)), st.inte
 
 
 def make(**counts: dict[tuple[int, int], int]) -> Ledger:
-    kernel = KernelCounts(**{key: value for key, value in counts.items() if key in ("emitted", "lost", "missed")})
-    reader = ReaderCounts(**{k: v for k, v in counts.items() if k in ("delivered", "dropped", "undecodable")})
+    kernel = KernelCounts(emitted=counts.get("emitted", {}), lost=counts.get("lost", {}))
+    reader = ReaderCounts(
+        delivered=counts.get("delivered", {}),
+        dropped=counts.get("dropped", {}),
+        undecodable=counts.get("undecodable", {}),
+    )
     return make_ledger(kernel, reader, NAMES)
 
 

@@ -235,7 +235,11 @@ def test_a_full_queue_drops_and_counts(tiny: bytes) -> None:
 
 
 def test_nothing_is_lost_of_many_records_from_all_cpus(live: SimpleNamespace) -> None:
-    threads = [threading.Thread(target=lambda: [emit() for _ in range(20_000)]) for _ in range(4)]
+    def emit_many() -> None:
+        for _ in range(20_000):
+            emit()
+
+    threads = [threading.Thread(target=emit_many) for _ in range(4)]
     for thread in threads:
         thread.start()
     batches = []

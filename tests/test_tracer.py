@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -423,9 +424,7 @@ def test_tracepoint_of_another_format_is_refused(battery: Battery, nothing_left:
     with Tracer(battery, events=["sched:sched_process_exec"]) as tracer:
         plan = tracer._plan
     (part,) = plan.parts
-    spec = type(part.spec)(
-        **{name: getattr(part.spec, name) if name != "format" else "sha256:" + "0" * 64 for name in part.spec.__slots__}
-    )
+    spec = replace(part.spec, format="sha256:" + "0" * 64)
 
     with (
         pytest.raises(ProbeError, match="sched:sched_process_exec: its format"),

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from typing import TypedDict
 
 class Error(Exception):
     """What libbpf or the kernel refused; args: errno, what was tried, what libbpf and the verifier printed."""
@@ -48,6 +49,15 @@ class Records:
     def columns(self, event: int, fixed_size: int, /) -> tuple[bytes, bytes, bytes, bytes]:
         """Split one event's records: fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers."""
 
+class Account(TypedDict):
+    """``dropped`` and ``undecodable`` by (event id, cpu), no known event being 65536; ``sequences``: (cpu, class) →
+    (records received, one past the highest number)."""
+
+    dropped: dict[tuple[int, int], int]
+    undecodable: dict[tuple[int, int], int]
+    sequences: dict[tuple[int, int], tuple[int, int]]
+    late: int
+
 class Drain:
     """A thread that empties a ring buffer, and the merge of its records by time.
 
@@ -57,8 +67,8 @@ class Drain:
     def __new__(cls, ring_fd: int, layouts: dict[int, tuple[int, int, int]], queue_bytes: int) -> Drain: ...
     def take(self, timeout_ms: int, final: bool = ...) -> Records:
         """Wait for records, return none at the timeout. After stop(), ``final=True`` until empty: the rest."""
-    def account(self) -> dict[str, object]:
-        """Return ``dropped`` and ``undecodable`` by (event, cpu), ``sequences`` by (cpu, class), and ``late``."""
+    def account(self) -> Account:
+        """Return what was taken out of the ring and did not reach a batch, and what the sequence numbers were."""
     def stop(self) -> None: ...
 
 def map_create(type: int, key_size: int, value_size: int, max_entries: int, flags: int = ..., /) -> int: ...

@@ -4,7 +4,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, cast
+from dataclasses import replace
+from typing import Final
 
 from traceleft.tracer import _native
 from traceleft.tracer.following import Watch, make_unfinished
@@ -132,24 +133,13 @@ class Reader:
 
     def _make_ledger(self) -> Ledger:
         account = self._session.drain.account()
-        # Types as _native.pyi documents them.
-        dropped = cast(Tally, account["dropped"])
-        undecodable = cast(Tally, account["undecodable"])
-        sequences = cast(Mapping[tuple[int, int], tuple[int, int]], account["sequences"])
-        kernel = KernelCounts(
-            emitted=add_tallies(self._kernel.emitted, self._made_tally),
-            lost=self._kernel.lost,
-            missed=self._kernel.missed,
-            missed_by_cpu=self._kernel.missed_by_cpu,
-            compat_by_cpu=self._kernel.compat_by_cpu,
-            sequences=self._kernel.sequences,
-        )
+        kernel = replace(self._kernel, emitted=add_tallies(self._kernel.emitted, self._made_tally))
         reader = ReaderCounts(
             delivered=self._delivered,
-            dropped=add_tallies(self._dropped, dropped),
-            undecodable=add_tallies(self._undecodable, undecodable),
-            received={key: received for key, (received, _) in sequences.items()},
-            late=cast(int, account["late"]),
+            dropped=add_tallies(self._dropped, account["dropped"]),
+            undecodable=add_tallies(self._undecodable, account["undecodable"]),
+            received={key: received for key, (received, _) in account["sequences"].items()},
+            late=account["late"],
             surplus=self._surplus,
         )
         return make_ledger(kernel, reader, {id: spec.name for id, spec in self._specs.items()})
