@@ -79,11 +79,15 @@ class Command:
             for each in (signal.SIGCONT, number):
                 os.kill(self.pid, each)
 
-    def close(self, *, grace_s: float = 1.0) -> None:
-        """End the command if it still runs, and wait for it as long as `grace_s`; may be called again."""
+    def close(self, *, patience_s: float = 0, grace_s: float = 1.0) -> None:
+        """End the command if it still runs after `patience_s`, and wait `grace_s` for that; may be called again."""
         self._close_pipes()
+        self._wait_for_end(patience_s)
         self.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
+        self._wait_for_end(grace_s)
+
+    def _wait_for_end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while self.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
 

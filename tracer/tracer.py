@@ -107,7 +107,7 @@ class Tracer:
             # The command is forked first: it inherits nothing of what follows.
             if self._command_line is not None:
                 self._command = Command(self._command_line)
-                stack.callback(self._command.close)
+                stack.callback(self._end_command, self._command)
             session = stack.enter_context(Session(self._plan, self._filters, self._options))
             if self._command is not None:
                 session.maps.put_task(
@@ -215,6 +215,10 @@ class Tracer:
             self._is_released = True
             self._command.release()
         return self._reader
+
+    def _end_command(self, command: Command) -> None:
+        # A terminal's Ctrl-C reaches the command, too: let it end in its own way.
+        command.close(patience_s=1.0 if self.signal == signal.SIGINT else 0.0)
 
     def _finish(self) -> None:
         with self._closing:
