@@ -1,0 +1,281 @@
+"""Compare one argument as we show it in JSON with what strace shows, by the kind that our schema says it has."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.differential.numbers import MODES, NUMBERS, Names, literal, number, set_names, unshow, wait_status
+from tests.differential.rules import SPELLINGS
+from tests.differential.strace_text import Change, Items, Struct, Text, Value, Word
+
+Kind = Mapping[str, Any]
+"""An argument, a member or an element as the schema describes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two traces differ, and what either shows."""
+
+    place: str
+    ours: str
+    theirs: str
+
+
+Found = Iterator[Difference]
+ThreadOf = Callable[[int], object]
+"""Names a process or thread in a way that is the same in every run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparer:
+    """Knows the schema's tables, and which threads are which in either trace."""
+
+    sets: Mapping[str, Kind]
+    structs: Mapping[str, Kind]
+    our_thread: ThreadOf
+    their_thread: ThreadOf
+
+    def names(self, name: str) -> Names:
+        """Return the numbers of a set's names, strace's spellings included."""
+        names = set_names(self.sets[name])
+        return names | {theirs: names[ours] for theirs, ours in SPELLINGS.items() if ours in names}
+
+    def argument(self, place: str, kind: Kind, ours: Any, theirs: Value, *, is_cut: bool) -> Found:
+        """Compare an argument; ``is_cut`` says that we told of it to be truncated."""
+        if isinstance(ours, dict) and kind.get("direction") == "inout":
+            before, after = (theirs.before, theirs.after) if isinstance(theirs, Change) else (theirs, None)
+            yield from self.value(place, kind, ours["in"], before, is_cut=is_cut)
+            if after is not None:
+                yield from self.value(f"{place}.out", kind, ours["out"], after, is_cut=is_cut)
+            return
+        if isinstance(theirs, Change):
+            theirs = theirs.after
+        yield from self.value(place, kind, ours, theirs, is_cut=is_cut)
+
+    def value(self, place: str, kind: Kind, ours: Any, theirs: Value, *, is_cut: bool = False) -> Found:
+        """Compare a value of any kind."""
+        name = kind["kind"]
+        if isinstance(theirs, Word) and _is_address(ours) and name not in ("int", "fd", "pid", "uid", "mode", "set"):
+            yield from _same(place, ours, theirs, int(ours or "0", 16) == number(theirs.text, NUMBERS))
+        elif name in ("path", "text", "buffer", "bytes"):
+            yield from self._text(place, ours, theirs, is_cut=is_cut)
+        elif name == "struct":
+            yield from self._struct(place, self.structs[kind["struct"]], ours, theirs)
+        elif name == "array":
+            yield from self._list(place, kind["element"], ours, theirs)
+        elif name == "value":
+            yield from self._pointed(place, kind["element"], ours, theirs)
+        elif name in _SHAPES:
+            yield from _SHAPES[name](self, place, kind, ours, theirs)
+        else:
+            yield from self._scalar(place, kind, ours, theirs)
+
+    def _text(self, place: str, ours: Any, theirs: Value, *, is_cut: bool) -> Found:
+        if not isinstance(ours, str):
+            yield Difference(place, repr(ours), repr(theirs))
+        elif isinstance(theirs, Text):
+            same = unshow(ours) == theirs.data and is_cut == theirs.is_cut
+            yield from _same(place, f"{ours!r}{'...' * is_cut}", theirs, same)
+        else:
+            yield from _same(place, ours, theirs, _holds(unshow(ours), theirs))
+
+    def _struct(self, place: str, struct: Kind, ours: Any, theirs: Value) -> Found:
+        theirs = _as_struct(theirs)
+        if not isinstance(ours, dict) or not isinstance(theirs, Struct):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        for name, value in theirs.members:
+            kinds = [member for member in struct["members"] if member["name"] == name]
+            if name not in ours or not kinds:
+                yield Difference(f"{place}.{name}", "not there", repr(value))
+                continue
+            # One of a union's: which, the name that we show tells.
+            found = [list(self.value(f"{place}.{name}", kind, ours[name], value)) for kind in kinds]
+            yield from min(found, key=len)
+
+    def _list(self, place: str, element: Kind, ours: Any, theirs: Value) -> Found:
+        if not isinstance(ours, list) or not isinstance(theirs, Items) or len(ours) != len(theirs.values):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        for one, other in zip(ours, theirs.values, strict=True):
+            yield from self.value(f"{place}[]", element, one, other)
+
+    def _pointed(self, place: str, element: Kind, ours: Any, theirs: Value) -> Found:
+        if isinstance(theirs, Items) and len(theirs.values) == 1:
+            theirs = theirs.values[0]
+        if isinstance(theirs, Change):
+            theirs = theirs.before
+        if isinstance(theirs, Word) and theirs.text.startswith("{WIF"):
+            yield from _same(place, ours, theirs, ours == wait_status(theirs.text, self.names("signal")))
+        else:
+            yield from self._scalar(place, element, ours, theirs)
+
+    def _scalar(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        name = kind["kind"]
+        if isinstance(theirs, Struct):  # a union of a number and an address: epoll's data, a signal's value
+            theirs = theirs.get("u64") or theirs.get("sival_ptr") or theirs
+        if isinstance(theirs, Change):
+            theirs = theirs.after
+        names = self.names(kind["set"]) if name == "set" else MODES if name == "mode" else {}
+        mine = number(ours, names | NUMBERS) if isinstance(ours, str) else 0 if ours is None else ours
+        yours = number(theirs.text, names | NUMBERS) if isinstance(theirs, Word) else None
+        if name == "pid" and mine is not None and yours is not None:
+            same = self.our_thread(mine) == self.their_thread(yours)
+        else:
+            ones = (1 << 8 * kind.get("width", 8)) - 1
+            same = mine is not None and yours is not None and (mine & ones) == (yours & ones)
+        yield from _same(place, ours, theirs, same)
+
+    def _sigset(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        if not isinstance(theirs, Items) or not isinstance(ours, list):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        shown = {f"SIG{word.text}" for word in theirs.values if isinstance(word, Word)}
+        if theirs.is_complement:
+            shown = set(set_names(self.sets["signal"])) - {"0"} - shown
+        yield from _same(place, ours, theirs, {_signal(name) for name in ours} == {_signal(name) for name in shown})
+
+    def _fdset(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        values = theirs.values if isinstance(theirs, Items) else ()
+        yield from _same(place, ours, theirs, ours == [literal(v.text) for v in values if isinstance(v, Word)])
+
+    def _strings(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        if not isinstance(theirs, Items) or not isinstance(ours, list) or len(ours) != len(theirs.values):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        for one, other in zip(ours, theirs.values, strict=True):
+            same = unshow(one) == other.data if isinstance(other, Text) and one is not None else one is None
+            yield from _same(f"{place}[]", one, other, same)
+
+    def _iovec(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        if not isinstance(theirs, Items) or not isinstance(ours, list) or len(ours) != len(theirs.values):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        for one, other in zip(ours, theirs.values, strict=True):
+            base, size = (other.get("iov_base"), other.get("iov_len")) if isinstance(other, Struct) else (None, None)
+            if base is None or size is None:
+                yield Difference(place, repr(one), repr(other))
+            elif isinstance(base, Text) and one["data"] is not None:
+                yield from _same(f"{place}[].data", one["data"], base, unshow(one["data"]) == base.data)
+            else:
+                yield from self._scalar(f"{place}[].base", {"kind": "pointer"}, one["base"], base)
+            if size is not None:
+                yield from self._scalar(f"{place}[].len", {"kind": "int"}, one["len"], size)
+
+    def _sockaddr(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        shown = _show_sockaddr(theirs) if isinstance(theirs, Struct) else {}
+        mine = {key: ours.get(key) for key in shown} if isinstance(ours, dict) else ours
+        yield from _same(place, mine, shown or theirs, bool(shown) and mine == shown)
+
+    def _msghdr(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
+        if not isinstance(ours, dict) or not isinstance(theirs, Struct):
+            yield Difference(place, repr(ours), repr(theirs))
+            return
+        for name, value in theirs.members:
+            if name == "msg_name" and ours["name"] is not None:
+                yield from self._sockaddr(f"{place}.name", kind, ours["name"], value)
+            elif name == "msg_iov":
+                yield from self._iovec(f"{place}.iov", kind, ours["iov"], value)
+            elif name == "msg_flags":
+                yield from self._scalar(f"{place}.flags", {"kind": "set", **kind}, ours["flags"], value)
+            elif name == "msg_control" and isinstance(value, Items):
+                yield from _same(f"{place}.control", ours["control"], value, _control_agrees(ours["control"], value))
+
+
+_SHAPES: Final = {
+    "sigset": Comparer._sigset,
+    "fdset": Comparer._fdset,
+    "strings": Comparer._strings,
+    "iovec": Comparer._iovec,
+    "sockaddr": Comparer._sockaddr,
+    "msghdr": Comparer._msghdr,
+}
+
+
+def _same(place: str, ours: object, theirs: object, same: bool) -> Found:
+    if not same:
+        yield Difference(place, repr(ours), repr(theirs))
+
+
+def _is_address(ours: object) -> bool:
+    return ours is None or (isinstance(ours, str) and ours.startswith("0x"))
+
+
+def _as_struct(theirs: Value) -> Value:
+    """strace abbreviates a timespec that is a request, and struct sched_param."""
+    if isinstance(theirs, Word) and theirs.text.startswith("UTIME_"):
+        return Struct((("tv_nsec", theirs),))
+    if isinstance(theirs, Items) and len(theirs.values) == 1 and isinstance(theirs.values[0], Word):
+        return Struct((("sched_priority", theirs.values[0]),))
+    return theirs
+
+
+def _signal(name: str) -> str:
+    return {"SIGRTMIN": "SIGRT_0", "SIGRT_32": "SIGRTMAX"}.get(name, name)
+
+
+def _holds(data: bytes, theirs: Value) -> bool:
+    """Tell whether bytes hold what strace decodes: directory entries, integers (socket options), a mask of CPUs."""
+    if not isinstance(theirs, Items):
+        return False
+    if all(isinstance(value, Struct) for value in theirs.values):
+        return read_entries(data) == [_show_entry(value) for value in theirs.values][: len(read_entries(data))]
+    words = [value.text for value in theirs.values if isinstance(value, Word)]
+    numbers = [value for value in (number(word, NUMBERS) for word in words) if value is not None]
+    if len(numbers) != len(theirs.values):
+        return False
+    mask = sum(1 << bit for bit in set(numbers) if 0 <= bit < 1024)
+    return data == b"".join((n & 0xFFFFFFFF).to_bytes(4, "little") for n in numbers) or (
+        len(data) % 8 == 0 and int.from_bytes(data, "little") == mask
+    )
+
+
+def read_entries(data: bytes) -> list[tuple[int, str]]:
+    """Return length and name of the directory entries that lie whole in the bytes."""
+    entries, at = [], 0
+    while at + 19 <= len(data):
+        length = int.from_bytes(data[at + 16 : at + 18], "little")
+        if at + length > len(data):
+            break
+        entries.append((length, data[at + 19 : at + length].partition(b"\0")[0].decode()))
+        at += max(length, 19)
+    return entries
+
+
+def _show_entry(entry: Value) -> tuple[int | None, str]:
+    length, name = (entry.get("d_reclen"), entry.get("d_name")) if isinstance(entry, Struct) else (None, None)
+    shown = name.data.decode() if isinstance(name, Text) else ""
+    return (literal(length.text) if isinstance(length, Word) else None), shown
+
+
+def _show_sockaddr(theirs: Struct) -> dict[str, object]:
+    """Return strace's socket address in the form of ours."""
+    shown: dict[str, object] = {}
+    for name, value in theirs.members:
+        text = value.text if isinstance(value, Word) else ""
+        quoted = text.split('"')[1] if text.count('"') == 2 else ""
+        if name == "sa_family":
+            shown["family"] = text
+        elif name in ("sin_port", "sin6_port"):
+            shown["port"] = number(text, {})
+        elif name == "sin_addr":
+            shown["addr"] = quoted
+        elif name == "" and text.startswith("inet_pton(AF_INET6"):
+            shown["addr"] = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, quoted))
+        elif name == "sun_path" and isinstance(value, Text):
+            shown["path"] = value.data.replace(b"\0", b"@").decode()
+    return shown
+
+
+def _control_agrees(ours: list[dict[str, object]], theirs: Items) -> bool:
+    if len(ours) != len(theirs.values):
+        return False
+    for one, other in zip(ours, theirs.values, strict=True):
+        data = other.get("cmsg_data") if isinstance(other, Struct) else None
+        kind = other.get("cmsg_type") if isinstance(other, Struct) else None
+        if not isinstance(kind, Word) or kind.text != one["type"]:
+            return False
+        if isinstance(data, Items) and [literal(v.text) for v in data.values if isinstance(v, Word)] != one.get("fds"):
+            return False
+    return True

@@ -1,0 +1,105 @@
+"""What numbers strace's words stand for, and what bytes our JSON's strings stand for."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+Names = Mapping[str, int]
+
+_OURS: Final = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+_CALL: Final = re.compile(r"(makedev|htons|htonl|_IOC)\(([^)]*)\)")
+_STATUS: Final = re.compile(r"(WEXITSTATUS|WTERMSIG|WSTOPSIG)\(s\) == (\w+)")
+
+# What strace calls by a name and we show as the number that it is.
+NUMBERS: Final[Names] = {
+    "NULL": 0,
+    "AT_FDCWD": -100,
+    "RLIM64_INFINITY": 2**64 - 1,
+    "RLIM_INFINITY": 2**64 - 1,
+    "UTIME_NOW": (1 << 30) - 1,
+    "UTIME_OMIT": (1 << 30) - 2,
+    "FUTEX_BITSET_MATCH_ANY": 2**32 - 1,
+}
+
+# Our members `st_mode` and `stx_mode` are the number (octal in text); strace names the type of file and three bits.
+MODES: Final[Names] = {
+    "S_IFSOCK": 0o140000,
+    "S_IFLNK": 0o120000,
+    "S_IFREG": 0o100000,
+    "S_IFBLK": 0o060000,
+    "S_IFDIR": 0o040000,
+    "S_IFCHR": 0o020000,
+    "S_IFIFO": 0o010000,
+    "S_ISUID": 0o4000,
+    "S_ISGID": 0o2000,
+    "S_ISVTX": 0o1000,
+}
+
+
+def unshow(text: str) -> bytes:
+    r"""Return the bytes that our JSON shows as text: ``\xNN`` and doubled backslashes."""
+    return _OURS.sub(lambda m: b"\\" if m[1] == b"\\" else bytes((int(m[1][1:], 16),)), text.encode())
+
+
+def number(text: str, names: Names) -> int | None:
+    """Return what a word stands for, None where it holds a name that is not among ``names``."""
+    total = 0
+    for part in text.split("|"):
+        value = _part(part.strip(), names)
+        if value is None:
+            return None
+        total |= value
+    return total
+
+
+def _part(text: str, names: Names) -> int | None:
+    if text in names:
+        return names[text]
+    if called := _CALL.fullmatch(text):
+        return _call(called[1], [part.strip() for part in called[2].split(",")])
+    if "*" in text:
+        left, _, right = text.partition("*")
+        return int(left, 0) * int(right, 0)
+    if "<<" in text:
+        left, _, right = text.partition("<<")
+        return int(left, 0) << int(right, 0)
+    return literal(text)
+
+
+def _call(name: str, words: list[str]) -> int:
+    if name == "_IOC":
+        direction = sum({"_IOC_NONE": 0, "_IOC_WRITE": 1, "_IOC_READ": 2}[word] for word in words[0].split("|"))
+        group, rank, size = (int(word, 0) for word in words[1:])
+        return direction << 30 | size << 16 | group << 8 | rank
+    values = [int(word, 0) for word in words]
+    return os.makedev(*values) if name == "makedev" else values[0]
+
+
+def literal(text: str) -> int | None:
+    """Return what a number in C's notation is worth, None for what is no number."""
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    try:
+        return sign * (int(digits, 8) if re.fullmatch("0[0-7]+", digits) else int(digits, 0))
+    except ValueError:
+        return None
+
+
+def wait_status(text: str, signals: Names) -> int | None:
+    """Return the status of a child that strace describes as ``{WIFEXITED(s) && ...}``."""
+    if "WIFCONTINUED" in text:
+        return 0xFFFF
+    found = _STATUS.search(text)
+    if found is None:
+        return None
+    code = signals.get(found[2], literal(found[2]))
+    if code is None:
+        return None
+    core = 0x80 if "WCOREDUMP" in text else 0
+    return {"WEXITSTATUS": code << 8, "WTERMSIG": code | core, "WSTOPSIG": code << 8 | 0x7F}[found[1]]
+
+
+def set_names(document: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of a set's names."""
+    zero = {document["zero"]: 0} if "zero" in document else {}
+    return zero | {name: value for value, name in [*document.get("values", []), *document.get("bits", [])]}

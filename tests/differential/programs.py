@@ -1,0 +1,124 @@
+"""The programs that are traced by both, and how their directory looks before."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SOURCES: Final = Path(__file__).resolve().parents[1] / "programs"
+COMPILED: Final = ("execs", "files", "ipc", "network", "processes", "refused", "signals", "threads")
+HOOKS: Final = ("raw_tracepoint", "tracepoint")
+
+PYTHON_THREADS: Final = """
+import threading
+turns = [threading.Semaphore(0) for _ in range(5)]
+def work(number):
+    turns[number].acquire()
+    with open(f"out{number}", "w") as file:
+        file.write(str(number))
+    turns[number + 1].release()
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+turns[0].release()
+turns[4].acquire()
+for thread in threads:
+    thread.join()
+"""
+
+GIT: Final = """
+set -e
+git init -q -b main .
+git add one.txt dir
+git -c user.name=a -c user.email=a@b -c gc.auto=0 commit -q -m first
+git status --short
+"""
+
+
+def nothing(work: Path) -> None:
+    """Leave the directory empty."""
+
+
+def files(work: Path) -> None:
+    """Put a few files there."""
+    (work / "dir").mkdir()
+    (work / "dir" / "inner.txt").write_text("inner\n")
+    (work / "one.txt").write_text("pear\napple\nfig\n" * 20)
+    (work / "two words").write_bytes(b"\0\1\2 binary \xff\n")
+    (work / "dir" / "link").symlink_to("../one.txt")
+    (work / "script").write_text("#!/bin/true with an argument\n")
+    (work / "script").chmod(0o755)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command to trace, run in a directory that ``prepare`` fills; ``{bin}`` is where compiled programs lie."""
+
+    name: str
+    command: tuple[str, ...]
+    prepare: Callable[[Path], None] = nothing
+    hooks: tuple[str, ...] = HOOKS[:1]
+
+    def at(self, compiled: Path) -> list[str]:
+        """Return the command, compiled programs found."""
+        return [word.replace("{bin}", str(compiled)) for word in self.command]
+
+
+def _compiled(name: str, *arguments: str, hooks: tuple[str, ...] = HOOKS) -> Program:
+    return Program("-".join((name, *arguments)), (f"{{bin}}/{name}", *arguments), files if name == "execs" else nothing, hooks)
+
+
+PROGRAMS: Final = (
+    Program("true", ("true",), hooks=HOOKS),
+    Program("cat", ("cat", "one.txt", "missing"), files),
+    Program("ls", ("ls", "-la", "."), files, hooks=HOOKS),
+    Program("cp", ("cp", "-r", "one.txt", "dir", "dir2"), lambda work: (files(work), (work / "dir2").mkdir())[0]),
+    Program("mv", ("mv", "one.txt", "dir"), files),
+    Program("ln", ("ln", "-s", "one.txt", "pointer"), files),
+    Program("mkdir", ("mkdir", "-p", "a/b/c"), files),
+    Program("rmdir", ("rmdir", "dir", "none"), files),
+    Program("rm", ("rm", "-rf", "dir", "one.txt"), files),
+    Program("chmod", ("chmod", "-R", "u=rwx,go=", "dir"), files),
+    Program("touch", ("touch", "-d", "2001-02-03 04:05:06", "one.txt", "new"), files),
+    Program("dd", ("dd", "if=one.txt", "of=copy", "bs=50", "count=3", "skip=1", "status=none"), files),
+    Program("sort", ("sort", "--parallel=1", "-u", "one.txt"), files),
+    Program("head", ("head", "-c", "30", "one.txt"), files),
+    Program("find", ("find", ".", "-name", "*.txt"), files),
+    Program("stat", ("stat", "-c", "%F %n", "one.txt", "dir/link", "/dev/null"), files),
+    Program("grep", ("grep", "-rn", "apple", "dir"), files),
+    Program("tar", ("tar", "-cf", "archive.tar", "dir"), files),
+    Program("sleep", ("sleep", "0.01")),
+    Program("date", ("date", "-u", "-d", "@0")),
+    Program("pipeline", ("sh", "-c", "echo a | tr a b | wc -c"), hooks=HOOKS),
+    Program("shell", ("sh", "-c", "cd dir && for f in *; do test -e $f; done; (exit 3); exit 5"), files),
+    Program("killed", ("sh", "-c", "kill -KILL $$")),
+    Program("python", ("/usr/bin/python3", "-I", "-S", "-c", "print(sum(range(10)))")),
+    Program("python-threads", ("/usr/bin/python3", "-I", "-S", "-c", PYTHON_THREADS), hooks=HOOKS),
+    Program("git", ("sh", "-c", GIT), files),
+    _compiled("files"),
+    _compiled("processes"),
+    _compiled("signals"),
+    _compiled("ipc"),
+    _compiled("network"),
+    _compiled("threads"),
+    _compiled("execs", "success"),
+    _compiled("execs", "at"),
+    _compiled("execs", "script"),
+    _compiled("execs", "many"),
+    _compiled("execs", "fail"),
+    _compiled("execs", "spawn"),
+    _compiled("execs", "thread"),
+    _compiled("refused"),
+    _compiled("refused", "dead"),
+    _compiled("compat", hooks=HOOKS[:1]),
+)
+
+
+def compile_programs(directory: Path) -> None:
+    """Compile the C programs: static, so that their start is short, and one of 32 bits without a C library."""
+    for name in COMPILED:
+        source = SOURCES / f"{name}.c"
+        subprocess.run(["gcc", "-w", "-O1", "-static", "-pthread", "-o", directory / name, source], check=True)
+    bare = ["-m32", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector"]
+    subprocess.run(["gcc", "-w", *bare, "-o", directory / "compat", SOURCES / "compat.c"], check=True)
