@@ -1,0 +1,120 @@
+"""The three hooks on a kernel that has them all: the same program, the same events.
+
+The kernel underneath may lack kprobes, so this runs inside Debian's 6.1 (`scripts/vm.sh`), with a battery that was
+generated from the copy of that kernel's formats.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traceleft.battery.builder import build
+from traceleft.generator import generate
+
+REPOSITORY = Path(__file__).parents[1]
+FORMATS = REPOSITORY / "tests/data/formats/6.1.0-50-cloud-amd64.json.xz"
+HOOKS = ("raw_tracepoint", "tracepoint", "kprobe")
+EVENTS = (
+    "execve,openat,open,read,newfstatat,close,rename,writev,readlinkat,socket,connect,getsockname,getpeername,socketpair,"
+    "sendmsg,poll,recvfrom,newuname,nanosleep,clock_nanosleep,mmap,munmap,clone,wait4,exit_group"
+)
+COMMAND = """
+cd /mnt
+for hook in {hooks}; do
+	{python} -m traceleft trace --battery /mnt/battery --attach $hook -f --format json \
+		-o /mnt/$hook.json --ledger /mnt/$hook.ledger -- /mnt/hooks || [ $? = 3 ] || exit 1
+done
+bpftool prog list >/mnt/programs
+wc -l </sys/kernel/tracing/kprobe_events >/mnt/kprobes
+"""
+
+Sequences = dict[int, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trace the program inside the other kernel, once with each hook; the directory that holds what came out."""
+    out = tmp_path_factory.mktemp("guest")
+    generate(FORMATS, expressions=[EVENTS], output=out / "generated")
+    build(out / "generated", out / "battery")
+    source = REPOSITORY / "tests/programs/hooks.c"
+    subprocess.run(["gcc", "-static", "-O1", "-o", out / "hooks", source], check=True, timeout=120)
+    command = COMMAND.format(hooks=" ".join(HOOKS), python=sys.executable)
+    done = subprocess.run(
+        [REPOSITORY / "scripts/vm.sh", "6.1", out, command], capture_output=True, text=True, timeout=900
+    )
+    log = (out / "log").read_text() if (out / "log").exists() else ""
+    assert done.returncode == 0, f"{done.stderr}\n{log}"
+    return out
+
+
+def read_sequences(path: Path) -> Sequences:
+    """Read each thread's calls, less what differs from run to run: addresses, pids, local ports, what stat says."""
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    threads = list(dict.fromkeys(event["tid"] for event in events))
+    sequences: Sequences = {}
+    for event in events:
+        arguments = {name: "a file's" if name == "statbuf" else value for name, value in event["args"].items()}
+        text = re.sub(r'"0x[0-9a-f]{6,}"', '"an address"', json.dumps(arguments))
+        text = re.sub(r'"port": [0-9]{5}', '"port": "a local one"', text)
+        result = event["ret"]
+        if result in threads:
+            result = f"thread {threads.index(result)}"
+        elif result is not None and abs(result) > 1 << 32:
+            result = "an address"
+        sequences.setdefault(threads.index(event["tid"]), []).append((event["event"], text, result, event["error"]))
+    return sequences
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hook_delivers_what_the_program_did(guest: Path, hook: str) -> None:
+    main, child = read_sequences(guest / f"{hook}.json").values()
+
+    names = [name for name, *_ in main]
+    assert names[0] == "execve"
+    assert names[-1] == "exit_group"
+    assert ("close", '{"fd": 3}', 0, None) in main
+    refused = [event for event in main if event[0] == "connect"]
+    assert refused == [
+        (
+            "connect",
+            '{"fd": 3, "uservaddr": {"family": "AF_INET", "addr": "127.0.0.1", "port": 9}, "addrlen": 16}',
+            -111,
+            "ECONNREFUSED",
+        )
+    ]
+    assert [(name, error) for name, _, _, error in child if name == "execve"] == [
+        ("execve", "ENOENT"),
+        ("execve", None),
+    ]
+    assert '"argv": ["missing", "an argument"], "envp": ["NAME=value"]' in child[0][1]
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("hook", HOOKS[1:])
+def test_hooks_give_the_same_events(guest: Path, hook: str) -> None:
+    assert read_sequences(guest / f"{hook}.json") == read_sequences(guest / f"{HOOKS[0]}.json")
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("hook", HOOKS)
+def test_ledger_adds_up(guest: Path, hook: str) -> None:
+    ledger = json.loads((guest / f"{hook}.ledger").read_text())
+    lines = (guest / f"{hook}.json").read_text().splitlines()
+
+    assert ledger["emitted"] == ledger["delivered"] == len(lines) > 0
+    assert [ledger[key] for key in ("lost", "dropped", "undecodable", "unaccounted", "missed")] == [0] * 5
+
+
+@pytest.mark.vm
+def test_nothing_stays_in_the_kernel(guest: Path) -> None:
+    programs = [line for line in (guest / "programs").read_text().splitlines() if "raw_tracepoint" in line]
+
+    assert programs == []
+    assert (guest / "kprobes").read_text().strip() == "0"
