@@ -197,6 +197,15 @@ def test_what_could_not_be_read_is_listed(kind: str) -> None:
     assert event.to_dict()["unreadable"] == ["x"]
 
 
+def test_strings_that_could_be_read_stay_beside_one_that_could_not() -> None:
+    data = part(b"name") + part(b"", status=-14)
+
+    event = pointed("strings", data, -14)
+
+    assert event.args["x"] == ["name", None]
+    assert event.unreadable == ["x"]
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "status", "length"),
     [

@@ -37,6 +37,7 @@ HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"
 HEADER_FIELDS: Final = 14
 NOTHING: Final = (None, STATUS_NOT_READ)
 UNREADABLE: Final = (None, -1)
+IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 Fields: TypeAlias = tuple[int, ...]
@@ -127,10 +128,12 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
     if arg.slot is None:
         return _compile_plain(position, arg.value, tables)
     read_tail = compile_tail(arg, tables)
-    first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail)
+    in_parts = arg.value.kind in IN_PARTS
+    first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail, in_parts=in_parts)
     if arg.slot_out is None:
         return first
-    second = _compile_pointer(arg.name, f"{arg.name}.out", position, fixed.slot(arg.slot_out), read_tail)
+    out = f"{arg.name}.out"
+    second = _compile_pointer(arg.name, out, position, fixed.slot(arg.slot_out), read_tail, in_parts=in_parts)
 
     def read(fields: Fields, data: bytes, notes: Notes) -> Value:
         if not fields[position]:
@@ -147,13 +150,19 @@ def _compile_plain(position: int, value: ValueSpec, tables: Tables) -> ReadArg:
     return lambda fields, data, notes: show(fields[position])
 
 
-def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: ReadTail) -> ReadArg:
-    """Return what decodes what a pointer led to, or gives its address where that was not captured."""
+def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: ReadTail, *, in_parts: bool) -> ReadArg:
+    """Return what decodes what a pointer led to, or gives its address where that was not captured.
+
+    Of what lies ``in_parts`` those that could be read are shown, though others could not.
+    """
 
     def read(fields: Fields, data: bytes, notes: Notes) -> Value:
         offset, length, status = fields[slot], fields[slot + 1], fields[slot + 2]
-        if status >= 0 and offset:
+        if offset and (status >= 0 or (in_parts and length)):
             value, captured = read_tail(data[offset : offset + length], fields, notes)
+            if status < 0:
+                notes.fail(name)
+                return value
             if captured < 0:
                 return absent(fields, notes, captured)
             if status > captured:

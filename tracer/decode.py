@@ -68,7 +68,7 @@ class Decoder:
     def _check_parts(self, fields: Fields, data: bytes) -> None:
         for place, check in self._checks:
             offset, captured, status = fields[place : place + 3]
-            if status < 0 or not offset:
+            if not offset or (status < 0 and not captured):
                 continue
             try:
                 check(data[offset : offset + captured])
