@@ -338,3 +338,17 @@ def test_named_battery_that_is_missing_is_refused_and_none_is_built(tmp_path: Pa
     assert done.returncode == 1
     assert done.stderr.startswith("traceleft: /nosuch: no such battery")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_stream_is_not_replaced_by_a_file_of_ours(traceleft: Runner, tmp_path: Path, closed: int) -> None:
+    file = tmp_path / "out"
+    line = f'exec "$@" {closed}>&-'
+    command = [*traceleft._begin, "-e", "openat", "-o", str(file), "--", "sh", "-c", "echo said; echo said >&2"]
+
+    done = subprocess.run(["sh", "-c", line, "sh", *command], capture_output=True, text=True, timeout=60)
+
+    assert "said" not in file.read_text()
+    assert " openat(" in file.read_text()
+    assert "openat" not in done.stdout
+    assert "unaccounted" in (done.stderr if closed == 1 else traceleft.ledger_file.read_text())

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -54,6 +55,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; every error ends here as one line on stderr."""
+    guard_streams()
     try:
         status = invoke(sys.argv[1:] if arguments is None else list(arguments))
         flush_output()
@@ -96,6 +98,21 @@ def invoke(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     return status if isinstance(status, int) else 0
+
+
+def guard_streams() -> None:
+    """Fill the places of closed standard streams, so that no file that we open becomes one.
+
+    What fills them fails as a closed one does, and a traced command does not inherit it.
+    """
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stderr is None:
+        # print() would take stdout instead.
+        sys.stderr = Path(os.devnull).open("w")
 
 
 def usage_line(error: click.UsageError) -> str:
