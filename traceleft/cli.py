@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
+from io import StringIO
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -112,7 +112,7 @@ def guard_streams() -> None:
             os.open(os.devnull, mode)
     if sys.stderr is None:
         # print() would take stdout instead.
-        sys.stderr = Path(os.devnull).open("w")
+        sys.stderr = StringIO()
 
 
 def usage_line(error: click.UsageError) -> str:
