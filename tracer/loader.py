@@ -33,6 +33,7 @@ QUEUE_MIN_BYTES: Final = 64 << 20
 QUEUE_MAX_BYTES: Final = 1 << 30
 SYSCALLS_MAX: Final = 1024
 LOADERS_MAX: Final = 8
+DETACHERS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,14 @@ class Session:
         self._write_config(0)
 
     def detach(self) -> None:
-        """Detach every program; may be called again."""
-        while self._links:
-            self._links.pop().detach()
+        """Detach every program; may be called again.
+
+        The kernel waits a grace period for each, tens of milliseconds, so many are waited for at once.
+        """
+        links, self._links = self._links, []
+        if links:
+            with ThreadPoolExecutor(max_workers=min(len(links), DETACHERS_MAX)) as pool:
+                list(pool.map(_native.Link.detach, links))
 
     def counts(self) -> KernelCounts:
         """Return the kernel's counters once they stand still, which they do soon after disable() or detach()."""
