@@ -23,6 +23,8 @@ HANDLER_ROLES: Final[dict[str, Hook]] = {
 CORE_ROLES: Final[dict[str, Hook]] = {
     "dispatch_enter": "raw_tp",
     "dispatch_exit": "raw_tp",
+    "dispatch_tp_enter": "tp",
+    "dispatch_tp_exit": "tp",
     "on_fork": "tp",
     "on_exec": "tp",
     "on_exit": "tp",

@@ -41,6 +41,25 @@ def attach_dispatcher(core: _native.Object, program: str, tracepoint: str) -> _n
     )
 
 
+def attach_tracepoint_dispatcher(core: _native.Object, program: str, tracepoint: str) -> _native.Link:
+    """Attach a dispatcher to raw_syscalls:sys_enter or sys_exit."""
+    return _attach(
+        lambda: core.attach_tracepoint(program, "raw_syscalls", tracepoint),
+        f"raw_syscalls:{tracepoint}",
+        "try --attach raw_tracepoint",
+    )
+
+
+def can_dispatch_tracepoints() -> bool:
+    """Whether raw_syscalls' events hold number, arguments and result where those of `syscalls` do."""
+    wanted = {"sys_enter": {"id": (8, 8), "args": (16, 48)}, "sys_exit": {"id": (8, 8), "ret": (16, 8)}}
+    try:
+        found = {event: tracefs.field_offsets(_read_format("raw_syscalls", event)) for event in wanted}
+    except OSError:
+        return False
+    return all(found[event].get(name) == place for event in wanted for name, place in wanted[event].items())
+
+
 def attach_part(loaded: _native.Object, part: Part, machine: str) -> list[_native.Link]:
     """Attach a handler's programs to the event's own hooks; none for raw tracepoints, which tail-call them.
 

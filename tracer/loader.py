@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,6 +17,8 @@ from traceleft.tracer.attach import (
     attach_dispatcher,
     attach_part,
     attach_sched,
+    attach_tracepoint_dispatcher,
+    can_dispatch_tracepoints,
     check_format,
     convert_error,
     find_offsets,
@@ -33,6 +36,14 @@ QUEUE_MIN_BYTES: Final = 64 << 20
 QUEUE_MAX_BYTES: Final = 1 << 30
 SYSCALLS_MAX: Final = 1024
 LOADERS_MAX: Final = 8
+# From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
+DISPATCHED_MIN: Final = 8
+PROG_ARRAYS: Final = (
+    ("raw_enter", "progs_enter"),
+    ("raw_exit", "progs_exit"),
+    ("tp_enter", "progs_enter"),
+    ("tp_exit", "progs_exit"),
+)
 DETACHERS_MAX: Final = 64
 
 
@@ -165,7 +176,19 @@ class Session:
         roles = ["on_fork", "on_exec", "on_exit"] if keeps_entries or self._options.tasks_only else []
         if is_raw:
             roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
+        elif self._dispatches_tracepoints:
+            roles += ["dispatch_tp_exit", "dispatch_tp_enter"]
         return roles
+
+    @cached_property
+    def _dispatches_tracepoints(self) -> bool:
+        numbered = [part for part in self.plan.parts if part.spec.number is not None]
+        return self.plan.hook == "tracepoint" and len(numbered) >= DISPATCHED_MIN and can_dispatch_tracepoints()
+
+    def _is_dispatched(self, part: Part) -> bool:
+        """Whether the part's programs are tail-called by the core's, not attached to anything."""
+        is_raw = self.plan.hook == "raw_tracepoint"
+        return part.spec.number is not None and (is_raw or self._dispatches_tracepoints)
 
     def _keeps_entries(self) -> bool:
         return self.plan.needs_entry or bool(self._options.flags & (filters.TIMES | filters.UNFINISHED))
@@ -179,6 +202,9 @@ class Session:
         for role, tracepoint in (("dispatch_exit", "sys_exit"), ("dispatch_enter", "sys_enter")):
             if role in roles:
                 self._links.append(attach_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
+        for role, tracepoint in (("dispatch_tp_exit", "sys_exit"), ("dispatch_tp_enter", "sys_enter")):
+            if role in roles:
+                self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
 
     def _load_parts(self) -> None:
         for part in self.plan.parts:
@@ -213,10 +239,12 @@ class Session:
             raise convert_error(exc, part.spec.name) from exc
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
-            for role, array in (("raw_enter", "progs_enter"), ("raw_exit", "progs_exit")):
+            if not self._is_dispatched(part):
+                return attach_part(loaded, part, os.uname().machine)
+            for role, array in PROG_ARRAYS:
                 if role in part.programs and part.spec.number is not None:
                     self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
-            return attach_part(loaded, part, os.uname().machine)
+            return []
 
     def _layouts(self) -> dict[int, tuple[int, int, int]]:
         specs = [part.spec for part in self.plan.parts]

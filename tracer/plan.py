@@ -13,6 +13,8 @@ CORE: Final = "core"
 CORE_PROGRAMS: Final = {
     "dispatch_enter": "dispatch_enter",
     "dispatch_exit": "dispatch_exit",
+    "dispatch_tp_enter": "dispatch_tp_enter",
+    "dispatch_tp_exit": "dispatch_tp_exit",
     "on_fork": "on_fork",
     "on_exec": "on_exec",
     "on_exit": "on_exit",

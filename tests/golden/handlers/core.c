@@ -76,6 +76,48 @@ int dispatch_exit(struct raw_tracepoint_args *ctx)
 }
 
 /*
+ * The same on the tracepoints raw_syscalls:sys_enter and sys_exit, for many
+ * events on the tracepoint hook: their contexts hold number, arguments and
+ * result where those of syscalls:* do, so that the same handlers serve.
+ */
+SEC("tp")
+int dispatch_tp_enter(void *ctx)
+{
+	struct config *config = get_config();
+	__u32 nr = *(__u64 *)(ctx + 8);
+	struct task *task;
+
+	if (!config || !is_traced(config, bpf_get_current_pid_tgid(), &task))
+		return 0;
+	if (is_compat(config)) {
+		if (task)
+			task->flags &= ~TASK_IN_CALL;
+		return 0;
+	}
+	bpf_tail_call(ctx, &progs_enter, nr);
+	return 0;
+}
+
+SEC("tp")
+int dispatch_tp_exit(void *ctx)
+{
+	struct config *config = get_config();
+	__u32 nr = *(__u64 *)(ctx + 8);
+	struct task *task;
+
+	if (!config || !is_traced(config, bpf_get_current_pid_tgid(), &task))
+		return 0;
+	if (!task || !(task->flags & TASK_IN_CALL) || !pairs(task->event, nr)) {
+		if (is_compat(config))
+			count_compat();
+		return 0;
+	}
+	nr = task->event;
+	bpf_tail_call(ctx, &progs_exit, nr);
+	return 0;
+}
+
+/*
  * A field of a sched tracepoint, at the offset that the running kernel's
  * format gives: the layout changed between releases.
  */
