@@ -11,7 +11,9 @@ from traceleft.errors import FormatError
 Meaning: TypeAlias = Mapping[str, object]
 Table: TypeAlias = Mapping[str, object]
 
-SCALAR_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char"})
+SCALAR_KINDS: Final = frozenset(
+    {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
+)
 RETURN_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "mode", "pid", "uid"})
 _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     "path": frozenset(),
@@ -29,13 +31,20 @@ _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     "bytes": frozenset({"show"}),
 }
 SLOT_KINDS: Final = frozenset(_REQUIRED)
+# What a case may say that the bytes of a buffer are.
+CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
 # A msghdr's set names the flags in it.
-_OPTIONAL: Final[Mapping[str, frozenset[str]]] = {"struct": frozenset({"length"}), "msghdr": frozenset({"set"})}
-_SLOT_OPTIONS: Final = frozenset({"kind", "direction", "on_error", "at"})
+_OPTIONAL: Final[Mapping[str, frozenset[str]]] = {
+    "struct": frozenset({"length"}),
+    "msghdr": frozenset({"set"}),
+    "buffer": frozenset({"cases"}),
+}
+_SLOT_OPTIONS: Final = frozenset({"kind", "direction", "on_error", "on_zero", "at"})
 _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
     "direction": ("in", "out", "inout"),
     "at": ("entry", "exit"),
     "on_error": (True, False),
+    "on_zero": (True, False),
     "show": ("text", "ipv4", "ipv6", "hex"),
 }
 _LENGTH_KEYS: Final = (
@@ -211,10 +220,20 @@ class _Reader:
         return element, element["width"]
 
     def _cases(self, table: Table, place: str) -> Table:
-        kinds = {key: self._meaning(value, f"{place}.{key}") for key, value in table.items() if key != "arg"}
-        if not all(key.isdecimal() and meaning["kind"] in SCALAR_KINDS for key, meaning in kinds.items()):
-            raise _MalformedError(place, "cases lead from a number to a scalar kind")
+        kinds = {key: self._case(value, f"{place}.{key}") for key, value in table.items() if key != "arg"}
+        sorts = {meaning["kind"] in SCALAR_KINDS for meaning in kinds.values()}
+        if len(sorts) != 1 or not all(key.isdecimal() for key in kinds):
+            raise _MalformedError(place, "cases lead from a number to a scalar kind, or all to what bytes are")
         return {"arg": _number(table.get("arg"), place), "kinds": kinds}
+
+    def _case(self, value: object, place: str) -> Meaning:
+        meaning = _with_kind(value, place)
+        if meaning["kind"] not in CAPTURED_KINDS:
+            return self._meaning(meaning, place)
+        _check_keys(meaning, place, {"kind", "element", "struct", "cases"})
+        cases = {"cases": _lookup(self.cases, meaning.pop("cases"), place)} if "cases" in meaning else {}
+        captured = self._meaning(meaning, place)
+        return {key: captured[key] for key in ("kind", "element", "struct") if key in captured} | cases
 
 
 def _with_kind(value: object, place: str) -> dict[str, object]:
@@ -235,7 +254,7 @@ def _check_meaning(meaning: Meaning, place: str) -> None:
     kind = meaning["kind"]
     if kind in SCALAR_KINDS:
         required = {"set"} if kind == "set" else set()
-        known = {"kind", "cases"} | required
+        known = {"kind", "cases"} | required | ({"set"} if kind == "int" else set())
     elif kind in SLOT_KINDS:
         required = set(_REQUIRED[str(kind)])
         known = required | _SLOT_OPTIONS | _OPTIONAL.get(str(kind), frozenset())

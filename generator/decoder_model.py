@@ -19,12 +19,12 @@ HEADER_COLUMNS: Final = (
     *(("seq", "u4", 16), ("cpu", "u4", 20), ("pid", "u4", 24), ("tid", "u4", 28), ("uid", "u4", 32), ("gid", "u4", 36)),
     *(("cgroup_id", "u8", 40), ("ret", "i8", 48), ("duration_ns", "u8", 56), ("comm", "S16", 64)),
 )
-SIGNED_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
+NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 
 # Names that mean something else inside the class that has the arguments as attributes.
 TAKEN: Final = frozenset({"int", "str", "list", "dict", "to_dict", "args"})
 
-HELPERS: Final = ("compile_set", "show_char", "show_dirfd", "show_pointer", "show_uid", "to_signed")
+HELPERS: Final = ("compile_set", "show_char", "show_dirfd", "show_pointer", "show_uid", "show_wait_status")
 
 TYPES: Final = {
     **dict.fromkeys(("int", "mode", "fd", "dev", "pid", "uid"), "int"),
@@ -34,6 +34,7 @@ TYPES: Final = {
     **dict.fromkeys(("array", "strings", "iovec", "sigset", "fdset"), "list[Value] | str | None"),
     **dict.fromkeys(("value", "bytes"), "Value"),
     "dirfd": "int | str",
+    "wait_status": "dict[str, Value]",
 }
 
 
@@ -51,13 +52,13 @@ class Attribute:
 
 def decoder_context(name: str, event: Event, document: Mapping[str, Any]) -> dict[str, object]:
     """Give all that ``decoder.py.j2`` prints for one event of a schema document."""
-    attributes = list(_attributes(event))
+    attributes = list(_attributes(event, document["tables"]["sets"]))
     return {
         "name": name,
         "source": format_name(name, event),
         "class_name": class_name(name),
         "document": literal(event_document(name, event, document)),
-        "columns": literal(columns(event, document["byte_order"]), 1),
+        "columns": literal(columns(event, document), 1),
         "attributes": attributes,
         "readers": [attribute for attribute in attributes if attribute.reader],
         "casts": any("cast(" in attribute.expression for attribute in attributes),
@@ -88,21 +89,27 @@ def attribute_names(names: Sequence[str]) -> list[str]:
     return given
 
 
-def _attributes(event: Event) -> Iterator[Attribute]:
+def _attributes(event: Event, sets: Mapping[str, Any]) -> Iterator[Attribute]:
     args = event["args"]
     names = attribute_names([arg["name"] for arg in args])
     for arg, attribute in zip(args, names, strict=True):
         field = f"fields[{HEADER_FIELDS + arg['index']}]"
         if "slot" in arg:
             kind = "dict[str, Value] | None" if "slot_out" in arg else TYPES[arg["kind"]]
+            kind = "Value" if "cases" in arg else kind
             constant = f"READ_{arg['index']}"
             read = f"{constant}(fields, data, notes)"
             expression = read if kind == "Value" else f'cast("{kind}", {read})'
             reader = f'DECODER.reader("{arg["name"]}")'
             yield Attribute(arg["name"], attribute, kind, expression, constant, reader)
+        elif "cases" in arg or (arg["kind"] == "int" and "set" in arg):
+            constant, kind = f"READ_{arg['index']}", _union(arg)
+            expression = f'cast("{kind}", {constant}(fields, data, notes))'
+            yield Attribute(arg["name"], attribute, kind, expression, constant, f'DECODER.reader("{arg["name"]}")')
         elif arg["kind"] == "set":
             constant = f"SHOW_{arg['index']}"
-            reader = f'compile_set(DECODER.tables.sets["{arg["set"]}"], {arg["width"]})'
+            width = _width(arg, sets)
+            reader = f'compile_set(DECODER.tables.sets["{arg["set"]}"], {width})'
             yield Attribute(arg["name"], attribute, "str", f"{constant}({field})", constant, reader)
         else:
             yield Attribute(arg["name"], attribute, TYPES[arg["kind"]], _scalar(arg, field))
@@ -116,7 +123,6 @@ def _imports(attributes: Sequence[Attribute]) -> list[str]:
 
 
 def _scalar(arg: Mapping[str, Any], field: str) -> str:
-    narrow = field if arg["width"] <= 4 else f"to_signed({field}, 4)"
     match arg["kind"]:
         case "hex":
             return f"hex({field})"
@@ -126,22 +132,43 @@ def _scalar(arg: Mapping[str, Any], field: str) -> str:
             return f"show_char({field})"
         case "uid":
             return f"show_uid({field}, {arg['width']})"
-        case "fd":
-            return narrow
         case "dirfd":
-            return f"show_dirfd({narrow})"
+            return f"show_dirfd({field})"
+        case "wait_status":
+            return f"show_wait_status({field})"
     return field
 
 
-def columns(event: Event, byte_order: str) -> dict[str, object]:
+def _union(arg: Mapping[str, Any]) -> str:
+    """Give the type of a scalar that has cases, or names for some of its values."""
+    kinds = [arg, *_cases(arg)]
+    types = {part for kind in kinds for part in TYPES[kind["kind"]].split(" | ")}
+    types |= {"str"} if any(kind["kind"] == "int" and "set" in kind for kind in kinds) else set()
+    return " | ".join(sorted(types, key=lambda name: (name == "None", name)))
+
+
+def _cases(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give what a value may be instead, by its cases and those within them."""
+    cases = item.get("cases", {"kinds": {}})["kinds"].values()
+    return [inner for case in cases for inner in (case, *_cases(case))]
+
+
+def _width(arg: Mapping[str, Any], sets: Mapping[str, Any]) -> int:
+    """Give the bytes of a register that count: descriptors, pids and sets may have fewer than their type."""
+    if arg["kind"] in NARROW_KINDS:
+        return min(int(arg["width"]), 4)
+    return min(int(arg["width"]), int(sets[arg["set"]]["width"])) if arg["kind"] == "set" else int(arg["width"])
+
+
+def columns(event: Event, document: Mapping[str, Any]) -> dict[str, object]:
     """Give the columns of an event's fixed part, as ``numpy.dtype`` takes them."""
-    prefix = "<" if byte_order == "little" else ">"
+    prefix = "<" if document["byte_order"] == "little" else ">"
     listed = [(name, code if code[0] == "S" else prefix + code, offset) for name, code, offset in HEADER_COLUMNS]
     taken = {name for name, _, _ in HEADER_COLUMNS}
     slots = event["layout"]["slots"]
     for arg in event["args"]:
         column = f"arg_{arg['name']}" if arg["name"] in taken else arg["name"]
-        listed.append((column, *_arg_column(arg, prefix)))
+        listed.append((column, *_arg_column(arg, prefix, document["tables"]["sets"])))
         for key, name in (("slot", arg["name"]), ("slot_out", f"{arg['name']}_out")):
             if key in arg:
                 place = slots[arg[key]]["offset"]
@@ -151,9 +178,9 @@ def columns(event: Event, byte_order: str) -> dict[str, object]:
     return {"names": names, "formats": formats, "offsets": offsets, "itemsize": event["layout"]["fixed_size"]}
 
 
-def _arg_column(arg: Mapping[str, Any], prefix: str) -> tuple[str, int]:
-    width = 8 if "slot" in arg else arg["width"]
-    signed = "slot" not in arg and (arg["kind"] in SIGNED_KINDS or (arg["kind"] == "int" and arg["signed"]))
+def _arg_column(arg: Mapping[str, Any], prefix: str, sets: Mapping[str, Any]) -> tuple[str, int]:
+    width = 8 if "slot" in arg else _width(arg, sets)
+    signed = "slot" not in arg and (arg["kind"] in NARROW_KINDS or (arg["kind"] == "int" and arg["signed"]))
     offset = HEADER_SIZE + 8 * arg["index"] + (0 if prefix == "<" else 8 - width)
     return f"{prefix}{'i' if signed else 'u'}{width}", offset
 
@@ -170,6 +197,7 @@ def event_document(name: str, event: Event, document: Mapping[str, Any]) -> dict
             sets[item["set"]] = tables["sets"][item["set"]]
         if "element" in item:
             waiting.append(item["element"])
+        waiting += _cases(item)
         if "struct" in item and item["struct"] not in structs:
             structs[item["struct"]] = tables["structs"][item["struct"]]
             waiting += structs[item["struct"]]["members"]

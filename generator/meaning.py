@@ -111,6 +111,8 @@ def _referred(declared: Meaning) -> Iterator[int]:
         table = declared.get(key, {})
         if isinstance(table, Mapping):
             yield from (table[name] for name in ("arg", "pointer") if name in table)
+            for case in table.get("kinds", {}).values():
+                yield from _referred(case)
 
 
 def _located(name: str, type: str) -> Meaning:

@@ -11,7 +11,7 @@ from tests.events import TABLES, N, pointer_schema, scalar_schema
 from tests.records import OPENED, Capture, Record, encode, iovec, openat, part, schema_of
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.event import Event
-from traceleft.tracer.lists import SIGNALS
+from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import Schema
 from traceleft.tracer.text import Line, TextOptions, TimeForm
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records import SETS, STRUCTS, iovec, part, spec_of
-from traceleft.tracer.lists import SIGNALS, show_fdset, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.lists import show_fdset, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import SetSpec, Tables, ValueSpec
 from traceleft.tracer.structs import compile_array, compile_struct
 from traceleft.tracer.values import (

@@ -4,130 +4,28 @@ An argument is read from the record's fields (see ``FixedPart``) and its bytes. 
 beside the value itself goes into ``Notes``.
 """
 
-import struct
-from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from traceleft.tracer.lists import Part, show_fdset, show_iovec, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.cases import read_by_case, show_by_case
+from traceleft.tracer.fixed import HEADER_FIELDS, RET_FIELD, Fields, FixedPart, Notes, ReadArg, ReadTail
+from traceleft.tracer.lists import show_fdset, show_iovec, show_sigset, show_strings, split_iovec, split_strings
 from traceleft.tracer.sockets import show_msghdr, show_sockaddr, split_msghdr
-from traceleft.tracer.spec import (
-    HEADER_SIZE,
-    SCALAR_KINDS,
-    SLOT_SIZE,
-    STATUS_LONGER,
-    STATUS_NOT_READ,
-    ArgSpec,
-    EventSpec,
-    SlotSpec,
-    Tables,
-    ValueSpec,
-)
+from traceleft.tracer.spec import STATUS_LONGER, STATUS_NOT_READ, ArgSpec, Tables, ValueSpec
 from traceleft.tracer.structs import compile_array, compile_element, compile_struct
-from traceleft.tracer.values import (
-    ByteOrder,
-    Value,
-    compile_scalar,
-    compile_set,
-    is_signed,
-    show_bytes,
-    show_pointer,
-)
+from traceleft.tracer.values import ByteOrder, Value, compile_scalar, compile_set, show_bytes, show_pointer
 
-HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"
-HEADER_FIELDS: Final = 14
 NOTHING: Final = (None, STATUS_NOT_READ)
 UNREADABLE: Final = (None, -1)
 IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
-_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
-
-Fields: TypeAlias = tuple[int, ...]
-"""A record's header, arguments and slots, in that order. (The header's comm is bytes; it is not read from here.)"""
-
-
-class Notes:
-    """What is to be known of an event's values beside them.
-
-    ``truncated`` and ``unreadable`` are by argument. For text: ``absent`` are the slots that show an address, ``more``
-    those that show less than there was (``name``, or ``name.out`` for the second), ``cut_parts`` ranks of cut parts.
-    """
-
-    __slots__ = ("absent", "cut_parts", "more", "truncated", "unreadable")
-
-    def __init__(self) -> None:
-        self.truncated: dict[str, int | None] = {}
-        self.unreadable: list[str] = []
-        self.absent: set[str] = set()
-        self.more: set[str] = set()
-        self.cut_parts: dict[str, set[int]] = {}
-
-    def fail(self, name: str) -> None:
-        """Note that some or all of a value could not be read."""
-        if name not in self.unreadable:
-            self.unreadable.append(name)
-
-    def look_at(self, name: str, parts: Iterable[Part]) -> None:
-        """Note which parts of a value are cut or could not be read."""
-        for rank, part in enumerate(parts):
-            if part.is_cut:
-                self.truncated[name] = None
-                self.cut_parts.setdefault(name, set()).add(rank)
-            if part.status < 0:
-                self.fail(name)
-
-
-ReadArg: TypeAlias = Callable[[Fields, bytes, Notes], Value]
-ReadTail: TypeAlias = Callable[[bytes, Fields, Notes], tuple[Value, int]]
-"""Decode captured bytes; the second result is how many of what the slot's status counts were captured, or a status
-below zero where the bytes are no value."""
-
-
-class FixedPart:
-    """The one ``struct`` that unpacks a record's header, arguments and slots, and where in the result each lies."""
-
-    __slots__ = ("_slots", "struct")
-
-    def __init__(self, spec: EventSpec, tables: Tables) -> None:
-        kinds = {arg.index: arg.value for arg in spec.args}
-        order = tables.byte_order
-        codes = [HEADER_CODES, *(_arg_code(kinds.get(index), order) for index in range(spec.args_count))]
-        ranked = sorted(spec.slots, key=lambda slot: slot.offset)
-        codes += _slot_codes(ranked, HEADER_SIZE + 8 * spec.args_count)
-        places = {slot.offset: HEADER_FIELDS + spec.args_count + 3 * rank for rank, slot in enumerate(ranked)}
-        self._slots = tuple(places[slot.offset] for slot in spec.slots)
-        self.struct = struct.Struct(("<" if order == "little" else ">") + "".join(codes))
-
-    def slot(self, index: int) -> int:
-        """Return where a slot's three fields begin."""
-        return self._slots[index]
-
-    @property
-    def slots(self) -> tuple[int, ...]:
-        """Return where each slot's fields begin."""
-        return self._slots
-
-
-def _arg_code(value: ValueSpec | None, order: ByteOrder) -> str:
-    if value is None or value.kind not in SCALAR_KINDS:
-        return "Q"
-    code = _CODES[value.width].lower() if is_signed(value) else _CODES[value.width]
-    padding = f"{8 - value.width}x" if value.width < 8 else ""
-    return code + padding if order == "little" else padding + code
-
-
-def _slot_codes(ranked: list[SlotSpec], start: int) -> list[str]:
-    codes = []
-    for slot in ranked:
-        codes.append(f"{slot.offset - start}xHHi")
-        start = slot.offset + SLOT_SIZE
-    return codes
 
 
 def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
     """Return what decodes one argument."""
     position = HEADER_FIELDS + arg.index
     if arg.slot is None:
-        return _compile_plain(position, arg.value, tables)
-    read_tail = compile_tail(arg, tables)
+        return _compile_plain(arg.name, position, arg.value, tables)
+    read_tail = _compile_captured(arg, fixed.slot(arg.slot), tables)
     in_parts = arg.value.kind in IN_PARTS
     first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail, in_parts=in_parts)
     if arg.slot_out is None:
@@ -143,7 +41,9 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
     return read
 
 
-def _compile_plain(position: int, value: ValueSpec, tables: Tables) -> ReadArg:
+def _compile_plain(name: str, position: int, value: ValueSpec, tables: Tables) -> ReadArg:
+    if value.cases:
+        return show_by_case(name, position, value, tables)
     show = compile_scalar(value, tables)
     if show is None:
         return lambda fields, data, notes: fields[position]
@@ -180,6 +80,16 @@ def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: 
         return address
 
     return read
+
+
+def _compile_captured(arg: ArgSpec, slot: int, tables: Tables) -> ReadTail:
+    """Return what decodes an argument's bytes, or refuses them where the call leaves them as they were."""
+    read_tail = compile_tail(arg, tables)
+    if arg.value.cases:
+        read_tail = read_by_case(arg.name, slot, arg.value, read_tail, tables)
+    if arg.on_zero:
+        return read_tail
+    return lambda data, fields, notes: read_tail(data, fields, notes) if fields[RET_FIELD] else NOTHING
 
 
 def compile_tail(arg: ArgSpec, tables: Tables) -> ReadTail:

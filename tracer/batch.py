@@ -141,7 +141,8 @@ class Batch:
         return pyarrow.table({"ts": pyarrow.array(self.timestamps()), **columns})
 
     def _arrow_column(self, pyarrow: Any, arg: ArgSpec, array: "NDArray[numpy.void]") -> Any:
-        if arg.slot is None and arg.value.kind in ("int", "mode", "fd", "dev", "pid", "uid"):
+        is_named = arg.value.cases is not None or arg.value.set_name
+        if arg.slot is None and not is_named and arg.value.kind in ("int", "mode", "fd", "dev", "pid", "uid"):
             return pyarrow.array(array[column_name(arg.name)].copy())
         values = self.column(arg.name)
         if all(value is None or isinstance(value, str) for value in values):

@@ -7,8 +7,9 @@ A decoder is a set of closures made from an event's specification; no code is ma
 import struct
 from collections.abc import Callable, Mapping
 
-from traceleft.tracer.arguments import HEADER_FIELDS, Fields, FixedPart, ReadArg, compile_arg, compile_check
+from traceleft.tracer.arguments import compile_arg, compile_check
 from traceleft.tracer.event import Event
+from traceleft.tracer.fixed import HEADER_FIELDS, Fields, FixedPart, ReadArg
 from traceleft.tracer.spec import ArgSpec, EventSpec, Schema, Tables
 from traceleft.tracer.values import compile_scalar
 
@@ -78,7 +79,7 @@ class Decoder:
 
 def _reader(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg | None:
     """Return what reads an argument; None where the field itself is the value."""
-    if arg.slot is None and compile_scalar(arg.value, tables) is None:
+    if arg.slot is None and arg.value.cases is None and compile_scalar(arg.value, tables) is None:
         return None
     return compile_arg(arg, fixed, tables)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from traceleft.tracer.arguments import Notes
+from traceleft.tracer.fixed import Notes
 from traceleft.tracer.spec import EventSpec, Tables
 from traceleft.tracer.values import Value, error_name, show_comm
 

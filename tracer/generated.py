@@ -7,10 +7,11 @@ A rendered decoder is typed code for people to import; the tracer itself never r
 from dataclasses import dataclass
 from typing import TypedDict
 
-from traceleft.tracer.arguments import Fields, Notes
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.event import Event
+from traceleft.tracer.fixed import Fields, Notes
 from traceleft.tracer.schema import load_schema
+from traceleft.tracer.signals import show_wait_status
 from traceleft.tracer.values import (
     Value,
     compile_set,
@@ -18,7 +19,6 @@ from traceleft.tracer.values import (
     show_dirfd,
     show_pointer,
     show_uid,
-    to_signed,
 )
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "show_dirfd",
     "show_pointer",
     "show_uid",
-    "to_signed",
+    "show_wait_status",
 ]
 
 

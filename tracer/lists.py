@@ -8,20 +8,13 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import STATUS_LONGER
 from traceleft.tracer.values import ByteOrder, Value, show_bytes, show_pointer
 
 _PREFIX: Final = {"little": "<", "big": ">"}
 PART: Final = {order: struct.Struct(f"{prefix}Ii") for order, prefix in _PREFIX.items()}
 IOVEC: Final = {order: struct.Struct(f"{prefix}QQIi") for order, prefix in _PREFIX.items()}
-
-SIGNALS: Final = (
-    *("SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1"),
-    *("SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP"),
-    *("SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR"),
-    *("SIGSYS", "SIGRTMIN", *(f"SIGRT_{number}" for number in range(1, 33))),
-)
-"""Names by number, less one: generic Linux (x86, arm); real-time signals as strace writes them."""
 
 
 @dataclass(frozen=True, slots=True)

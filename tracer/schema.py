@@ -5,6 +5,7 @@ checked before anything is decoded by it, and what does not fit raises ``Battery
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from traceleft.tracer.checked import (
@@ -22,7 +23,7 @@ from traceleft.tracer.checked import (
     read_name,
     read_text,
 )
-from traceleft.tracer.schema_types import StructLoader, load_set, load_value
+from traceleft.tracer.schema_types import StructLoader, load_cases, load_set, load_value, narrow
 from traceleft.tracer.spec import (
     HEADER_SIZE,
     POINTER_KINDS,
@@ -162,6 +163,11 @@ def _load_arg(raw: object, place: str, args_count: int, slots_count: int, tables
         return tables.structs[name]
 
     value = load_value(item, place, SCALAR_KINDS | POINTER_KINDS, tables.sets, struct)
+    if "cases" in item:
+        if value.kind not in SCALAR_KINDS and (value.kind != "buffer" or item.get("direction") == "inout"):
+            raise bad(place, "cannot have cases")
+        value = replace(value, cases=load_cases(item, place, args_count, tables.sets, struct))
+    value = narrow(value, tables.sets)
     direction = read_choice(item.get("direction", "in"), f"{place}.direction", _DIRECTIONS)
     slot = slot_out = None
     if value.kind in POINTER_KINDS:
@@ -177,6 +183,7 @@ def _load_arg(raw: object, place: str, args_count: int, slots_count: int, tables
         slot=slot,
         slot_out=slot_out,
         length_arg=_load_length_arg(item.get("length"), f"{place}.length", args_count),
+        on_zero=get_flag(item, "on_zero", place, default=True),
     )
 
 

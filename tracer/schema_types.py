@@ -1,6 +1,7 @@
 """Check the sets, structs and single values of a schema document."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from traceleft.tracer.checked import (
@@ -16,11 +17,17 @@ from traceleft.tracer.checked import (
     read_mapping,
     read_name,
 )
-from traceleft.tracer.spec import MEMBER_KINDS, SCALAR_KINDS, MemberSpec, SetSpec, StructSpec, ValueSpec
+from traceleft.tracer.spec import MEMBER_KINDS, SCALAR_KINDS, CasesSpec, MemberSpec, SetSpec, StructSpec, ValueSpec
 
 MAX_MEMBERS: Final = 256
 MAX_DEPTH: Final = 4
 MAX_STRUCT_BYTES: Final = 65536
+MAX_CONDITIONS: Final = 4
+MAX_CASES: Final = 256
+MAX_CASE_DEPTH: Final = 2
+NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
+
+CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
 
 _SHOWN: Final = {show: show for show in ("", "text", "ipv4", "ipv6", "hex")}
 
@@ -120,9 +127,15 @@ def _struct_of(value: ValueSpec) -> str:
     return value.element.struct_name if value.kind == "array" and value.element else value.struct_name
 
 
-def _load_when(raw: object, place: str) -> tuple[str, frozenset[int]] | None:
+def _load_when(raw: object, place: str) -> tuple[tuple[str, frozenset[int]], ...]:
+    """Read one condition, a list of them, or none."""
     if raw is None:
-        return None
+        return ()
+    conditions = raw if isinstance(raw, list | tuple) else [raw]
+    return tuple(_load_condition(item, place) for item in read_list(conditions, place, limit=MAX_CONDITIONS))
+
+
+def _load_condition(raw: object, place: str) -> tuple[str, frozenset[int]]:
     item = read_mapping(raw, f"{place}.when")
     values = read_list(get(item, "in", place), f"{place}.when.in", limit=MAX_ENTRIES)
     numbers = frozenset(read_integer(value, f"{place}.when.in", -(2**63), 2**64 - 1) for value in values)
@@ -143,7 +156,7 @@ def load_value(
         struct_name = struct(read_name(get(item, "struct", place), place)).name
     if kind in ("array", "value") or (kind == "bytes" and "element" in item):
         element, size = _load_element(item, place, sets, struct)
-    if kind == "set" or (kind == "msghdr" and "set" in item):
+    if kind == "set" or (kind in ("msghdr", "int") and "set" in item):
         set_name = read_name(get(item, "set", place), place)
         if set_name not in sets:
             raise bad(place, f"names the set {set_name}, which is not there")
@@ -170,3 +183,47 @@ def _load_element(
     if item["kind"] in ("value", "bytes"):  # `size` of `bytes` is the whole field's
         return element, least
     return element, get_integer(item, "size", place, least, MAX_STRUCT_BYTES)
+
+
+def narrow(value: ValueSpec, sets: Mapping[str, SetSpec]) -> ValueSpec:
+    """Return a register's value with the width that counts: descriptors, pids and sets may have fewer bytes."""
+    if value.kind in NARROW_KINDS:
+        return replace(value, width=min(value.width, 4))
+    return replace(value, width=min(value.width, sets[value.set_name].width)) if value.kind == "set" else value
+
+
+def load_cases(
+    item: Mapping[str, Any],
+    place: str,
+    args_count: int,
+    sets: Mapping[str, SetSpec],
+    struct: Callable[[str], StructSpec],
+    *,
+    depth: int = 1,
+) -> CasesSpec:
+    """Check the cases of an argument ``item``: scalars for a scalar, for a buffer what its bytes may be."""
+    place = f"{place}.cases"
+    raw = read_mapping(item["cases"], place)
+    in_memory = item["kind"] not in SCALAR_KINDS
+    kinds = CAPTURED_KINDS if in_memory else SCALAR_KINDS
+    common = {} if in_memory else {key: item[key] for key in ("width", "signed") if key in item}
+
+    def load(number: str, raw_case: object) -> tuple[int, ValueSpec]:
+        case = {**common, **read_mapping(raw_case, f"{place}.{number}")}
+        value = narrow(load_value(case, f"{place}.{number}", kinds, sets, struct), sets)
+        if "cases" not in case:
+            return _case_number(number, place), value
+        if depth >= MAX_CASE_DEPTH:
+            raise bad(place, f"is nested deeper than {MAX_CASE_DEPTH}")
+        within = load_cases(case, f"{place}.{number}", args_count, sets, struct, depth=depth + 1)
+        return _case_number(number, place), replace(value, cases=within)
+
+    listed = read_mapping(get(raw, "kinds", place), f"{place}.kinds", limit=MAX_CASES)
+    found = tuple(load(number, case) for number, case in sorted(listed.items()))
+    return CasesSpec(get_integer(raw, "arg", place, 0, args_count - 1), found)
+
+
+def _case_number(text: str, place: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 1 << 32:
+        raise bad(place, "has a case that is no number of 32 bits")
+    return int(text)

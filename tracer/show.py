@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
-from traceleft.tracer.arguments import Notes
-from traceleft.tracer.lists import SIGNALS
+from traceleft.tracer.cases import list_cases
+from traceleft.tracer.fixed import Notes
+from traceleft.tracer.signals import SIGNALS, show_wait_text
 from traceleft.tracer.spec import ArgSpec, StructSpec, Tables, ValueSpec
 from traceleft.tracer.values import Value
 
@@ -52,8 +53,8 @@ def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
     """Return what shows an argument's decoded value."""
     if arg.slot is None:
         show = compile_show(arg.value, tables)
-        return lambda value, name, notes: show(value)
-    shown = _compile_pointer(_compile_parts(arg.value, tables))
+        return _by_case(arg.value, lambda value, name, notes: show(value), tables)
+    shown = _compile_pointer(_by_case(arg.value, _compile_parts(arg.value, tables), tables))
     if arg.slot_out is None:
         return shown
 
@@ -66,6 +67,19 @@ def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
         return f"[{before} => {shown(value['out'], f'{name}.out', notes)}]"
 
     return show_both
+
+
+def _by_case(value: ValueSpec, plain: Shown, tables: Tables) -> Shown:
+    """Return what shows a value as the case that it was decoded by."""
+    if value.cases is None:
+        return plain
+    shows = [compile_show(case, tables) for case in list_cases(value)]
+
+    def shown(item: Value, name: str, notes: Notes) -> str:
+        rank = notes.chosen.get(name)
+        return plain(item, name, notes) if rank is None else shows[rank](item)
+
+    return shown
 
 
 def _compile_pointer(show: Shown) -> Shown:
@@ -131,6 +145,8 @@ def compile_show(value: ValueSpec, tables: Tables) -> Show:
             return _show_mode
         case "dev":
             return _show_dev
+        case "wait_status":
+            return show_wait_text
         case "char":
             return lambda item: f"'{escape(item)}'" if isinstance(item, str) else show_plain(item)
         case "struct":
@@ -152,14 +168,33 @@ def compile_show(value: ValueSpec, tables: Tables) -> Show:
     return show_plain
 
 
+_FILE_TYPES: Final = {
+    0o140000: "S_IFSOCK",
+    0o120000: "S_IFLNK",
+    0o100000: "S_IFREG",
+    0o060000: "S_IFBLK",
+    0o040000: "S_IFDIR",
+    0o020000: "S_IFCHR",
+    0o010000: "S_IFIFO",
+}
+_MODE_BITS: Final = {0o4000: "S_ISUID", 0o2000: "S_ISGID", 0o1000: "S_ISVTX"}
+
+
 def _show_mode(value: Value) -> str:
-    return f"0{value:03o}" if isinstance(value, int) and value else show_plain(value)
+    """Return a mode in octal; where it tells the type of a file, that and the special bits by name."""
+    if not isinstance(value, int) or not value:
+        return show_plain(value)
+    kind = _FILE_TYPES.get(value & 0o170000)
+    if kind is None:
+        return f"0{value:03o}"
+    special = [name for bit, name in _MODE_BITS.items() if value & bit]
+    return "|".join([kind, *special, f"0{value & 0o777:02o}"])
 
 
 def _show_dev(value: Value) -> str:
     if not isinstance(value, int) or not value:
         return show_plain(value)
-    return f"makedev(0x{os.major(value):x}, 0x{os.minor(value):x})"
+    return f"makedev({os.major(value):#x}, {os.minor(value):#x})"
 
 
 def _compile_struct(spec: StructSpec, tables: Tables) -> Show:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-SCALAR_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char"})
+SCALAR_KINDS: Final = frozenset(
+    {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
+)
 POINTER_KINDS: Final = frozenset(
     {
         *("path", "text", "buffer", "struct", "array", "value", "sockaddr", "strings", "iovec", "msghdr"),
@@ -47,16 +49,25 @@ class ValueSpec:
     count: int = 0
     size: int = 0
     show: str = ""
+    cases: "CasesSpec | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class CasesSpec:
+    """What a value is instead where argument ``arg``, its low 32 bits, holds one of the numbers."""
+
+    arg: int
+    kinds: tuple[tuple[int, ValueSpec], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MemberSpec:
-    """A member of a struct; present only while the member ``when[0]`` holds one of ``when[1]``."""
+    """A member of a struct; present only while each member that ``when`` names holds one of the values beside it."""
 
     name: str
     offset: int
     value: ValueSpec
-    when: tuple[str, frozenset[int]] | None = None
+    when: tuple[tuple[str, frozenset[int]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,10 @@ class StructSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArgSpec:
-    """An argument of a syscall or a field of a tracepoint; slots are indices, None where there are none."""
+    """An argument of a syscall or a field of a tracepoint; slots are indices, None where there are none.
+
+    Without ``on_zero`` what was captured means nothing when the call returned 0.
+    """
 
     name: str
     type: str
@@ -80,6 +94,7 @@ class ArgSpec:
     slot: int | None = None
     slot_out: int | None = None
     length_arg: int | None = None
+    on_zero: bool = True
 
 
 @dataclass(frozen=True, slots=True)

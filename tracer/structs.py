@@ -68,9 +68,13 @@ def _sized(value: ValueSpec, tables: Tables) -> tuple[int, Read]:
 
 def _compile_when(member: MemberSpec, spec: StructSpec, tables: Tables) -> Callable[[bytes], bool] | None:
     """Return what tells whether a union's member is the one in use; None for a member that always is there."""
-    if member.when is None:
-        return None
-    name, wanted = member.when
+    tests = [_compile_condition(name, wanted, spec, tables) for name, wanted in member.when]
+    if len(tests) < 2:
+        return tests[0] if tests else None
+    return lambda data: all(test(data) for test in tests)
+
+
+def _compile_condition(name: str, wanted: frozenset[int], spec: StructSpec, tables: Tables) -> Callable[[bytes], bool]:
     selector = next((other for other in spec.members if other.name == name and other.value.kind != "array"), None)
     if selector is None:
         return lambda data: False

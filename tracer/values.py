@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+from traceleft.tracer.signals import show_wait_status
 from traceleft.tracer.spec import SetSpec, Tables, ValueSpec
 
 Value: TypeAlias = "int | str | list[Value] | dict[str, Value] | None"
@@ -107,6 +108,13 @@ def compile_set(spec: SetSpec, width: int = 8) -> Callable[[int], str]:
     return show
 
 
+def compile_names(spec: SetSpec, width: int) -> Callable[[int], int | str]:
+    """Return what gives a number's name, and a number without one as it is."""
+    ones = (1 << 8 * width) - 1
+    names = {number & ones: name for number, name in reversed(spec.values)}
+    return lambda number: names.get(number & ones, number)
+
+
 def is_signed(value: ValueSpec) -> bool:
     """Tell whether an integer of this kind is read with its sign."""
     return value.kind in ("fd", "dirfd", "pid") or (value.kind == "int" and value.signed)
@@ -119,7 +127,7 @@ def compile_scalar(value: ValueSpec, tables: Tables) -> Callable[[int], Value] |
             return show_pointer
         case "hex":
             return hex
-        case "fd" if value.width > 4:
+        case "fd" | "pid" if value.width > 4:
             return lambda number: to_signed(number, 4)
         case "dirfd" if value.width > 4:
             return lambda number: show_dirfd(to_signed(number, 4))
@@ -128,6 +136,10 @@ def compile_scalar(value: ValueSpec, tables: Tables) -> Callable[[int], Value] |
         case "uid":
             width = value.width
             return lambda number: show_uid(number, width)
+        case "int" if value.set_name:
+            return compile_names(tables.sets[value.set_name], value.width)
+        case "wait_status":
+            return show_wait_status
         case "set":
             return compile_set(tables.sets[value.set_name], value.width)
         case "char":
