@@ -144,11 +144,19 @@ def length_expression(event: Event, length: Mapping[str, Any]) -> str:
     if "constant" in length:
         return str(length["constant"])
     if "pointer" in length:
-        return f"read_length(call->args[{length['pointer']}])"
+        return _pointed_length(event, length["pointer"])
     argument = _scalar(event, length["arg"]) if "arg" in length else ""
     if length.get("ret"):
         return f"minimum(call->ret, {argument})" if argument else "call->ret"
     return argument
+
+
+def _pointed_length(event: Event, index: int) -> str:
+    """The kernel says how long the whole would be, and writes no more than it was told at entry."""
+    for argument, member, second in _slot_arguments(event):
+        if argument["index"] == index and second:
+            return f"written_length(scratch, &record->{member}, call->args[{index}])"
+    return f"read_length(call->args[{index}])"
 
 
 def _scalar(event: Event, index: int) -> str:
