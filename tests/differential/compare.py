@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.differential.numbers import MODES, NUMBERS, Names, literal, number, set_names, unshow, wait_status
-from tests.differential.rules import SPELLINGS
+from tests.differential.rules import SPELLINGS, stable
 from tests.differential.strace_text import Change, Items, Struct, Text, Value, Word
 
 Kind = Mapping[str, Any]
@@ -75,7 +75,7 @@ class Comparer:
         if not isinstance(ours, str):
             yield Difference(place, repr(ours), repr(theirs))
         elif isinstance(theirs, Text):
-            same = unshow(ours) == theirs.data and is_cut == theirs.is_cut
+            same = stable(unshow(ours)) == stable(theirs.data) and is_cut == theirs.is_cut
             yield from _same(place, f"{ours!r}{'...' * is_cut}", theirs, same)
         else:
             yield from _same(place, ours, theirs, _holds(unshow(ours), theirs))
@@ -178,7 +178,7 @@ class Comparer:
             elif name == "msg_iov":
                 yield from self._iovec(f"{place}.iov", kind, ours["iov"], value)
             elif name == "msg_flags":
-                yield from self._scalar(f"{place}.flags", {"kind": "set", **kind}, ours["flags"], value)
+                yield from self._scalar(f"{place}.flags", {**kind, "kind": "set"}, ours["flags"], value)
             elif name == "msg_control" and isinstance(value, Items):
                 yield from _same(f"{place}.control", ours["control"], value, _control_agrees(ours["control"], value))
 

@@ -1,5 +1,6 @@
 """The programs that are traced by both, and how their directory looks before."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ GIT: Final = """
 set -e
 git init -q -b main .
 git add one.txt dir
-git -c user.name=a -c user.email=a@b -c gc.auto=0 commit -q -m first
+git -c user.name=a -c user.email=a@b -c gc.auto=0 -c maintenance.auto=false commit -q -m first
 git status --short
 """
 
@@ -49,6 +50,8 @@ def files(work: Path) -> None:
     (work / "dir" / "link").symlink_to("../one.txt")
     (work / "script").write_text("#!/bin/true with an argument\n")
     (work / "script").chmod(0o755)
+    for path in work.rglob("*"):  # so old that git trusts its index
+        os.utime(path, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Program:
     command: tuple[str, ...]
     prepare: Callable[[Path], None] = nothing
     hooks: tuple[str, ...] = HOOKS[:1]
+    is_compat: bool = False
 
     def at(self, compiled: Path) -> list[str]:
         """Return the command, compiled programs found."""
@@ -66,7 +70,9 @@ class Program:
 
 
 def _compiled(name: str, *arguments: str, hooks: tuple[str, ...] = HOOKS) -> Program:
-    return Program("-".join((name, *arguments)), (f"{{bin}}/{name}", *arguments), files if name == "execs" else nothing, hooks)
+    return Program(
+        "-".join((name, *arguments)), (f"{{bin}}/{name}", *arguments), files if name == "execs" else nothing, hooks
+    )
 
 
 PROGRAMS: Final = (
@@ -111,7 +117,7 @@ PROGRAMS: Final = (
     _compiled("execs", "thread"),
     _compiled("refused"),
     _compiled("refused", "dead"),
-    _compiled("compat", hooks=HOOKS[:1]),
+    Program("compat", ("{bin}/compat",), is_compat=True),
 )
 
 

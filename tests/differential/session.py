@@ -25,6 +25,7 @@ ENVIRONMENT: Final = {
     "PYTHONPATH": str(ROOT),
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
+    "MALLOC_ARENA_MAX": "1",  # where threads' arenas lie depends on who is first
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z",
     "GIT_COMMITTER_DATE": "2020-01-01T00:00:00Z",
@@ -106,34 +107,40 @@ def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Seque
     return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout
 
 
-def trace_both(command: Sequence[str], directory: Path, battery: Path, *, prepare: Prepare, hook: str) -> Traced:
+def trace_both(
+    command: Sequence[str], directory: Path, battery: Path, *, prepare: Prepare, hook: str, is_compat: bool
+) -> Traced:
     """Trace a command twice: by strace, and by us through the hook."""
     text, lines, ledger = directory / "strace", directory / "events", directory / "ledger"
     expected = run(command, directory, prepare, [*STRACE, "-o", str(text), "--"])
     theirs, choice = text.read_text(errors="surrogateescape"), list[str]()
-    if hook != "raw_tracepoint":  # every attached tracepoint costs the kernel tens of ms to detach: only those that are needed
-        names = {call.name for call in parse_trace(theirs.splitlines()) if not call.is_compat}
+    if (
+        hook != "raw_tracepoint"
+    ):  # every attached tracepoint costs the kernel tens of ms to detach: only those that are needed
+        names = {call.name for call in parse_trace(theirs.splitlines())}
         choice = ["-e", ",".join(sorted(names))]
     ours = [sys.executable, "-m", "traceleft", "trace", "-f", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
     options = ["--battery", str(battery), "--attach", hook, "--ledger", str(ledger), "-o", str(lines)]
     done = run(command, directory, prepare, [*ours, *options, *choice, "--"])
     assert done == expected, "the command's status or output is not what it is under strace"
-    return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()))
+    return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()), is_compat=is_compat)
 
 
-def read_both(text: str, lines: str, ledger: dict[str, Any]) -> Traced:
-    """Read both traces; strace's calls from 32-bit code are only counted, as ours are."""
-    every = list(parse_trace(text.splitlines()))
-    calls = [call for call in every if not call.is_compat]
+def read_both(text: str, lines: str, ledger: dict[str, Any], *, is_compat: bool) -> Traced:
+    """Read both traces; what a 32-bit program calls is only counted, when it returns."""
+    calls = list(parse_trace(text.splitlines()))
+    compat = [call for call in calls[1:] if call.ret != "?"] if is_compat else []
+    calls = calls[:1] if is_compat else calls
     events = [json.loads(line) for line in lines.splitlines()]
     our_threads = find_threads([(event["tid"], event["event"], event["ret"] or 0) for event in events])
-    their_threads = find_threads([(c.tid, c.name, int(c.ret, 0) if c.name in FORKS and c.ret != "?" else 0) for c in calls])
+    their_threads = find_threads(
+        [(c.tid, c.name, int(c.ret, 0) if c.name in FORKS and c.ret != "?" else 0) for c in calls]
+    )
     return Traced(
         ours=by_thread(events, our_threads, lambda event: int(event["tid"])),
         theirs=by_thread(calls, their_threads, lambda call: int(call.tid)),
         our_threads=our_threads,
         their_threads=their_threads,
         ledger=ledger,
-        compat=len(every) - len(calls),
+        compat=len(compat),
     )
-

@@ -62,7 +62,6 @@ class Call:
     ret: str
     error: str
     note: str
-    is_compat: bool = False
 
 
 _STRING: Final = re.compile(r'@?"((?:[^"\\]|\\.)*)"(\.\.\.)?')
@@ -76,7 +75,6 @@ _LINE: Final = re.compile(r"(\d+) +(.*)")
 _RESUMED: Final = re.compile(r"<\.\.\. (\w+) resumed>")
 _UNFINISHED: Final = re.compile(r" ?<(?:unfinished|pid changed to \d+) \.\.\.>$")
 _SUPERSEDED: Final = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
-_MODE: Final = re.compile(r"\[ Process PID=(\d+) runs in (\S+) (?:bit )?mode\. \]")
 _CONTROL: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"b": b"\b", b"a": b"\a"}
 
 
@@ -178,7 +176,7 @@ class Reader:
         return Word(self.text[start : self.at].strip())
 
 
-def parse_call(tid: int, line: str, *, is_compat: bool = False) -> Call:
+def parse_call(tid: int, line: str) -> Call:
     """Read one whole call, ``name(arguments) = result``."""
     name, opening, _ = line.partition("(")
     if not opening:
@@ -192,17 +190,13 @@ def parse_call(tid: int, line: str, *, is_compat: bool = False) -> Call:
     result = _RESULT.match(line, reader.at)
     if result is None:
         raise ValueError(f"no result: {line!r}")
-    return Call(tid, name, tuple(args), result["ret"], result["error"] or "", result["note"] or "", is_compat)
+    return Call(tid, name, tuple(args), result["ret"], result["error"] or "", result["note"] or "")
 
 
 def parse_trace(lines: Iterable[str]) -> Iterator[Call]:
     """Yield the calls of a trace in the order in which they ended; a call in which its thread was killed is none."""
     begun: dict[int, str] = {}
-    compat: set[int] = set()
     for line in lines:
-        if mode := _MODE.search(line):
-            (compat.add if mode[2] == "32" else compat.discard)(int(mode[1]))
-            continue
         numbered = _LINE.match(line)
         if numbered is None:
             raise ValueError(f"no line of strace's: {line!r}")
@@ -217,4 +211,4 @@ def parse_trace(lines: Iterable[str]) -> Iterator[Call]:
         if resumed := _RESUMED.match(text):
             text = begun.pop(tid) + text[resumed.end() :]
         if not text.endswith("<detached ...>"):
-            yield parse_call(tid, text, is_compat=tid in compat)
+            yield parse_call(tid, text)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -58,6 +59,7 @@ static void shared(void)
 
 int main(void)
 {
+	unshare(CLONE_NEWIPC); /* there identifiers begin at 0 */
 	queues();
 	semaphores();
 	shared();

@@ -126,6 +126,8 @@ static void tcp(int family, int port)
 	listen(listener, 16);
 	getsockname(listener, &peer.any, &room);
 	client = socket(family, SOCK_STREAM, 0);
+	address_of(&peer, family, port + 100); /* no port that the kernel chooses */
+	bind(client, &peer.any, size);
 	connect(client, &address.any, size);
 	room = sizeof(peer);
 	server = accept4(listener, &peer.any, &room, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -1,0 +1,73 @@
+"""Real programs under strace and under traceleft: the same calls, arguments and results, thread by thread.
+
+``TRACELEFT_WRITE_DOCS=1`` writes what was compared to docs/differential.md.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.differential.programs import PROGRAMS, Program, compile_programs
+from tests.differential.report import show_report, write_docs
+from tests.differential.session import trace_both
+from tests.differential.traces import Outcome, compare_traces
+
+pytestmark = pytest.mark.kernel
+CASES = [pytest.param(program, hook, id=f"{program.name}-{hook}") for program in PROGRAMS for hook in program.hooks]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the C programs are."""
+    directory = tmp_path_factory.mktemp("programs")
+    compile_programs(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def schema(kernel_battery: Path) -> dict[str, Any]:
+    """Return the schema document that the battery's records are laid out by."""
+    manifest = json.loads((kernel_battery / "manifest.json").read_text())
+    digest = manifest["releases"][os.uname().release]["schema"].removeprefix("sha256:")
+    document: dict[str, Any] = json.loads((kernel_battery / "schemas" / f"{digest}.json").read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
+    """Return where outcomes are put; they are shown, and written if that was asked for, when all are there."""
+    found: list[Outcome] = []
+    yield found
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line("\n" + show_report(found))
+    if os.environ.get("TRACELEFT_WRITE_DOCS") == "1" and len(found) == len(CASES):
+        write_docs(found)
+
+
+@pytest.mark.parametrize(("program", "hook"), CASES)
+def test_strace_and_traceleft_agree(
+    program: Program,
+    hook: str,
+    *,
+    compiled: Path,
+    kernel_battery: Path,
+    schema: dict[str, Any],
+    outcomes: list[Outcome],
+    tmp_path: Path,
+) -> None:
+    command = program.at(compiled)
+
+    traced = trace_both(
+        command, tmp_path, kernel_battery, prepare=program.prepare, hook=hook, is_compat=program.is_compat
+    )
+    outcome = compare_traces(program.name, hook, traced, schema)
+    outcomes.append(outcome)
+
+    assert outcome.unexplained == []
+    assert outcome.calls > 0
+    assert [traced.ledger[name] for name in ("lost", "dropped", "undecodable", "unaccounted", "missed")] == [0] * 5
