@@ -179,8 +179,8 @@ class StructMaker:
         match word:
             case "":
                 return member | self._meaning(f"{struct}.{name}", die)
-            case "set":
-                return member | {"kind": "set", "set": argument}
+            case "set" | "int" if argument:
+                return member | {"kind": word, "set": argument}
             case "struct":
                 return member | {"kind": "struct", "struct": argument}
             case "sockaddr" | "text":
@@ -230,12 +230,13 @@ def _conditions(member: Member, entry: Mapping[str, Any]) -> list[Member]:
             for chosen, values in sorted(sets.items())
         ]
         return [member | {"when": {"member": decisive, "in": [n for n in _SIGNALS if n not in taken]}}, *variants]
-    if name not in entry.get("when", {}):
-        return [member]
-    decisive, values = entry["when"][name]
-    if values == "others":
-        # What a signal fills in otherwise starts at the same offset; SIGCHLD has more members beside these.
-        overlapping = {"si_addr", "si_band", "si_call_addr"}
-        taken = {value for other in overlapping for value in entry["when"][other][1]}
-        values = [n for n in _SIGNALS if n not in taken]
-    return [member | {"when": {"member": decisive, "in": values}}]
+    return [_under(member, alternative) for alternative in entry.get("when", {}).get(name, [{}])]
+
+
+def _under(member: Member, alternative: Mapping[str, Any]) -> Member:
+    """Return a member as it is shown under some conditions."""
+    kind = {"kind": "set", "set": alternative["set"]} if "set" in alternative else {}
+    decisive = sorted(name for name in alternative if name != "set")
+    conditions = [{"member": name, "in": sorted(alternative[name])} for name in decisive]
+    when = {"when": conditions if len(conditions) > 1 else conditions[0]} if conditions else {}
+    return member | kind | when

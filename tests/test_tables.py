@@ -15,7 +15,7 @@ import stat
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +282,8 @@ def test_members_of_each_kind_carry_the_keys_that_they_need() -> None:
         match item["kind"]:
             case "set":
                 assert item["set"] in load_sets(), place
+            case "int" if "set" in item:
+                assert not load_sets()[item["set"]]["bits"], place
             case "struct":
                 assert item["width"] == load_structs()[item["struct"]]["size"], place
             case "array":
@@ -293,21 +295,34 @@ def test_members_of_each_kind_carry_the_keys_that_they_need() -> None:
                 assert item["width"] in (1, 2, 4, 8), place
 
 
-def test_condition_names_a_member_that_is_always_there() -> None:
+def conditions(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all that must hold for a member to be shown."""
+    when = item.get("when", [])
+    return when if isinstance(when, list) else [when]
+
+
+def shown_members(struct: Mapping[str, Any], **values: int) -> list[dict[str, Any]]:
+    """Return the members that are shown where others have these values."""
+    return [
+        item for item in struct["members"] if all(values.get(one["member"]) in one["in"] for one in conditions(item))
+    ]
+
+
+def test_condition_names_members_that_lie_in_one_place() -> None:
     for place, item, struct in every_member():
-        if "when" in item:
-            decisive = [other for other in struct["members"] if other["name"] == item["when"]["member"]]
-            assert [other for other in decisive if "when" not in other], place
-            assert item["when"]["in"] == sorted(set(item["when"]["in"])), place
+        for condition in conditions(item):
+            decisive = [other for other in struct["members"] if other["name"] == condition["member"]]
+            assert len({(other["offset"], other["width"]) for other in decisive}) == 1, place
+            assert condition["in"] == sorted(set(condition["in"])), place
 
 
 def test_members_shown_together_do_not_overlap() -> None:
     for name, struct in STRUCTS:
-        for signo in range(1, 65):
-            shown = [item for item in struct["members"] if "when" not in item or signo in item["when"]["in"]]
+        for signo, code in product(range(65), range(-8, 20)):
+            shown = shown_members(struct, si_signo=signo, si_code=code, sigev_notify=code)
             spans = sorted((item["offset"], item["offset"] + item["width"]) for item in shown)
-            assert all(end <= start for (_, end), (start, _) in pairwise(spans)), (name, signo)
-            assert len({item["name"] for item in shown}) == len(shown), (name, signo)
+            assert all(end <= start for (_, end), (start, _) in pairwise(spans)), (name, signo, code)
+            assert len({item["name"] for item in shown}) == len(shown), (name, signo, code)
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))
@@ -338,11 +353,7 @@ def test_kernels_sigaction_has_its_mask_last() -> None:
 
 
 def test_siginfo_of_a_child_tells_its_status() -> None:
-    shown = {
-        item["name"]: item
-        for item in load_structs()["siginfo"]["members"]
-        if "when" in item and 17 in item["when"]["in"]
-    }
+    shown = {item["name"]: item for item in shown_members(load_structs()["siginfo"], si_signo=17, si_code=1)[2:]}
 
     assert {name: item["offset"] for name, item in shown.items()} == {
         "si_code": 8,
