@@ -43,10 +43,12 @@ class Comparer:
 
     def argument(self, place: str, kind: Kind, ours: Any, theirs: Value, *, is_cut: bool) -> Found:
         """Compare an argument; ``is_cut`` says that we told of it to be truncated."""
+        theirs = _unwrap(theirs)
         if isinstance(ours, dict) and kind.get("direction") == "inout":
-            before, after = (theirs.before, theirs.after) if isinstance(theirs, Change) else (theirs, None)
+            same = kind["kind"] == "value"  # which strace shows twice only where it changed
+            before, after = (theirs.before, theirs.after) if isinstance(theirs, Change) else (theirs, theirs)
             yield from self.value(place, kind, ours["in"], before, is_cut=is_cut)
-            if after is not None:
+            if same or before is not after:
                 yield from self.value(f"{place}.out", kind, ours["out"], after, is_cut=is_cut)
             return
         if isinstance(theirs, Change):
@@ -104,8 +106,6 @@ class Comparer:
     def _pointed(self, place: str, element: Kind, ours: Any, theirs: Value) -> Found:
         if isinstance(theirs, Items) and len(theirs.values) == 1:
             theirs = theirs.values[0]
-        if isinstance(theirs, Change):
-            theirs = theirs.before
         if isinstance(theirs, Word) and theirs.text.startswith("{WIF"):
             yield from _same(place, ours, theirs, ours == wait_status(theirs.text, self.names("signal")))
         else:
@@ -118,8 +118,9 @@ class Comparer:
         if isinstance(theirs, Change):
             theirs = theirs.after
         names = self.names(kind["set"]) if name == "set" else MODES if name == "mode" else {}
-        mine = number(ours, names | NUMBERS) if isinstance(ours, str) else 0 if ours is None else ours
-        yours = number(theirs.text, names | NUMBERS) if isinstance(theirs, Word) else None
+        known = {**names, **NUMBERS}
+        mine = number(ours, known) if isinstance(ours, str) else 0 if ours is None else ours
+        yours = number(theirs.text, known) if isinstance(theirs, Word) else None
         if name == "pid" and mine is not None and yours is not None:
             same = self.our_thread(mine) == self.their_thread(yours)
         else:
@@ -200,6 +201,13 @@ def _same(place: str, ours: object, theirs: object, same: bool) -> Found:
 
 def _is_address(ours: object) -> bool:
     return ours is None or (isinstance(ours, str) and ours.startswith("0x"))
+
+
+def _unwrap(theirs: Value) -> Value:
+    """Return ``[128 => 16]`` as what stood there before and after."""
+    if isinstance(theirs, Items) and len(theirs.values) == 1 and isinstance(theirs.values[0], Change):
+        return theirs.values[0]
+    return theirs
 
 
 def _as_struct(theirs: Value) -> Value:

@@ -13,7 +13,7 @@ _SELECT: Final = {"in": "inp", "out": "outp", "except": "exp", "left": ("tvp", "
 
 
 def compare_note(comparer: Comparer, spec: Kind, event: Event, call: Call) -> Iterator[Difference]:
-    """Compare the note of a call that has one; of other calls' notes (``Timeout``, ``flags O_RDWR``) there is no need."""
+    """Compare the note of a call that has one; other calls' notes (``Timeout``, ``flags O_RDWR``) tell nothing new."""
     if not call.note or spec["args"][0]["name"] not in ("ufds", "n"):
         return
     for label, value in _read_note(call.note):

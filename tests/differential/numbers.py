@@ -45,9 +45,8 @@ def unshow(text: str) -> bytes:
 def number(text: str, names: Names) -> int | None:
     """Return what a word stands for, None where it holds a name that is not among ``names``."""
     if " or " in text:  # names that share a number
-        return next(
-            (value for value in (number(part, names) for part in text.split(" or ")) if value is not None), None
-        )
+        values = [number(part, names) for part in text.split(" or ")]
+        return next((value for value in values if value is not None), None)
     total = 0
     for part in text.split("|"):
         value = _part(part.strip(), names)

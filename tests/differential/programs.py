@@ -44,6 +44,7 @@ def nothing(work: Path) -> None:
 def files(work: Path) -> None:
     """Put a few files there."""
     (work / "dir").mkdir()
+    (work / "other").mkdir()
     (work / "dir" / "inner.txt").write_text("inner\n")
     (work / "one.txt").write_text("pear\napple\nfig\n" * 20)
     (work / "two words").write_bytes(b"\0\1\2 binary \xff\n")
@@ -79,7 +80,7 @@ PROGRAMS: Final = (
     Program("true", ("true",), hooks=HOOKS),
     Program("cat", ("cat", "one.txt", "missing"), files),
     Program("ls", ("ls", "-la", "."), files, hooks=HOOKS),
-    Program("cp", ("cp", "-r", "one.txt", "dir", "dir2"), lambda work: (files(work), (work / "dir2").mkdir())[0]),
+    Program("cp", ("cp", "-r", "one.txt", "dir", "other"), files),
     Program("mv", ("mv", "one.txt", "dir"), files),
     Program("ln", ("ln", "-s", "one.txt", "pointer"), files),
     Program("mkdir", ("mkdir", "-p", "a/b/c"), files),

@@ -65,6 +65,15 @@ class Traced:
     compat: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
 def find_threads(calls: Sequence[tuple[int, str, int]]) -> Threads:
     """Name the threads of a trace from its calls: tid, name, result."""
     children: dict[int, list[int]] = defaultdict(list)
@@ -89,8 +98,8 @@ def by_thread(calls: Iterable[Any], threads: Threads, tid_of: Callable[[Any], in
     return dict(sorted_calls)
 
 
-def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Sequence[str]) -> tuple[int, bytes]:
-    """Run a command under a tracer in a directory made anew; return its status and what it printed."""
+def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Sequence[str]) -> Ended:
+    """Run a command under a tracer in a directory made anew."""
     work = directory / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -104,7 +113,8 @@ def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Seque
         timeout=60,
     )
     # strace ends by the signal that ended the command, we with a shell's status for it.
-    return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout
+    status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    return Ended(status, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
 def trace_both(
@@ -114,15 +124,13 @@ def trace_both(
     text, lines, ledger = directory / "strace", directory / "events", directory / "ledger"
     expected = run(command, directory, prepare, [*STRACE, "-o", str(text), "--"])
     theirs, choice = text.read_text(errors="surrogateescape"), list[str]()
-    if (
-        hook != "raw_tracepoint"
-    ):  # every attached tracepoint costs the kernel tens of ms to detach: only those that are needed
+    if hook != "raw_tracepoint":  # attaching and detaching tracepoints takes the kernel its time
         names = {call.name for call in parse_trace(theirs.splitlines())}
         choice = ["-e", ",".join(sorted(names))]
     ours = [sys.executable, "-m", "traceleft", "trace", "-f", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
     options = ["--battery", str(battery), "--attach", hook, "--ledger", str(ledger), "-o", str(lines)]
     done = run(command, directory, prepare, [*ours, *options, *choice, "--"])
-    assert done == expected, "the command's status or output is not what it is under strace"
+    assert (done.status, done.stdout) == (expected.status, expected.stdout), done.stderr
     return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()), is_compat=is_compat)
 
 

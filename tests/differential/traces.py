@@ -36,10 +36,19 @@ class Outcome:
     excused: Counter[str] = field(default_factory=Counter)
     unexplained: list[str] = field(default_factory=list)
 
+    @property
+    def where(self) -> set[str]:
+        """What a rule may be restricted to."""
+        return {self.program, self.hook, f"{self.program}@{self.hook}"}
+
+    def drops(self, name: str, error: str) -> bool:
+        """Tell whether a call is left out."""
+        return find(DROPPED, f"{name}.{error}", self.where) is not None
+
     def note(self, differences: Iterator[Difference], where: str) -> None:
         """Book differences as excused or as unexplained."""
         for difference in differences:
-            rule = find(EXCUSED, difference.place, {self.program, self.hook})
+            rule = find(EXCUSED, difference.place, self.where)
             if rule:
                 self.excused[rule.reason] += 1
             else:
@@ -51,18 +60,13 @@ class Outcome:
 def compare_traces(program: str, hook: str, traced: Traced, schema: Mapping[str, Any]) -> Outcome:
     """Compare all threads of two traces."""
     outcome = Outcome(program, hook)
-    where = {program, hook}
     tables = schema["tables"]
     comparer = Comparer(tables["sets"], tables["structs"], traced.our_threads.name, traced.their_threads.name)
     kernel_names = {alias: name for name, event in schema["events"].items() for alias in event["aliases"]}
     for thread in sorted(traced.ours.keys() | traced.theirs.keys()):
-        ours = [
-            event
-            for event in traced.ours.get(thread, [])
-            if not find(DROPPED, f"{event['event']}.{event['error'] or ''}", where)
-        ]
+        ours = [e for e in traced.ours.get(thread, []) if not outcome.drops(e["event"], e["error"] or "")]
         every = [(kernel_names.get(call.name, call.name), call) for call in traced.theirs.get(thread, [])]
-        theirs = [(name, call) for name, call in every if not find(DROPPED, f"{name}.{call.error}", where)]
+        theirs = [(name, call) for name, call in every if not outcome.drops(name, call.error)]
         outcome.threads += 1
         outcome.dropped += len(every) - len(theirs)
         for event, call in align(thread, ours, theirs, outcome):
@@ -123,6 +127,8 @@ def compare_argument(comparer: Comparer, kind: Kind, event: Event, value: Value)
     found = list(comparer.argument(place, kind, ours, value, is_cut=is_cut))
     if found and "slot" in kind and isinstance(value, Word) and literal(value.text) == event["raw"][kind["index"]]:
         yield Difference(f"{place}.address", repr(ours), value.text)
+    elif found and "slot" not in kind and not isinstance(value, Word):
+        yield Difference(f"{place}.pointee", repr(ours), repr(value))
     else:
         yield from found
 
