@@ -17,6 +17,7 @@ HANDLER_ROLES: Final[dict[str, Hook]] = {
     "tp_enter": "tp",
     "tp_exit": "tp",
     "kprobe": "kprobe",
+    "kprobe_plain": "kprobe",
     "kretprobe": "kprobe",
     "event": "tp",
 }

@@ -29,6 +29,8 @@ class Hook:
     context: str
     comment: tuple[str, ...] = ()
     declarations: tuple[str, ...] = ()
+    guard: str = ""
+    """The preprocessor's condition for a hook that not every level has."""
     lines: tuple[str, ...] = ()
 
 
@@ -79,7 +81,7 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
 
 
 def _exit_declarations(*, saves: bool, is_exec: bool) -> list[str]:
-    declarations = ["const void *begun;", "__u32 resumed;"] if saves else []
+    declarations = ["const void *begun;", "__u64 resumed;"] if saves else []
     return [*declarations, "struct new_stack stack;"] if is_exec else declarations
 
 
@@ -216,7 +218,7 @@ def _syscall_hooks(name: str, event: Event) -> list[Hook]:
     hooks.append(_tp_enter(event))
     if entry not in ("emit", "number"):
         hooks.append(_tp_exit(extra[1]))
-    hooks.append(_kprobe(entry))
+    hooks += [_kprobe(entry), _kprobe_plain(entry)]
     if entry != "emit":
         hooks.append(_kretprobe(extra[1]))
     return hooks
@@ -224,17 +226,18 @@ def _syscall_hooks(name: str, event: Event) -> list[Hook]:
 
 _RAW: Final = "struct raw_tracepoint_args *ctx"
 _REGISTERS: Final = "struct pt_regs *ctx"
+_HAS_RAW: Final = "HAS_RAW_TRACEPOINT"
 
 
 def _raw_enter(entry: str) -> Hook:
     last = ("return emit_entry(config, &call);",) if entry == "emit" else ("save(config, &call);", "return 0;")
     read = ("read_args(call.args, (const void *)ctx->args[0]);", "call.tid = bpf_get_current_pid_tgid();")
-    return Hook("raw_enter", "raw_tp", _RAW, lines=read + last)
+    return Hook("raw_enter", "raw_tp", _RAW, lines=read + last, guard=_HAS_RAW)
 
 
 def _raw_exit(extra: str) -> Hook:
     lines = ("take_raw_exit(ctx, config, EVENT, &call);", f"return emit(config, &call{extra});")
-    return Hook("raw_exit", "raw_tp", _RAW, lines=lines)
+    return Hook("raw_exit", "raw_tp", _RAW, lines=lines, guard=_HAS_RAW)
 
 
 def _tp_enter(event: Event) -> Hook:
@@ -248,6 +251,12 @@ def _kprobe(entry: str) -> Hook:
     comment = ("/* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */",)
     read = ("read_args(call.args, (const void *)ctx->di);",)
     return Hook("kprobe", "kprobe", _REGISTERS, comment, lines=read + _kept_entry(entry, ("emit",)))
+
+
+def _kprobe_plain(entry: str) -> Hook:
+    comment = ("/* Below 4.17 a syscall is a function of its arguments. */",)
+    lines = ("read_plain_args(call.args, ctx);", *_kept_entry(entry, ("emit",)))
+    return Hook("kprobe_plain", "kprobe", _REGISTERS, comment, lines=lines, guard="TRACELEFT_LEVEL < 418")
 
 
 def _kept_entry(entry: str, emitting: tuple[str, ...]) -> tuple[str, ...]:

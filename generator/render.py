@@ -12,6 +12,8 @@ from traceleft import __version__
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
 
+# How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
+UNROLLED: Final = {"strings_max": 8, "iovec_max": 4}
 HEADERS: Final = ("types", "record", "maps", "filter", "emit", "capture", "vector", "syscall", "exec", "tracepoint")
 
 
@@ -65,7 +67,7 @@ def _render(template: str, **context: object) -> str:
 
 def _shared_files() -> Iterator[tuple[str, str]]:
     for header in HEADERS:
-        yield f"include/{header}.h", _render(f"include/{header}.h.j2")
+        yield f"include/{header}.h", _render(f"include/{header}.h.j2", **UNROLLED)
     yield "core.c", _render("core.c.j2")
 
 

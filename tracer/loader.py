@@ -41,8 +41,8 @@ DISPATCHED_MIN: Final = 8
 PROG_ARRAYS: Final = (
     ("raw_enter", "progs_enter"),
     ("raw_exit", "progs_exit"),
-    ("tp_enter", "progs_enter"),
-    ("tp_exit", "progs_exit"),
+    ("tp_enter", "progs_tp_enter"),
+    ("tp_exit", "progs_tp_exit"),
 )
 DETACHERS_MAX: Final = 64
 

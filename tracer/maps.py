@@ -18,6 +18,8 @@ NAMES: Final = (
     "chosen",
     "progs_enter",
     "progs_exit",
+    "progs_tp_enter",
+    "progs_tp_exit",
     "saved",
     "saved_exec",
     "scratch",

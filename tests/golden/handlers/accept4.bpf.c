@@ -35,7 +35,7 @@ static __always_inline struct accept4_record *begin(struct scratch *scratch, con
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u32 offset = sizeof(struct accept4_record);
+	__u64 offset = sizeof(struct accept4_record);
 	struct accept4_record *record;
 	__u32 tid = call->tid;
 
@@ -51,10 +51,10 @@ static __always_inline void save(const struct config *config, const struct call 
 static __always_inline int emit(const struct config *config, struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u32 offset = sizeof(struct accept4_record);
+	__u64 offset = sizeof(struct accept4_record);
 	struct accept4_record *record;
 	const void *begun;
-	__u32 resumed;
+	__u64 resumed;
 
 	if (!scratch)
 		return 0;
@@ -74,11 +74,12 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_enter_accept4(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -87,24 +88,27 @@ int raw_enter_accept4(struct raw_tracepoint_args *ctx)
 	save(config, &call);
 	return 0;
 }
+#endif
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_exit_accept4(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
 	take_raw_exit(ctx, config, EVENT, &call);
 	return emit(config, &call);
 }
+#endif
 
 SEC("tp")
 int tp_enter_accept4(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -122,7 +126,7 @@ SEC("tp")
 int tp_exit_accept4(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -136,7 +140,7 @@ SEC("kprobe")
 int kprobe_accept4(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -147,11 +151,29 @@ int kprobe_accept4(struct pt_regs *ctx)
 	return 0;
 }
 
+#if TRACELEFT_LEVEL < 418
+/* Below 4.17 a syscall is a function of its arguments. */
+SEC("kprobe")
+int kprobe_plain_accept4(struct pt_regs *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	read_plain_args(call.args, ctx);
+	if (!keep_entry(config, EVENT, &call))
+		return 0;
+	save(config, &call);
+	return 0;
+}
+#endif
+
 SEC("kretprobe")
 int kretprobe_accept4(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;

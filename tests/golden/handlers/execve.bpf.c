@@ -36,7 +36,7 @@ static __always_inline struct execve_record *begin(struct scratch *scratch, cons
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u32 offset = sizeof(struct execve_record);
+	__u64 offset = sizeof(struct execve_record);
 	struct execve_record *record;
 	__u32 tid = call->tid;
 
@@ -54,10 +54,10 @@ static __always_inline void save(const struct config *config, const struct call 
 static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u32 offset = sizeof(struct execve_record);
+	__u64 offset = sizeof(struct execve_record);
 	struct execve_record *record;
 	const void *begun;
-	__u32 resumed;
+	__u64 resumed;
 	struct new_stack stack;
 
 	if (!scratch)
@@ -92,11 +92,12 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_enter_execve(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -105,24 +106,27 @@ int raw_enter_execve(struct raw_tracepoint_args *ctx)
 	save(config, &call);
 	return 0;
 }
+#endif
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_exit_execve(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
 	take_raw_exit(ctx, config, EVENT, &call);
 	return emit(config, &call, (const void *)ctx->args[0]);
 }
+#endif
 
 SEC("tp")
 int tp_enter_execve(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -139,7 +143,7 @@ SEC("tp")
 int tp_exit_execve(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -153,7 +157,7 @@ SEC("kprobe")
 int kprobe_execve(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -164,11 +168,29 @@ int kprobe_execve(struct pt_regs *ctx)
 	return 0;
 }
 
+#if TRACELEFT_LEVEL < 418
+/* Below 4.17 a syscall is a function of its arguments. */
+SEC("kprobe")
+int kprobe_plain_execve(struct pt_regs *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	read_plain_args(call.args, ctx);
+	if (!keep_entry(config, EVENT, &call))
+		return 0;
+	save(config, &call);
+	return 0;
+}
+#endif
+
 SEC("kretprobe")
 int kretprobe_execve(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;

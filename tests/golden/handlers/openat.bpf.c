@@ -28,7 +28,7 @@ static __always_inline struct openat_record *begin(struct scratch *scratch, cons
 static __always_inline int emit(const struct config *config, struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u32 offset = sizeof(struct openat_record);
+	__u64 offset = sizeof(struct openat_record);
 	struct openat_record *record;
 
 	if (!scratch)
@@ -39,23 +39,25 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_exit_openat(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
 	take_raw_exit(ctx, config, EVENT, &call);
 	return emit(config, &call);
 }
+#endif
 
 SEC("tp")
 int tp_enter_openat(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -72,7 +74,7 @@ SEC("tp")
 int tp_exit_openat(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -86,7 +88,7 @@ SEC("kprobe")
 int kprobe_openat(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -96,11 +98,28 @@ int kprobe_openat(struct pt_regs *ctx)
 	return 0;
 }
 
+#if TRACELEFT_LEVEL < 418
+/* Below 4.17 a syscall is a function of its arguments. */
+SEC("kprobe")
+int kprobe_plain_openat(struct pt_regs *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	read_plain_args(call.args, ctx);
+	if (!keep_entry(config, EVENT, &call))
+		return 0;
+	return 0;
+}
+#endif
+
 SEC("kretprobe")
 int kretprobe_openat(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;

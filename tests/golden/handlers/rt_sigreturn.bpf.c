@@ -22,7 +22,7 @@ static __always_inline int emit(const struct config *config, const struct call *
 	counter = count_emitted(EVENT, 0, &seq);
 	if (!counter)
 		return 0;
-	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	record = reserve_record(sizeof(*record));
 	if (!record) {
 		counter->lost++;
 		return 0;
@@ -30,7 +30,8 @@ static __always_inline int emit(const struct config *config, const struct call *
 	fill_header(&record->header, EVENT, sizeof(*record), seq, call);
 	for (i = 0; i < 6; i++)
 		record->args[i] = call->args[i];
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (put_reserved(call, record, sizeof(*record)))
+		counter->lost++;
 	return 0;
 }
 
@@ -47,23 +48,25 @@ static __always_inline int emit_entry(const struct config *config, struct call *
 	return emit(config, call);
 }
 
+#if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
 int raw_exit_rt_sigreturn(struct raw_tracepoint_args *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
 	take_raw_exit(ctx, config, EVENT, &call);
 	return emit(config, &call);
 }
+#endif
 
 SEC("tp")
 int tp_enter_rt_sigreturn(void *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -77,7 +80,7 @@ SEC("kprobe")
 int kprobe_rt_sigreturn(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;
@@ -87,11 +90,28 @@ int kprobe_rt_sigreturn(struct pt_regs *ctx)
 	return 0;
 }
 
+#if TRACELEFT_LEVEL < 418
+/* Below 4.17 a syscall is a function of its arguments. */
+SEC("kprobe")
+int kprobe_plain_rt_sigreturn(struct pt_regs *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	read_plain_args(call.args, ctx);
+	if (!keep_entry(config, EVENT, &call))
+		return 0;
+	return 0;
+}
+#endif
+
 SEC("kretprobe")
 int kretprobe_rt_sigreturn(struct pt_regs *ctx)
 {
 	const struct config *config = get_config();
-	struct call call = {};
+	struct call call = { .ctx = ctx };
 
 	if (!config)
 		return 0;

@@ -17,9 +17,9 @@ _Static_assert(offsetof(struct sched_sched_process_exec_record, filename) == 104
 SEC("tp")
 int event_sched_sched_process_exec(void *ctx)
 {
-	struct call call = { .flags = RECORD_NO_RETURN | RECORD_CLASS_1 };
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN | RECORD_CLASS_1 };
 	const struct config *config = get_config();
-	__u32 offset = sizeof(struct sched_sched_process_exec_record);
+	__u64 offset = sizeof(struct sched_sched_process_exec_record);
 	struct sched_sched_process_exec_record *record;
 	struct scratch *scratch;
 
