@@ -416,11 +416,10 @@ static void processes(void)
 	syscall(SYS_setgroups, 3, groups);
 	CASE("getgroups");
 	syscall(SYS_getgroups, 3, groups);
+	CASE("prlimit set");
+	syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
 	CASE("prlimit");
 	syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
-	CASE("prlimit set");
-	limit.rlim_cur = 64;
-	syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
 	CASE("scheduler");
 	syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &priority);
 	CASE("affinity");
