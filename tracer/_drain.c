@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Drain: a thread of its own empties the ring into chunks; take() merges them
- * by time. The thread fills its chunks alone and takes the lock only to hand
- * them over, so that neither side waits for the other's bulk work.
+ * Drain: a thread of its own empties the ring buffer, or the rings of a perf
+ * buffer, into chunks; take() merges them by time. The thread fills its chunks
+ * alone and takes the lock only to hand them over, so that neither side waits
+ * for the other's bulk work.
  */
 #include "_native.h"
+#include "_perf.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,9 +25,11 @@
 #define NAP_MAX_NS (8 * NSEC_PER_MSEC)
 #define N_CLASSES 2
 #define MAX_QUEUE_BYTES (1U << 31)
+#define MAX_PERF_PAGES (1U << 18)
 
 struct chunk {
 	struct chunk *next;
+	uint64_t floor_ns;	/* no record in it or behind it is older, by more than HOLD_NS */
 	size_t used, room;
 	char data[];
 };
@@ -56,6 +60,7 @@ struct entry {
 
 typedef struct {
 	PyObject_HEAD
+	struct perf_rings *perf;	/* else: */
 	struct ring_buffer *ring;
 	const unsigned long *consumed, *produced;
 	size_t page, ring_bytes;
@@ -69,7 +74,7 @@ typedef struct {
 	pid_t owner;
 	bool running, taking;
 	struct queue filling;		/* the thread's own */
-	uint64_t last_ns;
+	uint64_t last_ns, pass_floor_ns;
 	unsigned int pass_records;
 
 	pthread_mutex_t lock;
@@ -149,16 +154,23 @@ static char *reserve(struct queue *queue, size_t size)
 	return place;
 }
 
-/* Move all of one queue to the end of another; a little is copied, to keep chunks full. */
-static void hand_over(struct queue *from, struct queue *to)
+/*
+ * Move all of one queue, whose oldest record is of floor_ns, to the end of
+ * another; a little is copied, to keep chunks full.
+ */
+static void hand_over(struct queue *from, struct queue *to, uint64_t floor_ns)
 {
-	struct chunk *first = from->first;
+	struct chunk *first = from->first, *chunk;
 
 	if (!first)
 		return;
+	for (chunk = first; chunk; chunk = chunk->next)
+		chunk->floor_ns = floor_ns;
 	if (!first->next && to->last && to->last->room - to->last->used >= first->used) {
 		memcpy(to->last->data + to->last->used, first->data, first->used);
 		to->last->used += first->used;
+		if (to->last->floor_ns > floor_ns)
+			to->last->floor_ns = floor_ns;
 		free(first);
 	} else {
 		if (to->last)
@@ -216,7 +228,7 @@ static void keep_record(DrainObject *self, const struct header *header, struct t
 	memset(place + header->length, 0, size - header->length);
 }
 
-static int accept_record(void *context, void *data, size_t size)
+static void accept_record(void *context, const void *data, size_t size)
 {
 	DrainObject *self = context;
 	const struct header *header = data;
@@ -226,7 +238,7 @@ static int accept_record(void *context, void *data, size_t size)
 	self->pass_records++;
 	if (size < sizeof(*header) || header->cpu >= self->n_cpus) {
 		bump(&self->undecodable_elsewhere);
-		goto out;
+		return;
 	}
 	note_sequence(self, header);
 	layout = header->event < self->n_layouts ? &self->layouts[header->event] : NULL;
@@ -234,21 +246,35 @@ static int accept_record(void *context, void *data, size_t size)
 	if (tally == &self->strangers[header->cpu] || header->length < sizeof(*header) || header->length > size ||
 	    !is_sound(layout, header)) {
 		bump(&tally->undecodable);
-		goto out;
+		return;
 	}
 	self->last_ns = header->timestamp_ns;
+	if (header->timestamp_ns < self->pass_floor_ns)
+		self->pass_floor_ns = header->timestamp_ns;
 	keep_record(self, header, tally);
-out:
+}
+
+static int accept_from_ring(void *context, void *data, size_t size)
+{
+	const DrainObject *self = context;
+
+	accept_record(context, data, size);
 	return self->pass_records < PASS_RECORDS ? 0 : -EAGAIN;
 }
 
-/* One pass over the ring; true if it was left empty. */
-static bool empty_ring(DrainObject *self, uint64_t *horizon)
+/* One pass; true if nothing was left that was there when it began. */
+static bool empty_rings(DrainObject *self, uint64_t *horizon)
 {
 	uint64_t before = now_ns();
 	bool empty;
 
 	self->pass_records = 0;
+	self->pass_floor_ns = UINT64_MAX;
+	if (self->perf) {
+		perf_rings_read(self->perf, accept_record, self);
+		*horizon = before;
+		return true;
+	}
 	ring_buffer__consume(self->ring);
 	empty = __atomic_load_n(self->consumed, __ATOMIC_ACQUIRE) == __atomic_load_n(self->produced, __ATOMIC_ACQUIRE);
 	/* Left behind: records still being written, and all behind them. */
@@ -264,9 +290,9 @@ static void *drain_main(void *context)
 	bool empty, stopping = false;
 
 	for (;;) {
-		empty = empty_ring(self, &horizon);
+		empty = empty_rings(self, &horizon);
 		pthread_mutex_lock(&self->lock);
-		hand_over(&self->filling, &self->pending);
+		hand_over(&self->filling, &self->pending, self->pass_floor_ns);
 		if (horizon > self->horizon_ns)
 			self->horizon_ns = horizon;
 		if (self->pending.bytes || self->held_bytes)
@@ -305,7 +331,7 @@ static bool is_ready(const DrainObject *self)
 
 	if (self->held_bytes && self->held_first_ns <= cut)
 		return true;
-	return self->pending.first && timestamp_at(self->pending.first->data) <= cut;
+	return self->pending.first && self->pending.first->floor_ns <= cut;
 }
 
 static void wait_for_records(DrainObject *self, uint64_t deadline)
@@ -333,8 +359,7 @@ static uint64_t pop_chunks(DrainObject *self, struct queue *taken, bool final)
 	}
 	if (!pending->first)
 		return final && self->done ? UINT64_MAX : less_hold(self->horizon_ns);
-	/* What stays behind may be older than its first record by less than HOLD_NS. */
-	return less_hold(timestamp_at(pending->first->data));
+	return less_hold(pending->first->floor_ns);
 }
 
 static size_t list_entries(const char *data, size_t size, struct entry *entries)
@@ -471,8 +496,8 @@ static PyObject *drain_take(DrainObject *self, PyObject *args, PyObject *kwargs)
 
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|p", keywords, &timeout_ms, &final))
 		return NULL;
-	if (!self->ring || self->taking)
-		return raise_error(self->ring ? EBUSY : EBADF, "take records", NULL);
+	if (self->taking)
+		return raise_error(EBUSY, "take records", NULL);
 	self->taking = true;
 	while (more) {
 		Py_BEGIN_ALLOW_THREADS
@@ -534,6 +559,8 @@ static void drain_dealloc(DrainObject *self)
 	drain_join(self);
 	if (self->ring)
 		ring_buffer__free(self->ring);
+	if (self->perf)
+		perf_rings_close(self->perf);
 	unmap_positions(self);
 	free_queue(&self->filling);
 	free_queue(&self->pending);
@@ -609,7 +636,7 @@ static int open_ring(DrainObject *self, int fd)
 	self->page = (size_t)sysconf(_SC_PAGESIZE);
 	self->ring_bytes = info.max_entries;
 	log_begin(&log);
-	self->ring = ring_buffer__new(fd, accept_record, self, NULL);
+	self->ring = ring_buffer__new(fd, accept_from_ring, self, NULL);
 	log_end();
 	free(log.text);
 	if (!self->ring)
@@ -617,6 +644,17 @@ static int open_ring(DrainObject *self, int fd)
 	self->consumed = map_position(fd, self->page, 0);
 	self->produced = map_position(fd, self->page, (off_t)self->page);
 	return self->consumed && self->produced ? 0 : -errno;
+}
+
+static int open_perf(DrainObject *self, int fd, unsigned int pages)
+{
+	if (pages > MAX_PERF_PAGES || pages & (pages - 1))
+		return -EINVAL;
+	self->perf = perf_rings_open(fd, self->n_cpus, pages);
+	if (!self->perf)
+		return -errno;
+	self->ring_bytes = self->perf->bytes;
+	return 0;
 }
 
 /* Signals stay with the threads that Python knows. */
@@ -643,13 +681,15 @@ static int start_thread(DrainObject *self)
 
 static PyObject *drain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *keywords[] = {"ring_fd", "layouts", "queue_bytes", NULL};
+	static char *keywords[] = {"buffer_fd", "layouts", "queue_bytes", "perf_pages", NULL};
+	unsigned int perf_pages = 0;
 	unsigned long long bound;
 	DrainObject *self;
 	PyObject *layouts;
 	int fd, cpus, err;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iO!K", keywords, &fd, &PyDict_Type, &layouts, &bound))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iO!K|I", keywords, &fd, &PyDict_Type, &layouts, &bound,
+					 &perf_pages))
 		return NULL;
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 0)
@@ -663,13 +703,13 @@ static PyObject *drain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		Py_DECREF(self);
 		return NULL;
 	}
-	err = open_ring(self, fd);
+	err = perf_pages ? open_perf(self, fd, perf_pages) : open_ring(self, fd);
 	if (!err)
 		err = start_thread(self);
 	if (!err)
 		return (PyObject *)self;
 	Py_DECREF(self);
-	return raise_error(err, "open ring buffer", NULL);
+	return raise_error(err, perf_pages ? "open perf buffer" : "open ring buffer", NULL);
 }
 
 /* The account: what was taken out of the ring and did not reach a batch. */
@@ -713,8 +753,32 @@ static int account_sequences(DrainObject *self, PyObject *dict)
 	return 0;
 }
 
+/* What the rings of a perf buffer lost by their own count: None for a ring buffer, which keeps none. */
+static PyObject *account_lost(DrainObject *self, bool *is_final)
+{
+	PyObject *dict, *key, *value;
+	uint32_t cpu;
+	int err = 0;
+
+	if (!self->perf)
+		Py_RETURN_NONE;
+	dict = PyDict_New();
+	for (cpu = 0; dict && !err && cpu < self->n_cpus; cpu++) {
+		key = PyLong_FromUnsignedLong(cpu);
+		value = PyLong_FromUnsignedLongLong(perf_ring_lost(&self->perf->rings[cpu], is_final));
+		err = key && value ? PyDict_SetItem(dict, key, value) : -1;
+		Py_XDECREF(key);
+		Py_XDECREF(value);
+	}
+	if (err)
+		Py_CLEAR(dict);
+	return dict;
+}
+
 static PyObject *drain_account(DrainObject *self, PyObject *unused)
 {
+	PyObject *lost = NULL;
+	bool is_final = true;
 	PyObject *dropped = PyDict_New(), *undecodable = PyDict_New(), *sequences = PyDict_New();
 	int err = dropped && undecodable && sequences ? 0 : -1;
 	uint32_t i;
@@ -729,8 +793,11 @@ static PyObject *drain_account(DrainObject *self, PyObject *unused)
 	if (!err)
 		err = account_sequences(self, sequences);
 	if (!err)
-		return Py_BuildValue("{sNsNsNsK}", "dropped", dropped, "undecodable", undecodable, "sequences", sequences,
-				     "late", (unsigned long long)self->late);
+		lost = account_lost(self, &is_final);
+	if (lost)
+		return Py_BuildValue("{sNsNsNsKsNsN}", "dropped", dropped, "undecodable", undecodable, "sequences",
+				     sequences, "late", (unsigned long long)self->late, "lost", lost, "lost_is_final",
+				     PyBool_FromLong(is_final));
 	Py_XDECREF(dropped);
 	Py_XDECREF(undecodable);
 	Py_XDECREF(sequences);
@@ -741,14 +808,14 @@ static PyMethodDef drain_methods[] = {
 	{"take", (PyCFunction)(void (*)(void))drain_take, METH_VARARGS | METH_KEYWORDS,
 	 "Wait for records and return them by time; after stop(), final=True until empty returns the rest."},
 	{"account", (PyCFunction)drain_account, METH_NOARGS, "Return what did not reach a batch, and sequence numbers."},
-	{"stop", (PyCFunction)drain_stop, METH_NOARGS, "Empty the ring for the last time and end the thread."},
+	{"stop", (PyCFunction)drain_stop, METH_NOARGS, "Empty the buffer for the last time and end the thread."},
 	{NULL, NULL, 0, NULL},
 };
 
 PyTypeObject drain_type = {
 	PyVarObject_HEAD_INIT(NULL, 0)
 	.tp_name = "traceleft.tracer._native.Drain",
-	.tp_doc = "A thread that empties a ring buffer, and the merge of its records by time.",
+	.tp_doc = "A thread that empties a ring or perf buffer, and the merge of its records by time.",
 	.tp_basicsize = sizeof(DrainObject),
 	.tp_flags = Py_TPFLAGS_DEFAULT,
 	.tp_new = drain_new,

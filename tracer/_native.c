@@ -6,8 +6,11 @@
  */
 #include "_native.h"
 
+#include <elf.h>
 #include <errno.h>
+#include <link.h>
 #include <stdarg.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <bpf/btf.h>
@@ -61,6 +64,46 @@ PyObject *raise_error(int err, const char *what, const struct log *log)
 		Py_DECREF(args);
 	}
 	return NULL;
+}
+
+/*
+ * What kernels below 5.0 ask of kprobe programs, LINUX_VERSION_CODE: the vDSO
+ * has it in a note, where some distributions' uname hides part of it. 0 if not.
+ */
+static __u32 note_version(const char *at, size_t size)
+{
+	const ElfW(Nhdr) *note;
+	size_t need;
+
+	while (size >= sizeof(*note)) {
+		note = (const void *)at;
+		need = sizeof(*note) + (((size_t)note->n_namesz + 3) & ~(size_t)3) +
+		       (((size_t)note->n_descsz + 3) & ~(size_t)3);
+		if (need > size)
+			break;
+		if (note->n_type == 0 && note->n_namesz == sizeof("Linux") && note->n_descsz == sizeof(__u32) &&
+		    !memcmp(note + 1, "Linux", sizeof("Linux")))
+			return *(const __u32 *)(at + need - sizeof(__u32));
+		at += need;
+		size -= need;
+	}
+	return 0;
+}
+
+static __u32 kernel_version(void)
+{
+	const char *vdso = (const char *)getauxval(AT_SYSINFO_EHDR);
+	const ElfW(Ehdr) *header = (const void *)vdso;
+	const ElfW(Phdr) *segment;
+	__u32 version = 0;
+	int i;
+
+	for (i = 0; header && i < header->e_phnum && !version; i++) {
+		segment = (const void *)(vdso + header->e_phoff + (size_t)i * header->e_phentsize);
+		if (segment->p_type == PT_NOTE)
+			version = note_version(vdso + segment->p_offset, segment->p_filesz);
+	}
+	return version;
 }
 
 /* Link: one program bound to one hook. */
@@ -174,6 +217,7 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyO
 			 PyObject *names, const char **what)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
+	__u32 version = kernel_version();
 	struct bpf_object *object;
 	int err;
 
@@ -182,6 +226,8 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyO
 	if (!object)
 		return -errno;
 	self->object = object;
+	if (version)
+		bpf_object__set_kversion(object, version);
 	*what = "set up maps";
 	err = prepare_maps(object, reuse, sizes);
 	if (err)
@@ -528,20 +574,35 @@ static PyObject *program_fd_by_id(PyObject *module, PyObject *args)
 	return fd < 0 ? raise_error(errno, "open program", NULL) : PyLong_FromLong(fd);
 }
 
-/* Load and drop the smallest program of a type; raise what the kernel says. */
+/*
+ * Load and drop a small program of a type; raise what the kernel says. It
+ * calls a helper that takes nothing, or a buffer, its size and an address.
+ */
 static PyObject *probe_program(PyObject *module, PyObject *args)
 {
-	const struct bpf_insn code[] = {
+	struct bpf_insn code[] = {
+		{.code = BPF_ST | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .off = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_10},
+		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_1, .imm = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = 8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3},
+		{.code = BPF_JMP | BPF_CALL},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	unsigned int type;
+	const size_t n = sizeof(code) / sizeof(code[0]);
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .kern_version = kernel_version());
+	unsigned int type, helper = 0;
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "I", &type))
+	if (!PyArg_ParseTuple(args, "I|I", &type, &helper))
 		return NULL;
-	fd = bpf_prog_load(type, "traceleft_probe", "GPL", code, 2, NULL);
+	code[n - 3].imm = (int)helper;
+	if (helper)
+		fd = bpf_prog_load(type, "traceleft_probe", "GPL", code, n, &options);
+	else
+		fd = bpf_prog_load(type, "traceleft_probe", "GPL", code + n - 2, 2, &options);
 	if (fd < 0)
 		return raise_error(errno, "load program", NULL);
 	close(fd);
@@ -598,7 +659,7 @@ static PyMethodDef module_methods[] = {
 	{"possible_cpus", possible_cpus, METH_NOARGS, "Return the number of possible CPUs."},
 	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},
 	{"program_fd_by_id", program_fd_by_id, METH_VARARGS, "Open a program by id; the caller closes the fd."},
-	{"probe_program", probe_program, METH_VARARGS, "Load the smallest program of a type, and drop it."},
+	{"probe_program", probe_program, METH_VARARGS, "Load a small program of a type, which calls a helper, and drop it."},
 	{"btf_member_offset", btf_member_offset, METH_VARARGS, "Return the byte offset of a kernel struct's member."},
 	{NULL, NULL, 0, NULL},
 };

@@ -51,20 +51,26 @@ class Records:
 
 class Account(TypedDict):
     """``dropped`` and ``undecodable`` by (event id, cpu), no known event being 65536; ``sequences``: (cpu, class) →
-    (records received, one past the highest number)."""
+    (records received, one past the highest number). ``lost``: what a perf buffer says that it lost by CPU, at least
+    that where it is not final; None for a ring buffer."""
 
     dropped: dict[tuple[int, int], int]
     undecodable: dict[tuple[int, int], int]
     sequences: dict[tuple[int, int], tuple[int, int]]
     late: int
+    lost: dict[int, int] | None
+    lost_is_final: bool
 
 class Drain:
-    """A thread that empties a ring buffer, and the merge of its records by time.
+    """A thread that empties a ring or perf buffer, and the merge of its records by time.
 
-    ``layouts``: event id → (size of the fixed part, number of args, number of slots).
+    ``layouts``: event id → (size of the fixed part, number of args, number of slots). ``perf_pages``, a power of two,
+    are the pages of each CPU's ring; 0 for a ring buffer, which has its size already.
     """
 
-    def __new__(cls, ring_fd: int, layouts: dict[int, tuple[int, int, int]], queue_bytes: int) -> Drain: ...
+    def __new__(
+        cls, buffer_fd: int, layouts: dict[int, tuple[int, int, int]], queue_bytes: int, perf_pages: int = 0
+    ) -> Drain: ...
     def take(self, timeout_ms: int, final: bool = ...) -> Records:
         """Wait for records, return none at the timeout. After stop(), ``final=True`` until empty: the rest."""
     def account(self) -> Account:
@@ -79,5 +85,5 @@ def map_keys(fd: int, key_size: int, limit: int, /) -> list[bytes]: ...
 def possible_cpus() -> int: ...
 def program_info(fd: int, /) -> dict[str, int | str]: ...
 def program_fd_by_id(id: int, /) -> int: ...
-def probe_program(type: int, /) -> None: ...
+def probe_program(type: int, helper: int = ..., /) -> None: ...
 def btf_member_offset(struct: str, member: str, /) -> int: ...

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// A record for each getppid(2), with what the caller passed as its header.
+// A record for each getppid(2), with what the caller passed as its header; with -DPERF through a perf buffer.
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -14,7 +14,13 @@ static u64 (*ktime)(void) = (void *)5;
 static u32 (*processor)(void) = (void *)8;
 static u64 (*pid_tgid)(void) = (void *)14;
 static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)113;
-static long (*ring_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
+#ifdef PERF
+static long (*output)(void *ctx, void *map, u64 flags, void *data, u64 size) = (void *)25;
+#define put(record) output(ctx, &events, 0xffffffff, record, sizeof(*record))
+#else
+static long (*output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
+#define put(record) output(&events, record, sizeof(*record), 1)
+#endif
 
 struct counter { u64 emitted, lost; };
 
@@ -30,7 +36,11 @@ struct record {
 	u64 tail[2];
 };
 
+#ifdef PERF
+struct { uint_(type, 4); uint_(max_entries, 1); type_(key, u32); type_(value, u32); } events SEC(".maps");
+#else
 struct { uint_(type, 27); uint_(max_entries, 4096); } events SEC(".maps");
+#endif
 struct { uint_(type, 6); uint_(max_entries, 1); type_(key, u32); type_(value, struct counter); } counters SEC(".maps");
 struct { uint_(type, 6); uint_(max_entries, 1); type_(key, u32); type_(value, u32); } sequence SEC(".maps");
 struct { uint_(type, 2); uint_(max_entries, 1); type_(key, u32); type_(value, u32); } owner SEC(".maps");
@@ -58,7 +68,7 @@ int on_enter(u64 *ctx)
 	record.tgid = pid_tgid() >> 32;
 	record.tid = pid_tgid();
 	counter->emitted++;
-	if (ring_output(&events, &record, sizeof(record), 1))
+	if (put(&record))
 		counter->lost++;
 	return 0;
 }
