@@ -37,7 +37,7 @@ CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
 _OPTIONAL: Final[Mapping[str, frozenset[str]]] = {
     "struct": frozenset({"length"}),
     "msghdr": frozenset({"set"}),
-    "buffer": frozenset({"cases"}),
+    "buffer": frozenset({"cases", "show"}),
 }
 _SLOT_OPTIONS: Final = frozenset({"kind", "direction", "on_error", "on_zero", "at"})
 _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
@@ -45,7 +45,7 @@ _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
     "at": ("entry", "exit"),
     "on_error": (True, False),
     "on_zero": (True, False),
-    "show": ("text", "ipv4", "ipv6", "hex"),
+    "show": ("text", "ipv4", "ipv6", "hex", "bits"),
 }
 _LENGTH_KEYS: Final = (
     frozenset({"arg"}),

@@ -96,7 +96,7 @@ def _attributes(event: Event, sets: Mapping[str, Any]) -> Iterator[Attribute]:
         field = f"fields[{HEADER_FIELDS + arg['index']}]"
         if "slot" in arg:
             kind = "dict[str, Value] | None" if "slot_out" in arg else TYPES[arg["kind"]]
-            kind = "Value" if "cases" in arg else kind
+            kind = "Value" if "cases" in arg or arg.get("show") == "bits" else kind
             constant = f"READ_{arg['index']}"
             read = f"{constant}(fields, data, notes)"
             expression = read if kind == "Value" else f'cast("{kind}", {read})'
@@ -157,7 +157,7 @@ def _width(arg: Mapping[str, Any], sets: Mapping[str, Any]) -> int:
     """Give the bytes of a register that count: descriptors, pids and sets may have fewer than their type."""
     if arg["kind"] in NARROW_KINDS:
         return min(int(arg["width"]), 4)
-    return min(int(arg["width"]), int(sets[arg["set"]]["width"])) if arg["kind"] == "set" else int(arg["width"])
+    return min(int(arg["width"]), int(sets[arg["set"]]["width"])) if "set" in arg else int(arg["width"])
 
 
 def columns(event: Event, document: Mapping[str, Any]) -> dict[str, object]:

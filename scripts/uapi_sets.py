@@ -52,7 +52,7 @@ def make_sets(
             "mask": mask,
             "values": _distinct(name, values[name], constants, mask),
             "width": int(entry.get("width", 4)),
-        } | ({"zero": entry["zero"]} if "zero" in entry else {})
+        } | {key: entry[key] for key in ("octal", "zero") if key in entry}
     return made
 
 

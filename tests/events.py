@@ -15,6 +15,25 @@ OUT = {"direction": "out", "slot": True}
 BOTH = {"direction": "inout", "slot": True, "slot_out": True}
 N: dict[str, Any] = {"name": "n", "kind": "int", "width": 4, "signed": True}
 
+CASES: dict[str, Any] = {
+    "arg": 0,
+    "kinds": {
+        "1": {"kind": "set", "set": "open_flags"},
+        "2": {"kind": "fd"},
+        "4294967295": {"kind": "int", "set": "sig", "cases": {"arg": 1, "kinds": {"7": {"kind": "pointer"}}}},
+    },
+}
+BUFFER_CASES: dict[str, Any] = {
+    "arg": 1,
+    "kinds": {
+        "1": {
+            "kind": "value",
+            "element": S32,
+            "cases": {"arg": 2, "kinds": {"13": {"kind": "struct", "struct": "timespec"}}},
+        },
+        "2": {"kind": "text"},
+    },
+}
 SCALARS: list[dict[str, Any]] = [
     {"name": "i", "kind": "int", "width": 4, "signed": True},
     {"name": "wide", "kind": "int", "width": 8},
@@ -29,11 +48,18 @@ SCALARS: list[dict[str, Any]] = [
     {"name": "p", "kind": "pid", "width": 4},
     {"name": "uid", "kind": "uid", "width": 4},
     {"name": "c", "kind": "char", "width": 1},
+    {"name": "wide_pid", "kind": "pid", "width": 8},
+    {"name": "wide_set", "kind": "set", "set": "open_flags", "width": 8},
+    {"name": "named", "kind": "int", "set": "sig", "width": 8, "signed": True},
+    {"name": "status", "kind": "wait_status", "width": 4},
+    {"name": "by_i", "kind": "hex", "width": 8, "cases": CASES},
 ]
 POINTERS: dict[str, dict[str, Any]] = {
     "path": {"kind": "path", **IN},
     "text": {"kind": "text", **IN},
     "buffer": {"kind": "buffer", "length": {"ret": True, "arg": 1}, **OUT},
+    "buffer by case": {"kind": "buffer", "length": {"arg": 1}, "cases": BUFFER_CASES, **IN},
+    "mask": {"kind": "buffer", "length": {"arg": 1}, "show": "bits", **IN},
     "struct": {"kind": "struct", "struct": "timespec", **IN},
     "struct both": {"kind": "struct", "struct": "timespec", **BOTH},
     "array": {"kind": "array", "element": S32, "size": 4, "length": {"arg": 1}, **IN},
@@ -45,6 +71,7 @@ POINTERS: dict[str, dict[str, Any]] = {
         **OUT,
     },
     "value": {"kind": "value", "element": S32, **OUT},
+    "wait status": {"kind": "value", "element": {"kind": "wait_status", "width": 4}, "on_zero": False, **OUT},
     "value both": {"kind": "value", "element": S32, **BOTH},
     "sockaddr": {"kind": "sockaddr", "length": {"arg": 1}, **IN},
     "strings": {"kind": "strings", **IN},

@@ -103,7 +103,7 @@ def test_duration_is_told_only_where_it_was_taken() -> None:
 def test_scalars_have_their_c_type_s_width_and_sign() -> None:
     ones = 2**64 - 1
 
-    event = decode(scalar_schema(), Record((ones,) * 8 + (0o2000001, ones, ones, ones, ord("S"))))
+    event = decode(scalar_schema(), Record((ones,) * 8 + (0o2000001, ones, ones, ones, ord("S"), ones, 1, 3, 9, ones)))
 
     assert event.to_dict()["args"] == {
         "i": -1,
@@ -119,6 +119,11 @@ def test_scalars_have_their_c_type_s_width_and_sign() -> None:
         "p": -1,
         "uid": -1,
         "c": "S",
+        "wide_pid": -1,
+        "wide_set": "O_WRONLY",
+        "named": 3,
+        "status": {"signaled": "SIGKILL", "core_dumped": False},
+        "by_i": -1,
     }
 
 

@@ -148,7 +148,7 @@ def every_member() -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]
 def test_set_has_the_documented_shape(name: str, entry: Mapping[str, Any]) -> None:
     ones = (1 << 8 * entry["width"]) - 1
 
-    assert entry.keys() - {"zero"} == {"mask", "values", "bits", "width"}
+    assert entry.keys() - {"octal", "zero"} == {"mask", "values", "bits", "width"}
     assert entry["width"] in (1, 2, 4, 8)
     assert 0 <= entry["mask"] <= ones
     assert all(value & ~entry["mask"] == 0 for value, _ in entry["values"])

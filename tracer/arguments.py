@@ -96,6 +96,8 @@ def compile_tail(arg: ArgSpec, tables: Tables) -> ReadTail:
     """Return what decodes the bytes that an argument of a pointer kind led to."""
     order = tables.byte_order
     match arg.value.kind:
+        case "buffer" if arg.value.show == "bits":
+            return lambda data, fields, notes: (show_fdset(data, order, 8 * len(data)), len(data))
         case "path" | "text" | "buffer":
             return lambda data, fields, notes: (show_bytes(data), len(data))
         case "struct":

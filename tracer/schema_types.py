@@ -29,7 +29,7 @@ NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 
 CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
 
-_SHOWN: Final = {show: show for show in ("", "text", "ipv4", "ipv6", "hex")}
+_SHOWN: Final = {show: show for show in ("", "text", "ipv4", "ipv6", "hex", "bits")}
 
 
 def load_set(name: str, raw: object) -> SetSpec:
@@ -42,6 +42,7 @@ def load_set(name: str, raw: object) -> SetSpec:
         mask=read_integer(item.get("mask", 0), f"{place}.mask", -1, limit),
         values=_pairs(item.get("values", []), f"{place}.values", -(2**63), limit),
         bits=_pairs(item.get("bits", []), f"{place}.bits", 1, limit),
+        octal=read_integer(item.get("octal", 0), f"{place}.octal", 0, limit),
         zero=read_name(item["zero"], f"{place}.zero") if "zero" in item else "0",
     )
 
@@ -189,7 +190,9 @@ def narrow(value: ValueSpec, sets: Mapping[str, SetSpec]) -> ValueSpec:
     """Return a register's value with the width that counts: descriptors, pids and sets may have fewer bytes."""
     if value.kind in NARROW_KINDS:
         return replace(value, width=min(value.width, 4))
-    return replace(value, width=min(value.width, sets[value.set_name].width)) if value.kind == "set" else value
+    if value.kind in ("set", "int") and value.set_name:
+        return replace(value, width=min(value.width, sets[value.set_name].width))
+    return value
 
 
 def load_cases(

@@ -57,6 +57,7 @@ def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
     shown = _compile_pointer(_by_case(arg.value, _compile_parts(arg.value, tables), tables))
     if arg.slot_out is None:
         return shown
+    is_value = arg.value.kind == "value"
 
     def show_both(value: Value, name: str, notes: Notes) -> str:
         if not isinstance(value, dict):
@@ -64,7 +65,10 @@ def compile_shown(arg: ArgSpec, tables: Tables) -> Shown:
         before = shown(value["in"], name, notes)
         if f"{name}.out" in notes.absent or value["out"] == value["in"]:
             return before
-        return f"[{before} => {shown(value['out'], f'{name}.out', notes)}]"
+        after = shown(value["out"], f"{name}.out", notes)
+        if is_value and name not in notes.absent:
+            return f"{before[:-1]} => {after[1:]}"
+        return f"[{before} => {after}]"
 
     return show_both
 
@@ -103,7 +107,7 @@ def _compile_parts(value: ValueSpec, tables: Tables) -> Shown:
         case "msghdr":
             return _show_message
     show = compile_show(value, tables)
-    if value.kind in ("path", "text", "buffer"):
+    if value.kind in ("path", "text", "buffer") and value.show != "bits":
         return lambda item, name, notes: f"{show(item)}..." if name in notes.more else show(item)
     return lambda item, name, notes: _add_dots(show(item)) if name in notes.more else show(item)
 
@@ -139,12 +143,16 @@ def _show_message(message: Value, name: str, notes: Notes) -> str:
 def compile_show(value: ValueSpec, tables: Tables) -> Show:
     """Return what shows a decoded value of one kind."""
     match value.kind:
+        case "buffer" if value.show == "bits":
+            return _show_numbers
         case "path" | "text" | "buffer":
             return quote
         case "mode":
             return _show_mode
         case "dev":
             return _show_dev
+        case "hex":
+            return _show_hex
         case "wait_status":
             return show_wait_text
         case "char":
@@ -162,7 +170,7 @@ def compile_show(value: ValueSpec, tables: Tables) -> Show:
         case "sigset":
             return _show_sigset
         case "fdset":
-            return lambda item: f"[{' '.join(map(str, item))}]" if isinstance(item, list) else show_plain(item)
+            return _show_numbers
         case "sockaddr" | "iovec" | "msghdr":
             return _show_quoting
     return show_plain
@@ -194,7 +202,12 @@ def _show_mode(value: Value) -> str:
 def _show_dev(value: Value) -> str:
     if not isinstance(value, int) or not value:
         return show_plain(value)
-    return f"makedev({os.major(value):#x}, {os.minor(value):#x})"
+    major, minor = (_show_hex(hex(part)) for part in (os.major(value), os.minor(value)))
+    return f"makedev({major}, {minor})"
+
+
+def _show_hex(value: Value) -> str:
+    return "0" if value == "0x0" else show_plain(value)
 
 
 def _compile_struct(spec: StructSpec, tables: Tables) -> Show:
@@ -224,6 +237,10 @@ def _compile_bytes(value: ValueSpec, tables: Tables) -> Show:
     if value.element is not None:
         return _compile_list(value, tables)
     return quote if value.show == "text" else show_plain
+
+
+def _show_numbers(value: Value) -> str:
+    return f"[{' '.join(map(str, value))}]" if isinstance(value, list) else show_plain(value)
 
 
 def _show_sigset(value: Value) -> str:

@@ -26,7 +26,10 @@ STATUS_NOT_READ: Final = -1000
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:
-    """Names of a value's parts: ``value & mask`` is looked up, the rest is named bit by bit; ``zero`` names nothing."""
+    """Names of a value's parts: ``value & mask`` is looked up, the rest is named bit by bit; ``zero`` names nothing.
+
+    The bits ``octal`` are permissions, a number in octal.
+    """
 
     name: str
     width: int
@@ -34,6 +37,7 @@ class SetSpec:
     values: tuple[tuple[int, str], ...]
     bits: tuple[tuple[int, str], ...]
     zero: str = "0"
+    octal: int = 0
 
 
 @dataclass(frozen=True, slots=True)

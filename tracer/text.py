@@ -119,7 +119,7 @@ def _show_ret(ret: int, kind: str) -> str:
         case "pointer":
             return show_pointer(ret & 0xFFFFFFFFFFFFFFFF) or "NULL"
         case "hex":
-            return f"0x{ret & 0xFFFFFFFFFFFFFFFF:x}"
+            return f"0x{ret & 0xFFFFFFFFFFFFFFFF:x}" if ret else "0"
         case "mode":
             return f"0{ret:03o}" if ret else "0"
     return str(ret)

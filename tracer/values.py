@@ -91,6 +91,7 @@ def compile_set(spec: SetSpec, width: int = 8) -> Callable[[int], str]:
     mask = spec.mask & ones
     values = {number & ones: name for number, name in reversed(spec.values)}
     bits = tuple((bit, name) for bit, name in spec.bits if bit & ones == bit)
+    octal = spec.octal
 
     @lru_cache(maxsize=1024)
     def show(value: int) -> str:
@@ -101,8 +102,10 @@ def compile_set(spec: SetSpec, width: int = 8) -> Callable[[int], str]:
             if rest & bit == bit:
                 names.append(name)
                 rest &= ~bit
-        if rest:
-            names.append(f"0x{rest:x}")
+        if rest & octal:
+            names.append(f"0{rest & octal:o}")
+        if rest & ~octal:
+            names.append(f"0x{rest & ~octal:x}")
         return "|".join(names) or spec.zero
 
     return show
