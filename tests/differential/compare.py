@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.differential.numbers import MODES, NUMBERS, Names, literal, number, set_names, unshow, wait_status
+from tests.differential.numbers import MODES, NUMBERS, Names, literal, number, set_names, status_of, unshow, wait_status
 from tests.differential.rules import SPELLINGS, stable
 from tests.differential.strace_text import Change, Items, Struct, Text, Value, Word
 
@@ -45,10 +45,11 @@ class Comparer:
         """Compare an argument; ``is_cut`` says that we told of it to be truncated."""
         theirs = _unwrap(theirs)
         if isinstance(ours, dict) and kind.get("direction") == "inout":
-            same = kind["kind"] == "value"  # which strace shows twice only where it changed
+            # An integer is shown twice only where it changed; that of a failed call was not read again.
+            is_whole = kind["kind"] == "value" and not _is_address(ours["out"])
             before, after = (theirs.before, theirs.after) if isinstance(theirs, Change) else (theirs, theirs)
             yield from self.value(place, kind, ours["in"], before, is_cut=is_cut)
-            if same or before is not after:
+            if is_whole or before is not after:
                 yield from self.value(f"{place}.out", kind, ours["out"], after, is_cut=is_cut)
             return
         if isinstance(theirs, Change):
@@ -58,9 +59,12 @@ class Comparer:
     def value(self, place: str, kind: Kind, ours: Any, theirs: Value, *, is_cut: bool = False) -> Found:
         """Compare a value of any kind."""
         name = kind["kind"]
+        if is_cut and isinstance(ours, list) and isinstance(theirs, Items) and len(ours) < len(theirs.values):
+            yield Difference(f"{place}.count", str(len(ours)), str(len(theirs.values)))
+            theirs = Items(theirs.values[: len(ours)])
         if isinstance(theirs, Word) and _is_address(ours) and name not in ("int", "fd", "pid", "uid", "mode", "set"):
             yield from _same(place, ours, theirs, int(ours or "0", 16) == number(theirs.text, NUMBERS))
-        elif name in ("path", "text", "buffer", "bytes"):
+        elif name in ("path", "text", "buffer", "bytes") or (name in ("struct", "value") and isinstance(ours, str)):
             yield from self._text(place, ours, theirs, is_cut=is_cut)
         elif name == "struct":
             yield from self._struct(place, self.structs[kind["struct"]], ours, theirs)
@@ -107,7 +111,8 @@ class Comparer:
         if isinstance(theirs, Items) and len(theirs.values) == 1:
             theirs = theirs.values[0]
         if isinstance(theirs, Word) and theirs.text.startswith("{WIF"):
-            yield from _same(place, ours, theirs, ours == wait_status(theirs.text, self.names("signal")))
+            signals = self.names("signal")
+            yield from _same(place, ours, theirs, status_of(ours, signals) == wait_status(theirs.text, signals))
         else:
             yield from self._scalar(place, element, ours, theirs)
 
@@ -117,7 +122,7 @@ class Comparer:
             theirs = theirs.get("u64") or theirs.get("sival_ptr") or theirs
         if isinstance(theirs, Change):
             theirs = theirs.after
-        names = self.names(kind["set"]) if name == "set" else MODES if name == "mode" else {}
+        names = self.names(kind["set"]) if "set" in kind else MODES if name == "mode" else {}
         known = {**names, **NUMBERS}
         mine = number(ours, known) if isinstance(ours, str) else 0 if ours is None else ours
         yours = number(theirs.text, known) if isinstance(theirs, Word) else None

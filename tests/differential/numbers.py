@@ -102,6 +102,20 @@ def wait_status(text: str, signals: Names) -> int | None:
     return {"WEXITSTATUS": code << 8, "WTERMSIG": code | core, "WSTOPSIG": code << 8 | 0x7F}[found[1]]
 
 
+def status_of(shown: Mapping[str, Any], signals: Names) -> int | None:
+    """Return the status of a child that our JSON describes."""
+    match shown:
+        case {"exited": int(code)}:
+            return code << 8
+        case {"signaled": str(name), "core_dumped": bool(core)}:
+            return signals[name] | (0x80 if core else 0)
+        case {"stopped": str(name)}:
+            return signals[name] << 8 | 0x7F
+        case {"continued": True}:
+            return 0xFFFF
+    return None
+
+
 def set_names(document: Mapping[str, Any]) -> dict[str, int]:
     """Return the numbers of a set's names."""
     zero = {document["zero"]: 0} if "zero" in document else {}

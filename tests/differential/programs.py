@@ -12,7 +12,7 @@ COMPILED: Final = ("execs", "files", "ipc", "network", "processes", "refused", "
 HOOKS: Final = ("raw_tracepoint", "tracepoint")
 
 PYTHON_THREADS: Final = """
-import threading
+import threading, time
 turns = [threading.Semaphore(0) for _ in range(5)]
 def work(number):
     turns[number].acquire()
@@ -26,6 +26,7 @@ turns[0].release()
 turns[4].acquire()
 for thread in threads:
     thread.join()
+time.sleep(0.1)  # a thread that was joined has still to exit
 """
 
 GIT: Final = """

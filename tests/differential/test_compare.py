@@ -20,6 +20,7 @@ STRUCTS = {
 }
 FLAGS = {"kind": "set", "set": "flags", "width": 4}
 INT = {"kind": "int", "width": 4}
+STATUS = {"kind": "value", "element": {"kind": "wait_status", "width": 4}}
 IOVEC = [{"base": "0x10", "len": 5, "data": "ab"}]
 INET = {"family": "AF_INET", "addr": "127.0.0.1", "port": 80}
 MESSAGE = {"name": None, "iov": IOVEC, "control": [{"type": "SCM_RIGHTS", "fds": [4]}], "flags": "RD"}
@@ -47,8 +48,13 @@ AGREE: dict[str, tuple[dict[str, Any], object, str]] = {
     "text": ({"kind": "path"}, "a\\xff\\\\\n", '"a\\377\\\\\\n"'),
     "struct": ({"kind": "struct", "struct": "pair"}, {"a": 1, "b": "RD"}, "{a=1, b=RD}"),
     "array": ({"kind": "array", "element": INT}, [1, 2], "[1, 2]"),
-    "status": ({"kind": "value", "element": INT}, 0x300, "[{WIFEXITED(s) && WEXITSTATUS(s) == 3}]"),
-    "killed": ({"kind": "value", "element": INT}, 9, "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL}]"),
+    "status": (STATUS, {"exited": 3}, "[{WIFEXITED(s) && WEXITSTATUS(s) == 3}]"),
+    "killed": (
+        STATUS,
+        {"signaled": "SIGKILL", "core_dumped": False},
+        "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL}]",
+    ),
+    "stopped": (STATUS, {"stopped": "SIGINT"}, "[{WIFSTOPPED(s) && WSTOPSIG(s) == SIGINT}]"),
     "changed": ({"kind": "value", "element": INT, "direction": "inout"}, {"in": 128, "out": 16}, "[128 => 16]"),
     "strings": ({"kind": "strings"}, ["a", "b c"], '["a", "b c"]'),
     "sigset": ({"kind": "sigset"}, ["SIGHUP", "SIGINT"], "[HUP INT]"),
@@ -77,7 +83,8 @@ PLANTED = {
     "struct": "{a=1, b=WR}",
     "array": "[1, 2, 3]",
     "status": "[{WIFEXITED(s) && WEXITSTATUS(s) == 4}]",
-    "killed": "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGINT}]",
+    "killed": "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL && WCOREDUMP(s)}]",
+    "stopped": "[{WIFSTOPPED(s) && WSTOPSIG(s) == SIGHUP}]",
     "changed": "[128 => 28]",
     "strings": '["a", "b", "c"]',
     "sigset": "[HUP]",

@@ -135,10 +135,11 @@ def compare_argument(comparer: Comparer, kind: Kind, event: Event, value: Value)
 
 def narrow(kind: Kind, event: Event) -> Kind:
     """Return an argument's kind, by the value of the argument that tells it where it has cases."""
-    if "cases" not in kind:
-        return kind
-    selector = event["raw"][kind["cases"]["arg"]] & 0xFFFFFFFF
-    return {**kind, **kind["cases"]["kinds"].get(str(selector), {})}
+    while "cases" in kind:
+        cases, kind = kind["cases"], {name: value for name, value in kind.items() if name != "cases"}
+        selector = event["raw"][cases["arg"]] & 0xFFFFFFFF
+        kind = {**kind, **cases["kinds"].get(str(selector), {})}
+    return kind
 
 
 def compare_result(comparer: Comparer, spec: Kind, event: Event, call: Call) -> Iterator[Difference]:
