@@ -14,7 +14,7 @@ Table: TypeAlias = Mapping[str, object]
 SCALAR_KINDS: Final = frozenset(
     {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
 )
-RETURN_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "mode", "pid", "uid"})
+RETURN_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "mode", "pid", "set", "uid"})
 _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     "path": frozenset(),
     "text": frozenset(),
@@ -102,10 +102,10 @@ class FieldRule:
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """The whole document: per syscall the arguments by index, the kinds of return values, and the rules in order."""
+    """The whole document: per syscall the arguments by index, the meanings of return values, and the rules in order."""
 
     arguments: Mapping[str, Mapping[int, Entry]]
-    returns: Mapping[str, str]
+    returns: Mapping[str, Meaning]
     rules: tuple[Rule, ...]
     fields: tuple[FieldRule, ...]
 
@@ -156,7 +156,7 @@ class _Reader:
         }
         return Declarations(
             arguments={name: self._entries(table, f"syscall.{name}") for name, table in syscalls.items()},
-            returns={name: _return_kind(table["ret"], name) for name, table in syscalls.items() if "ret" in table},
+            returns={name: self._returned(table["ret"], name) for name, table in syscalls.items() if "ret" in table},
             rules=tuple(self._rule(*numbered) for numbered in _numbered(self.document, "rule")),
             fields=tuple(self._field_rule(*numbered) for numbered in _numbered(self.document, "tracepoint")),
         )
@@ -205,6 +205,13 @@ class _Reader:
             meaning.setdefault("at", "entry" if meaning["direction"] == "inout" else "exit")
         _check_meaning(meaning, place)
         return meaning
+
+    def _returned(self, value: object, name: str) -> Meaning:
+        place = f"syscall.{name}"
+        meaning = _with_kind(value, place)
+        if meaning["kind"] not in RETURN_KINDS:
+            raise _MalformedError(place, f"ret cannot be {value!r}")
+        return self._meaning(meaning, place)
 
     def _element(self, value: object, place: str) -> Table:
         element = _with_kind(value, place)
@@ -284,12 +291,6 @@ def _check_keys(table: Table, place: str, known: set[str] | frozenset[str]) -> N
     unknown = sorted(set(table) - known)
     if unknown:
         raise _MalformedError(place, f"unknown key {unknown[0]}")
-
-
-def _return_kind(value: object, name: str) -> str:
-    if not isinstance(value, str) or value not in RETURN_KINDS:
-        raise _MalformedError(f"syscall.{name}", f"ret cannot be {value!r}")
-    return value
 
 
 def _numbered(document: Table, key: str) -> list[tuple[str, Table]]:

@@ -191,6 +191,8 @@ def event_document(name: str, event: Event, document: Mapping[str, Any]) -> dict
     sets: dict[str, Any] = {}
     structs: dict[str, Any] = {}
     waiting = list(event["args"])
+    if isinstance(event.get("ret"), Mapping):
+        waiting.append(event["ret"])
     while waiting:
         item = waiting.pop()
         if "set" in item:

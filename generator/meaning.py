@@ -52,9 +52,10 @@ def declared_meaning(syscall: str, *, index: int, name: str, type: str) -> Meani
     return next(matching, None)
 
 
-def return_kind(syscall: str) -> str:
-    """Return the kind of a syscall's return value, `int` if nothing is declared."""
-    return load_declarations().returns.get(syscall, "int")
+def return_meaning(syscall: str, *, arguments: int = MAX_ARGUMENTS) -> Meaning:
+    """Say what the return value of a syscall with that many `arguments` means, an integer if nothing is declared."""
+    declared = load_declarations().returns.get(syscall, _INTEGER)
+    return declared if all(index < arguments for index in _referred(declared)) else _INTEGER
 
 
 def tracepoint_meaning(

@@ -9,7 +9,7 @@ from traceleft.expression import Catalogue, suggest
 from traceleft.generator.classes import classes_of, load_classes
 from traceleft.generator.config import Config, choose_arguments
 from traceleft.generator.layout import SYSCALL_ARGUMENTS, lay_out
-from traceleft.generator.meaning import declared_meaning, entry_of, meaning, return_kind, tracepoint_meaning
+from traceleft.generator.meaning import declared_meaning, entry_of, meaning, return_meaning, tracepoint_meaning
 from traceleft.generator.model import Argument, Events, Syscall, Tracepoint, read_events
 from traceleft.generator.printfmt import parse_print_fmt
 from traceleft.generator.source import Source
@@ -66,7 +66,7 @@ class _Maker:
             "borrowed": call.borrowed,
             "registers": len(call.arguments),
             "entry": entry,
-            "ret": {"kind": return_kind(call.name)},
+            "ret": dict(return_meaning(call.name, arguments=len(call.arguments))),
             "layout": layout.to_document(),
             "args": placed,
         }

@@ -7,7 +7,7 @@ import pytest
 
 from traceleft.errors import FormatError
 from traceleft.generator.classes import classes_of, load_classes, parse_classes
-from traceleft.generator.meaning import meaning, return_kind
+from traceleft.generator.meaning import meaning, return_meaning
 
 CAPTURES = json.loads((Path(__file__).with_name("data") / "arguments-by-release.json").read_text())
 SYSCALLS = frozenset(name for capture in CAPTURES.values() for name in capture)
@@ -19,7 +19,7 @@ MANUAL = {
 
 def kinds(syscall: str) -> set[object]:
     """Return the kinds of a syscall's arguments and result, over all captures."""
-    return {return_kind(syscall)} | {
+    return {return_meaning(syscall)["kind"]} | {
         meaning(syscall, index=index, name=name, type=type_, is_pointer="*" in type_)["kind"]
         for capture in CAPTURES.values()
         for index, (type_, name) in enumerate(capture.get(syscall, []))

@@ -123,7 +123,7 @@ def test_scalars_have_their_c_type_s_width_and_sign() -> None:
         "wide_set": "O_WRONLY",
         "named": 3,
         "status": {"signaled": "SIGKILL", "core_dumped": False},
-        "by_i": -1,
+        "by_i": 2**32 - 1,
     }
 
 

@@ -15,7 +15,7 @@ from traceleft.generator.meaning import (
     entry_of,
     load_declarations,
     meaning,
-    return_kind,
+    return_meaning,
     tracepoint_meaning,
 )
 
@@ -317,7 +317,7 @@ def test_unknown_syscall_follows_the_rules() -> None:
     [("openat", "fd"), ("accept", "fd"), ("mmap", "pointer"), ("umask", "mode"), ("getpid", "pid"), ("read", "int")],
 )
 def test_kind_of_the_return_value(syscall: str, kind: str) -> None:
-    assert return_kind(syscall) == kind
+    assert return_meaning(syscall)["kind"] == kind
 
 
 @pytest.mark.parametrize(

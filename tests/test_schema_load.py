@@ -30,7 +30,7 @@ def test_good_document_becomes_specifications() -> None:
     spec = schema.events["openat"]
 
     assert [arg.name for arg in spec.args] == ["dfd", "filename", "flags", "mode"]
-    assert (spec.fixed_size, spec.ret, spec.slots[0].offset) == (136, "fd", 128)
+    assert (spec.fixed_size, spec.ret.kind, spec.slots[0].offset) == (136, "fd", 128)
     assert schema.tables.errno[2] == "ENOENT"
 
 

@@ -216,3 +216,44 @@ def test_tracepoint_has_no_result() -> None:
     schema = schema_of(N, kind="tracepoint", tables=TABLES)
 
     assert call(schema, Record((1,), flags=5)) == "probe(n: 1)"
+
+
+@pytest.mark.parametrize(
+    ("ret", "keys", "text"),
+    [
+        (0o2000001, {"kind": "set", "set": "open_flags"}, "0x80001 (O_WRONLY|O_CLOEXEC)"),
+        (0, {"kind": "set", "set": "open_flags"}, "0 (O_RDONLY)"),
+        (15, {"kind": "set", "set": "sig"}, "15 (SIGTERM)"),
+        (0, {"kind": "set", "set": "sig"}, "0"),
+        (0o644, {"kind": "int", "cases": {"arg": 0, "kinds": {"1": {"kind": "mode"}}}}, "0644"),
+        (0o644, {"kind": "int", "cases": {"arg": 0, "kinds": {"2": {"kind": "mode"}}}}, "420"),
+    ],
+    ids=["flags", "no flag", "constant", "no constant", "case", "no case"],
+)
+def test_result_has_its_names_beside_it(ret: int, keys: dict[str, Any], text: str) -> None:
+    schema = schema_of(N, tables=TABLES, ret=keys)
+
+    assert call(schema, Record((1,), ret=ret)) == f"probe(n: 1) = {text}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        (0o100644, "S_IFREG|0644"),
+        (0o041777, "S_IFDIR|S_ISVTX|0777"),
+        (0o106755, "S_IFREG|S_ISUID|S_ISGID|0755"),
+        (0o120000, "S_IFLNK|000"),
+        (0o4755, "04755"),
+        (0, "0"),
+    ],
+)
+def test_mode_names_the_type_of_a_file(mode: int, text: str) -> None:
+    argument = {"name": "mode", "kind": "mode", "width": 2}
+
+    assert call(schema_of(argument), Record((mode,))) == f"probe(mode: {text}) = 0"
+
+
+def test_mask_of_cpus_shows_their_numbers() -> None:
+    assert shown("mask", b"\3\1") == "[0 1 8]"
+    assert shown("mask", b"\0", 128) == "[]"
+    assert shown("mask", b"\1", 128) == "[0, ...]"

@@ -4,7 +4,7 @@ A case may have cases of its own. Cases are ranked in the order of ``list_cases`
 noted (``Notes.chosen``), so that text shows the value as what it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from traceleft.tracer.fixed import HEADER_FIELDS, Fields, Notes, ReadArg, ReadTail
@@ -18,6 +18,17 @@ def list_cases(value: ValueSpec) -> list[ValueSpec]:
     if value.cases is None:
         return []
     return [listed for _, case in value.cases.kinds for listed in (case, *list_cases(case))]
+
+
+def choose_case(value: ValueSpec, raw: Sequence[int]) -> ValueSpec:
+    """Return what a value is by the call's arguments, as the record carries them."""
+    while value.cases is not None:
+        decisive = raw[value.cases.arg] & 0xFFFFFFFF
+        case = next((case for number, case in value.cases.kinds if number == decisive), None)
+        if case is None:
+            break
+        value = case
+    return value
 
 
 def compile_choice(cases: CasesSpec, first: int = 0) -> Callable[[Fields], int]:

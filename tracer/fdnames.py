@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from posixpath import join, normpath
 from typing import Final
 
+from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
 from traceleft.tracer.values import Value, show_bytes
 
@@ -59,7 +60,8 @@ class FdNames:
         names = {name: path for name, fd in fds.items() if (path := self._find(event.pid, fd)) is not None}
         self._learn(event, values)
         ret = event.ret
-        if ret is not None and ret >= 0 and (event.spec.ret == "fd" or event.event in RETURNING):
+        returned = choose_case(event.spec.ret, event.raw).kind
+        if ret is not None and ret >= 0 and (returned == "fd" or event.event in RETURNING):
             path = self._find(event.pid, ret)
             if path is not None:
                 names["ret"] = path

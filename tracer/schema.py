@@ -35,6 +35,7 @@ from traceleft.tracer.spec import (
     SlotSpec,
     StructSpec,
     Tables,
+    ValueSpec,
 )
 
 SCHEMA: Final = 1
@@ -106,7 +107,7 @@ def _load_event(name: str, raw: object, tables: Tables) -> EventSpec:
         format=read_text(item.get("format", ""), f"{place}.format"),
         borrowed=get_flag(item, "borrowed", place, default=False),
         entry=read_choice(item.get("entry", "none"), f"{place}.entry", _ENTRIES),
-        ret=_load_ret(item.get("ret", "int"), f"{place}.ret"),
+        ret=_load_ret(item.get("ret", "int"), f"{place}.ret", args_count, tables),
         fixed_size=fixed_size,
         args_count=args_count,
         slots=slots,
@@ -125,9 +126,16 @@ def _class_names(raw: object, place: str) -> tuple[str, ...]:
     return tuple("%" * name.startswith("%") + read_name(name.removeprefix("%"), place) for name in names)
 
 
-def _load_ret(raw: object, place: str) -> str:
-    kind = raw.get("kind") if isinstance(raw, Mapping) else raw
-    return read_choice(kind, place, {kind: kind for kind in SCALAR_KINDS})
+def _load_ret(raw: object, place: str, args_count: int, tables: Tables) -> ValueSpec:
+    item = read_mapping({"kind": raw} if isinstance(raw, str) else raw, place)
+    value = load_value(item, place, SCALAR_KINDS, tables.sets, _no_struct)
+    if "cases" not in item:
+        return value
+    return replace(value, cases=load_cases(item, place, args_count, tables.sets, _no_struct))
+
+
+def _no_struct(name: str) -> StructSpec:
+    raise bad("ret", f"is no struct {name}")
 
 
 def _load_layout(raw: object, place: str) -> tuple[int, int, tuple[SlotSpec, ...], str]:

@@ -123,7 +123,7 @@ class EventSpec:
     format: str
     borrowed: bool
     entry: Literal["none", "number", "save", "emit"]
-    ret: str
+    ret: ValueSpec
     fixed_size: int
     args_count: int
     slots: tuple[SlotSpec, ...]

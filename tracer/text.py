@@ -5,15 +5,16 @@ program passes cannot move the cursor of who watches.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import localtime, strftime
 from typing import Final, Literal
 
+from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
 from traceleft.tracer.show import Shown, compile_shown, escape
-from traceleft.tracer.spec import EventSpec
-from traceleft.tracer.values import show_pointer
+from traceleft.tracer.spec import EventSpec, SetSpec
+from traceleft.tracer.values import compile_set, show_pointer
 
 TimeForm = Literal["default", "none", "t", "tt", "ttt", "r"]
 
@@ -42,6 +43,7 @@ class Line:
     def __init__(self, options: TextOptions | None = None) -> None:
         self._options = options or TextOptions()
         self._shown: dict[str, tuple[EventSpec, list[tuple[str, Shown]]]] = {}
+        self._named: dict[SetSpec, Callable[[int], str]] = {}
         self._second = -1
         self._clock = ""
         self._before_ns: int | None = None
@@ -95,6 +97,15 @@ class Line:
             self._shown[spec.name] = known
         return known[1]
 
+    def _returned(self, event: Event, ret: int) -> str:
+        value = choose_case(event.spec.ret, event.raw)
+        if value.kind != "set":
+            return _show_ret(ret, value.kind)
+        spec = event.tables.sets[value.set_name]
+        if spec not in self._named:
+            self._named[spec] = compile_set(spec, spec.width)
+        return _show_named(ret, self._named[spec](ret), spec)
+
     def _result(self, event: Event, paths: Mapping[str, str]) -> str:
         if event.unfinished:
             return " <unfinished ...>"
@@ -106,12 +117,18 @@ class Line:
         elif error:
             text = self._paint(f"-1 {error} ({os.strerror(-ret)})", _RED)
         else:
-            text = self._paint(_show_ret(ret, event.spec.ret), _GREEN)
+            text = self._paint(self._returned(event, ret), _GREEN)
             if "ret" in paths:
                 text += f"<{_quote_path(paths['ret'])}>"
         if self._options.durations:
             text += f" <{_seconds(event.duration_ns)}>"
         return f") = {text}"
+
+
+def _show_named(ret: int, names: str, spec: SetSpec) -> str:
+    """Return a number with its names beside it; flags in hex."""
+    number = f"0x{ret & 0xFFFFFFFF:x}" if spec.bits and ret else str(ret)
+    return number if names == "0" else f"{number} ({names})"
 
 
 def _show_ret(ret: int, kind: str) -> str:
