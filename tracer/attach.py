@@ -14,8 +14,6 @@ from traceleft.tracer.kernel import compat_offset
 from traceleft.tracer.plan import Part
 
 SCHED: Final = {"on_fork": "sched_process_fork", "on_exec": "sched_process_exec", "on_exit": "sched_process_exit"}
-# Since v4.17, syscalls are entered through a wrapper named after the architecture.
-WRAPPERS: Final = {"x86_64": "__x64_sys_"}
 LOG_TAIL: Final = 200
 
 
@@ -60,15 +58,15 @@ def can_dispatch_tracepoints() -> bool:
     return all(found[event].get(name) == place for event in wanted for name, place in wanted[event].items())
 
 
-def attach_part(loaded: _native.Object, part: Part, machine: str) -> list[_native.Link]:
+def attach_part(loaded: _native.Object, part: Part) -> list[_native.Link]:
     """Attach a handler's programs to the event's own hooks; none for raw tracepoints, which tail-call them.
 
     What returns goes first: a call is never kept whose return nobody waits for.
     """
-    attachers = _attachers(loaded, part, machine)
+    attachers = _attachers(loaded, part)
     links: list[_native.Link] = []
     try:
-        for role in ("tp_exit", "kretprobe", "tp_enter", "kprobe", "event"):
+        for role in ("tp_exit", "kretprobe", "tp_enter", "kprobe", "kprobe_plain", "event"):
             if role in part.programs:
                 links += [_attach(attach, part.spec.name, remedy) for attach, remedy in attachers[role]]
     except BaseException:
@@ -78,12 +76,9 @@ def attach_part(loaded: _native.Object, part: Part, machine: str) -> list[_nativ
     return links
 
 
-def _attachers(
-    loaded: _native.Object, part: Part, machine: str
-) -> Mapping[str, list[tuple[Callable[[], _native.Link], str]]]:
+def _attachers(loaded: _native.Object, part: Part) -> Mapping[str, list[tuple[Callable[[], _native.Link], str]]]:
     name = part.spec.name
     category, _, event = name.partition(":")
-    symbol = f"{WRAPPERS.get(machine, 'sys_')}{name}"
     exits = [name, "execve"] if name == "execveat" else [name]
     lacking = "this kernel has no such tracepoint; use --attach raw_tracepoint"
 
@@ -91,13 +86,16 @@ def _attachers(
         return lambda: loaded.attach_tracepoint(part.programs[role], place, what)
 
     def kprobe(role: str, *, is_return: bool) -> Callable[[], _native.Link]:
-        return lambda: loaded.attach_kprobe(part.programs[role], symbol, is_return)
+        return lambda: loaded.attach_kprobe(part.programs[role], part.symbol, is_return)
 
     return {
         "tp_enter": [(tracepoint("tp_enter", "syscalls", f"sys_enter_{name}"), lacking)],
         "tp_exit": [(tracepoint("tp_exit", "syscalls", f"sys_exit_{each}"), lacking) for each in exits],
-        "kprobe": [(kprobe("kprobe", is_return=False), f"no kprobe on {symbol}; try another --attach")],
-        "kretprobe": [(kprobe("kretprobe", is_return=True), f"no kretprobe on {symbol}; try another --attach")],
+        "kprobe": [(kprobe("kprobe", is_return=False), f"no kprobe on {part.symbol}; try another --attach")],
+        "kprobe_plain": [
+            (kprobe("kprobe_plain", is_return=False), f"no kprobe on {part.symbol}; try another --attach")
+        ],
+        "kretprobe": [(kprobe("kretprobe", is_return=True), f"no kretprobe on {part.symbol}; try another --attach")],
         "event": [(tracepoint("event", category, event), "this kernel has no such tracepoint")],
     }
 

@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,10 +13,15 @@ from traceleft.tracer import _native
 
 # enum bpf_map_type and enum bpf_prog_type of include/uapi/linux/bpf.h.
 MAP_PERF_EVENT_ARRAY: Final = 4
+MAP_PERCPU_ARRAY: Final = 6
 MAP_RING_BUFFER: Final = 27
 PROGRAM_KPROBE: Final = 2
 PROGRAM_TRACEPOINT: Final = 5
 PROGRAM_RAW_TRACEPOINT: Final = 17
+# enum bpf_func_id of the same.
+HELPER_READ_STR: Final = 45
+HELPER_CGROUP_ID: Final = 80
+HELPER_READ_USER_STR: Final = 114
 
 CAP_SYS_ADMIN: Final = 21
 CAP_PERFMON: Final = 38
@@ -80,7 +85,11 @@ def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
         "tracefs": _probe_tracefs,
         "syscall_events": _probe_syscall_events,
         "ring_buffer": _probe_ring_buffer,
+        "read_user_str": _probe_read_user_str,
         "perf_buffer": _probe_perf_buffer,
+        "percpu_maps": _probe_percpu_maps,
+        "read_str": _probe_read_str,
+        "cgroup_id": _probe_cgroup_id,
         "raw_tracepoint": _probe_raw_tracepoint,
         "tracepoint": _probe_tracepoint,
         "kprobe": _probe_kprobe,
@@ -94,14 +103,16 @@ def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
     return KernelFeatures(uname.release, uname.machine, _native.possible_cpus(), found)
 
 
-def choose_hook(features: KernelFeatures, requested: str = "auto") -> str:
-    """Return the hook to use: the one asked for, else the cheapest that the kernel has."""
+def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Sequence[str] = HOOKS) -> str:
+    """Return the hook to use: the one asked for, else the cheapest that the kernel has, `among` those of a level."""
     if requested != "auto":
         if requested not in HOOKS:
             raise UnsupportedError(f"hook {requested}", f"choose one of auto, {', '.join(HOOKS)}")
         features.require(requested)
+        if requested not in among:
+            raise UnsupportedError(f"hook {requested}", f"this level has none; use --attach {' or '.join(among)}")
         return requested
-    for hook in HOOKS:
+    for hook in among:
         if features.has(hook):
             return hook
     features.require("privileges")
@@ -196,12 +207,29 @@ def _probe_perf_buffer() -> Feature:
     return _probe_map("perf_buffer", MAP_PERF_EVENT_ARRAY, 4, _native.possible_cpus(), "4.4")
 
 
+def _probe_percpu_maps() -> Feature:
+    return _probe_map("percpu_maps", MAP_PERCPU_ARRAY, 4, 1, "4.6")
+
+
 def _probe_map(name: str, kind: int, size: int, entries: int, since: str) -> Feature:
     try:
         os.close(_native.map_create(kind, size, size, entries))
     except _native.Error as exc:
         return Feature(name, False, _said(exc), f"needs a kernel from {since} on, and the privileges")
     return Feature(name, True, "yes")
+
+
+def _probe_read_user_str() -> Feature:
+    return _probe_program("read_user_str", PROGRAM_KPROBE, "needs a kernel from 5.5 on", HELPER_READ_USER_STR)
+
+
+def _probe_read_str() -> Feature:
+    return _probe_program("read_str", PROGRAM_KPROBE, "needs a kernel from 4.11 on", HELPER_READ_STR)
+
+
+def _probe_cgroup_id() -> Feature:
+    remedy = "needs a kernel from 4.18 on, with CONFIG_CGROUPS"
+    return _probe_program("cgroup_id", PROGRAM_RAW_TRACEPOINT, remedy, HELPER_CGROUP_ID)
 
 
 def _probe_raw_tracepoint() -> Feature:
@@ -228,9 +256,9 @@ def _probe_kprobe() -> Feature:
     )
 
 
-def _probe_program(name: str, kind: int, remedy: str) -> Feature:
+def _probe_program(name: str, kind: int, remedy: str, helper: int = 0) -> Feature:
     try:
-        _native.probe_program(kind)
+        _native.probe_program(kind, helper)
     except _native.Error as exc:
         return Feature(name, False, _said(exc), f"{remedy}, and the privileges")
     return Feature(name, True, "yes")
@@ -238,7 +266,7 @@ def _probe_program(name: str, kind: int, remedy: str) -> Feature:
 
 def _probe_btf() -> Feature:
     is_present = (SYS / "kernel/btf/vmlinux").exists()
-    return Feature("btf", is_present, "yes" if is_present else "no", "" if is_present else "not needed by level 5.8")
+    return Feature("btf", is_present, "yes" if is_present else "no", "" if is_present else "not needed by any level")
 
 
 def _probe_compat() -> Feature:

@@ -24,6 +24,7 @@ from traceleft.tracer.attach import (
     find_offsets,
 )
 from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.kprobes import remove_leftovers
 from traceleft.tracer.ledger import KernelCounts
 from traceleft.tracer.maps import NAMES, Maps
 from traceleft.tracer.plan import Part, Plan
@@ -32,6 +33,7 @@ PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
 RING_DEFAULT_BYTES: Final = 16 << 20
 RING_SMALL_BYTES: Final = 4 << 20
 RING_MAX_PAGES: Final = 1 << 18
+PERF_MIN_BYTES: Final = 128 << 10
 QUEUE_MIN_BYTES: Final = 64 << 20
 QUEUE_MAX_BYTES: Final = 1 << 30
 SYSCALLS_MAX: Final = 1024
@@ -82,6 +84,14 @@ def choose_ring_pages(buffer_pages: int | None) -> int:
     return 1 << (buffer_pages - 1).bit_length()
 
 
+def choose_perf_pages(buffer_pages: int | None, cpus: int) -> int:
+    """Return the pages of each CPU's ring: a power of two, together no less than what a ring buffer would have."""
+    share = -(-choose_ring_pages(buffer_pages) // cpus)
+    # Where nobody asked for less, a record of any size has room.
+    least = 1 if buffer_pages is not None else PERF_MIN_BYTES // PAGE_BYTES
+    return 1 << (max(share, least) - 1).bit_length()
+
+
 def choose_queue_bytes(queue_bytes: int | None) -> int:
     """Return the bound of what waits for the reader: by default a sixteenth of memory, from 64 MiB to 1 GiB."""
     if queue_bytes is not None:
@@ -98,8 +108,9 @@ class Session:
 
     def __init__(self, plan: Plan, filters: Filters, options: Options) -> None:
         self.plan = plan
-        self.ring_pages = choose_ring_pages(options.buffer_pages)
         self.cpus = _native.possible_cpus()
+        self._perf_pages = choose_perf_pages(options.buffer_pages, self.cpus) if plan.level.is_perf else 0
+        self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffer_pages)
         self._filters = filters
         self._options = options
         self._offsets: Offsets | None = None
@@ -110,18 +121,23 @@ class Session:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_more_open_files())
             stack.callback(self.detach)
+            if self.plan.hook == "kprobe":
+                remove_leftovers()
             self._load_core(stack)
             self._load_parts()
             self._attach_core()
-            self.drain = _native.Drain(
-                self.maps.fds["events"], self._layouts(), choose_queue_bytes(self._options.queue_bytes)
-            )
+            self.drain = self._open_drain()
             stack.callback(self.drain.stop)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    @property
+    def asks_identity(self) -> bool:
+        """Whether a filter asks who makes a call, beside the process."""
+        return bool(self._filters.flags & (filters.UID | filters.COMM | filters.CGROUP))
 
     def enable(self) -> None:
         """Let events flow."""
@@ -153,8 +169,15 @@ class Session:
             before = after
         return before
 
+    def _open_drain(self) -> _native.Drain:
+        queue_bytes = choose_queue_bytes(self._options.queue_bytes)
+        try:
+            return _native.Drain(self.maps.fds["events"], self._layouts(), queue_bytes, self._perf_pages)
+        except _native.Error as exc:
+            raise convert_error(exc, "core", remedy="try a smaller --buffer-pages") from exc
+
     def _load_core(self, stack: contextlib.ExitStack) -> None:
-        sizes = {"events": self.ring_pages * PAGE_BYTES}
+        sizes = {"events": self.cpus if self._perf_pages else self.buffer_pages * PAGE_BYTES}
         sizes |= dict.fromkeys(("counters", "counts"), self.plan.highest_id + 1)
         wanted = [self.plan.core_programs[role] for role in self._core_roles()]
         try:
@@ -240,7 +263,7 @@ class Session:
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
             if not self._is_dispatched(part):
-                return attach_part(loaded, part, os.uname().machine)
+                return attach_part(loaded, part)
             for role, array in PROG_ARRAYS:
                 if role in part.programs and part.spec.number is not None:
                     self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))

@@ -1,14 +1,14 @@
 """What is to be loaded: objects of a battery, and which of their programs serve a hook."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from traceleft.battery import Battery, Release
 from traceleft.errors import BatteryError, UnsupportedError
+from traceleft.tracer.levels import LEVELS, Level
 from traceleft.tracer.spec import EventSpec, Schema
 
-LEVEL: Final = "5.8"
 CORE: Final = "core"
 CORE_PROGRAMS: Final = {
     "dispatch_enter": "dispatch_enter",
@@ -22,28 +22,30 @@ CORE_PROGRAMS: Final = {
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "raw_tracepoint": ("raw_enter", "raw_exit"),
     "tracepoint": ("tp_enter", "tp_exit"),
-    "kprobe": ("kprobe", "kretprobe"),
+    "kprobe": ("kprobe", "kprobe_plain", "kretprobe"),
 }
 EVENT_ROLE: Final = "event"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One event's object, and its programs by role."""
+    """One event's object, and its programs by role; `symbol` is the function that its kprobes are for."""
 
     spec: EventSpec
     data: bytes
     programs: Mapping[str, str]
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All objects of a trace, and the hook that they are for."""
+    """All objects of a trace, and the hook and level that they are for."""
 
     hook: str
     core: bytes
     parts: tuple[Part, ...]
     core_programs: Mapping[str, str]
+    level: Level = LEVELS["5.8"]
 
     @property
     def needs_entry(self) -> bool:
@@ -57,18 +59,50 @@ class Plan:
 
 
 def make_plan(
-    battery: Battery, release: Release, schema: Schema, events: Iterable[str], *, hook: str, level: str = LEVEL
+    battery: Battery,
+    release: Release,
+    schema: Schema,
+    events: Iterable[str],
+    *,
+    hook: str,
+    level: Level,
+    symbols: Collection[str] = (),
 ) -> Plan:
-    """Take the objects of these events for a hook out of a battery.
+    """Take the objects of these events for a hook out of a battery; kprobes need the kernel's symbols of syscalls.
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
     cannot serve an event.
     """
-    core = release.core.get(level)
+    core = release.core.get(level.name)
     if core is None:
-        raise _lacking(battery, f"holds nothing for level {level}; build it with --level {level}")
-    parts = tuple(_make_part(battery, release, schema.events[name], hook, level) for name in events)
-    return Plan(hook, battery.object_bytes(core), parts, CORE_PROGRAMS)
+        raise _lacking(battery, f"holds nothing for level {level.name}; build it with --level {level.name}")
+    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name) for name in events)
+    if hook == "kprobe":
+        parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
+    return Plan(hook, battery.object_bytes(core), parts, CORE_PROGRAMS, level)
+
+
+def held_levels(release: Release, events: Iterable[str]) -> frozenset[str]:
+    """Return the levels of which a release has objects of all these events."""
+    held = frozenset(release.core)
+    return held.intersection(*(release.events.get(name, {}) for name in events))
+
+
+def place_kprobe(part: Part, symbols: Collection[str]) -> Part:
+    """Choose the function of a syscall that this kernel has, and the program that reads its arguments from there.
+
+    UnsupportedError where the kernel has none. Without symbols the newest form is tried.
+    """
+    name = part.spec.name
+    # Since v4.17, syscalls are entered through a wrapper named after the architecture, with one pt_regs *. Older
+    # kernels call the function itself; those without arguments never were SyS_.
+    forms = [("kprobe", f"__x64_sys_{name}"), ("kprobe_plain", f"SyS_{name}"), ("kprobe_plain", f"sys_{name}")]
+    found = [(role, symbol) for role, symbol in forms if role in part.programs and (not symbols or symbol in symbols)]
+    if not found:
+        raise UnsupportedError(f"a kprobe for {name}", "this kernel has no such function; use another --attach")
+    role, symbol = found[0]
+    programs = {each: program for each, program in part.programs.items() if each in (role, "kretprobe")}
+    return replace(part, programs=programs, symbol=symbol)
 
 
 def _make_part(battery: Battery, release: Release, spec: EventSpec, hook: str, level: str) -> Part:

@@ -119,7 +119,9 @@ class Reader:
         session.disable()
         if self._wants_unfinished:
             specs = {id: spec for id, spec in self._specs.items() if spec.entry != "emit"}
-            self._made = b"".join(make_unfinished(session.maps, specs))
+            # Whose threads are asked for by more than their process, the kernel alone can tell.
+            made = make_unfinished(session.maps, specs, with_earlier=not session.asks_identity)
+            self._made = b"".join(made)
             self._made_tally = _native.Records(self._made).tally()
         session.detach()
         session.drain.stop()
@@ -141,5 +143,7 @@ class Reader:
             received={key: received for key, (received, _) in account["sequences"].items()},
             late=account["late"],
             surplus=self._surplus,
+            buffer_lost=account["lost"],
+            is_final=account["lost_is_final"],
         )
         return make_ledger(kernel, reader, {id: spec.name for id, spec in self._specs.items()})

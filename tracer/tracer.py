@@ -32,7 +32,8 @@ class Tracer:
 
     Without `pids`, `command` and a filter every process but this one is traced. Enter it, then take events by run()
     with callbacks, by iteration, or by `async for`; `ledger` holds the account once it is closed. What can be refused
-    before anything is loaded is refused by the constructor. Needs root, or CAP_BPF and CAP_PERFMON.
+    before anything is loaded is refused by the constructor. `level` forces one that the battery holds and the kernel
+    offers; else it is the highest. Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Tracer:
         command: Sequence[str] | None = None,
         follow: bool = False,
         hook: str = "auto",
+        level: str | None = None,
         uid: int | None = None,
         comm: str | None = None,
         cgroup: str | os.PathLike[str] | None = None,
@@ -81,7 +83,7 @@ class Tracer:
         if command is not None:
             find_command(command[0] if command else "")
         self._command_line = command
-        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows)
+        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows, level=level)
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
@@ -192,14 +194,19 @@ class Tracer:
         return self._plan.hook
 
     @property
+    def level(self) -> str:
+        """The level in use."""
+        return self._plan.level.name
+
+    @property
     def specs(self) -> Mapping[str, EventSpec]:
         """The events that are traced, by name."""
         return {part.spec.name: part.spec for part in self._plan.parts}
 
     @property
     def buffer_pages(self) -> int | None:
-        """The size of the ring buffer in pages, None before the start."""
-        return None if self._session is None else self._session.ring_pages
+        """The size of the buffer in pages, of all CPUs' together, None before the start."""
+        return None if self._session is None else self._session.buffer_pages
 
     @property
     def status(self) -> int | None:
