@@ -64,6 +64,8 @@ class Comparer:
             theirs = Items(theirs.values[: len(ours)])
         if isinstance(theirs, Word) and _is_address(ours) and name not in ("int", "fd", "pid", "uid", "mode", "set"):
             yield from _same(place, ours, theirs, int(ours or "0", 16) == number(theirs.text, NUMBERS))
+        elif name == "buffer" and isinstance(ours, list):  # a mask, shown as the numbers of its bits
+            yield from self._fdset(place, kind, ours, theirs)
         elif name in ("path", "text", "buffer", "bytes") or (name in ("struct", "value") and isinstance(ours, str)):
             yield from self._text(place, ours, theirs, is_cut=is_cut)
         elif name == "struct":

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.differential.rules import DROPPED, EXCUSED, SKIPPED
 from tests.differential.traces import Outcome
 
+OUTCOMES: Final = pytest.StashKey[list[Outcome]]()
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "differential.md"
 
 HEAD: Final = """# The same under strace

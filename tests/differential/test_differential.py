@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.differential.programs import PROGRAMS, Program, compile_programs
-from tests.differential.report import show_report, write_docs
+from tests.differential.report import OUTCOMES, write_docs
 from tests.differential.session import trace_both
 from tests.differential.traces import Outcome, compare_traces
 
@@ -39,12 +39,9 @@ def schema(kernel_battery: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
-    """Return where outcomes are put; they are shown, and written if that was asked for, when all are there."""
-    found: list[Outcome] = []
+    """Return where outcomes are put; the table is shown at the end, and written if that was asked for."""
+    found = request.config.stash.setdefault(OUTCOMES, [])
     yield found
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line("\n" + show_report(found))
     if os.environ.get("TRACELEFT_WRITE_DOCS") == "1" and len(found) == len(CASES):
         write_docs(found)
 
