@@ -155,9 +155,10 @@ def length_expression(event: Event, length: Mapping[str, Any]) -> str:
 
 def _pointed_length(event: Event, index: int) -> str:
     """The kernel says how long the whole would be, and writes no more than it was told at entry."""
-    for argument, member, second in _slot_arguments(event):
-        if argument["index"] == index and second:
-            return f"written_length(scratch, &record->{member}, call->args[{index}])"
+    for argument in event["args"]:
+        if argument["index"] == index and "slot_out" in argument:
+            room = event["layout"]["slots"][argument["slot"]]["name"]
+            return f"written_length(scratch, &record->{room}, call->args[{index}])"
     return f"read_length(call->args[{index}])"
 
 

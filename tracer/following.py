@@ -1,20 +1,25 @@
 """The threads that a trace follows: found at its start, watched, and asked for unfinished calls at its end."""
 
+import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.maps import IN_CALL, Maps, Task
+from traceleft.tracer.maps import IN_CALL, NO_EVENT, Maps, Task
 from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
 
 PROC: Final = Path("/proc")
 ROUNDS_MAX: Final = 1000
 GRACE_S: Final = 0.5
 UNFINISHED_FLAGS: Final = 16 | 1
+# /proc/TID/syscall of a thread that is blocked in a call: number, six arguments, stack pointer, instruction pointer.
+CALL_WORDS: Final = 9
+# x86_64's `syscall`; what 32-bit numbers come by (`int 0x80`, `sysenter`) is another.
+SYSCALL_INSTRUCTION: Final = b"\x0f\x05"
 
 _HEADER: Final = struct.Struct("=IHHQIIIIIIQqQ16s")
 _SLOT: Final = struct.Struct("=HHi")
@@ -110,15 +115,35 @@ class Watch:
         return task is not None and thread is not None and thread.is_alive and task.tgid in (0, thread.tgid)
 
 
-def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec]) -> Iterator[bytes]:
-    """Make a record of each call of these events that is still going on."""
+def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec], *, with_earlier: bool) -> Iterator[bytes]:
+    """Make a record of each call of these events that is still going on.
+
+    `with_earlier` adds those that were entered before the trace began: only /proc tells them.
+    """
+    numbers = {spec.number: spec.id for spec in specs.values() if spec.number is not None}
     for tid in sorted(maps.tids()):
         task = maps.get_task(tid)
+        if with_earlier and task is not None and (task.flags, task.event) == (0, NO_EVENT):
+            task = _find_earlier_call(tid, task, numbers)
         if task is None or not task.flags & IN_CALL or task.event not in specs:
             continue
         thread = read_thread(tid)
         if thread is not None and task.tgid in (0, thread.tgid):
             yield _make_record(specs[task.event], tid, task, thread, list(maps.saved(tid)))
+
+
+def _find_earlier_call(tid: int, task: Task, numbers: Mapping[int, int]) -> Task | None:
+    """Return the thread with the call that it is blocked in: a 64-bit one of these numbers, else None."""
+    try:
+        words = (PROC / str(tid) / "syscall").read_text().split()
+        values = [int(word, 0) for word in words]
+        with (PROC / str(tid) / "mem").open("rb", buffering=0) as memory:
+            instruction = os.pread(memory.fileno(), len(SYSCALL_INSTRUCTION), values[-1] - len(SYSCALL_INSTRUCTION))
+    except (OSError, ValueError, IndexError, OverflowError):
+        return None
+    if len(values) != CALL_WORDS or values[0] not in numbers or instruction != SYSCALL_INSTRUCTION:
+        return None
+    return replace(task, flags=IN_CALL, event=numbers[values[0]], args=tuple(values[1:7]))
 
 
 def _make_record(spec: EventSpec, tid: int, task: Task, thread: Thread, saved: Iterable[bytes]) -> bytes:

@@ -30,6 +30,7 @@ SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768
 WAIT_EXEC: Final = 1
 IN_CALL: Final = 2
+NO_EVENT: Final = -1
 
 _U32: Final = struct.Struct("=I")
 _TASK: Final = struct.Struct("=IIiIQ6Q")
@@ -44,7 +45,7 @@ class Task:
 
     tgid: int
     flags: int = 0
-    event: int = -1
+    event: int = NO_EVENT
     entry_ns: int = 0
     args: tuple[int, ...] = (0,) * 6
 
