@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from traceleft.battery import Battery
 
 VARIABLE = "TRACELEFT_BATTERY"
-LEVEL = "5.8"
 ENTER = "sys_enter_"
 
 
@@ -38,17 +37,28 @@ def cache_directory() -> Path:
     return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "traceleft"
 
 
-def choose_battery(option: Path | None, expressions: Sequence[str]) -> Choice:
-    """Choose the battery for the running kernel and these expressions.
+def serving_levels(level: str | None) -> tuple[str, ...]:
+    """Return the levels of which a battery has to hold one: the one asked for, else those that the kernel offers.
+
+    UnsupportedError for an unknown one. Who may not try what the kernel offers gets them all.
+    """
+    from traceleft.tracer.levels import LEVELS, check_level, offered_levels
+
+    return (check_level(level),) if level else offered_levels() or tuple(LEVELS)
+
+
+def choose_battery(option: Path | None, expressions: Sequence[str], level: str | None = None) -> Choice:
+    """Choose the battery for the running kernel, these expressions, and a level if one is asked for.
 
     A named one (``--battery``, the environment) is used or refused. One that is found serves if it has all that the
     expressions mean on this kernel. ExpressionError for a name that is unknown.
     """
+    levels = serving_levels(level)
     variable = os.environ.get(VARIABLE)
     if named := option or (Path(variable) if variable else None):
-        battery = open_battery(named)
+        battery = open_battery(named, levels)
         return Choice(battery, choose_events(battery, expressions))
-    found = list(candidates())
+    found = list(candidates(levels))
     for battery in found:
         if (events := choose_complete(battery, expressions)) is not None:
             return Choice(battery, events)
@@ -91,9 +101,13 @@ def choose_partial(found: Sequence["Battery"], expressions: Sequence[str]) -> Ch
     return Choice(None, ())
 
 
-def candidates() -> Iterator["Battery"]:
-    """Open the batteries that nobody named but that may be used; those of this very release come first."""
-    found = [battery for path in (DEFAULT_BATTERY, cache_directory() / "battery") if (battery := consider(path))]
+def candidates(levels: Collection[str] | None = None) -> Iterator["Battery"]:
+    """Open the batteries that nobody named but that may be used; those of this very release come first.
+
+    They hold one of these levels, if any are given.
+    """
+    paths = (DEFAULT_BATTERY, cache_directory() / "battery")
+    found = [battery for path in paths if (battery := consider(path)) and holds_level(battery, levels)]
     release = os.uname().release
     yield from sorted(found, key=lambda battery: not battery.select(release).exact)
 
@@ -114,14 +128,22 @@ def consider(path: Path) -> "Battery | None":
         return None
 
 
-def open_battery(path: Path) -> "Battery":
-    """Open a battery and make sure that it has something for the running kernel."""
+def holds_level(battery: "Battery", levels: Collection[str] | None) -> bool:
+    """Tell whether a battery has objects of one of these levels for the running kernel."""
+    held = battery.select(os.uname().release).release.core
+    return levels is None or not set(levels).isdisjoint(held)
+
+
+def open_battery(path: Path, levels: Collection[str] | None = None) -> "Battery":
+    """Open a battery and make sure that it has something for the running kernel, of one of these levels if given."""
     from traceleft.battery import Battery
 
     battery = Battery.open(path)
-    selection = battery.select(os.uname().release)
-    if not selection.release.events or LEVEL not in selection.release.core:
-        raise BatteryError(f"holds no event for level {LEVEL}; generate and build it again", path=str(path))
+    if not battery.select(os.uname().release).release.events:
+        raise BatteryError("holds no event; generate and build it again", path=str(path))
+    if levels is not None and not holds_level(battery, levels):
+        wanted = " or ".join(levels)
+        raise BatteryError(f"holds nothing for level {wanted}; generate and build it again", path=str(path))
     return battery
 
 
@@ -166,8 +188,11 @@ def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
     return select(expressions, make_catalogue(events, source.machine), default=events.own_syscalls)
 
 
-def make_battery(events: Sequence[str]) -> "Battery":
-    """Make a battery with these events for the running kernel in the user's cache, or add them to it; open it."""
+def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
+    """Make a battery with these events for the running kernel in the user's cache, or add them to it; open it.
+
+    It is for the level asked for, else for the highest that the kernel offers, and for those that it held.
+    """
     if shutil.which("clang") is None:
         raise BatteryError(
             f"no battery fits kernel {os.uname().release}, and clang is not here to build one: "
@@ -176,16 +201,24 @@ def make_battery(events: Sequence[str]) -> "Battery":
     directory = cache_directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "battery"
+    wanted = serving_levels(level)[0]
     with locked(directory / "lock"):
         before = consider(path)
         held = catalogue_of(before).names if before else frozenset()
-        if before is None or not held.issuperset(events):
-            add_this_kernel(path, sorted(held.union(events)))
-    return open_battery(path)
+        levels = held_levels(before)
+        if before is None or wanted not in levels or not held.issuperset(events):
+            add_this_kernel(path, sorted(held.union(events)), sorted(levels.union([wanted])))
+    return open_battery(path, [wanted])
 
 
-def add_this_kernel(path: Path, events: Sequence[str]) -> None:
-    """Generate and build every syscall of the running kernel, and these events."""
+def held_levels(battery: "Battery | None") -> frozenset[str]:
+    """Return the levels that a battery holds of this very release."""
+    selection = battery.select(os.uname().release) if battery else None
+    return frozenset(selection.release.core) if selection and selection.exact else frozenset()
+
+
+def add_this_kernel(path: Path, events: Sequence[str], levels: Sequence[str]) -> None:
+    """Generate and build every syscall of the running kernel, and these events, for these levels."""
     from traceleft.battery.builder import build
     from traceleft.generator import generate
 
@@ -194,7 +227,7 @@ def add_this_kernel(path: Path, events: Sequence[str]) -> None:
         source = Path(work) / "source"
         generate(None, expressions=["all", *events], output=source)
         with progress_bar("building") as progress:
-            build(source, path, levels=[LEVEL], progress=progress)
+            build(source, path, levels=levels, progress=progress)
 
 
 @contextmanager

@@ -29,16 +29,30 @@ def doctor_command(as_json: bool) -> None:
     from traceleft.tracer.kernel import probe_kernel
 
     features = probe_kernel()
-    choices = (choose_hook(features), choose_battery(), choose_compiler())
+    choices = (choose_level(features), choose_hook(features), choose_battery(), choose_compiler())
     click.echo(describe_json(features, choices) if as_json else describe_text(features, choices))
+
+
+def choose_level(features: "KernelFeatures") -> Choice:
+    """Return the highest level that the kernel offers, and why none above it."""
+    from traceleft.tracer.levels import LEVELS, explain_level, offered_levels
+
+    offered = offered_levels(features)
+    if not offered:
+        return Choice("level", False, "; ".join(f"{name}: {explain_level(features, name)}" for name in LEVELS))
+    reasons = [f"{offered[0]}: {explain_level(features, offered[0])}"]
+    above = tuple(LEVELS)[: tuple(LEVELS).index(offered[0])]
+    return Choice("level", True, "; ".join(reasons + [f"{name}: {explain_level(features, name)}" for name in above]))
 
 
 def choose_hook(features: "KernelFeatures") -> Choice:
     """Return the hook that ``--attach auto`` would take."""
     from traceleft.tracer import kernel
+    from traceleft.tracer.levels import LEVELS, offered_levels
 
+    among = next((LEVELS[name].hooks for name in offered_levels(features)), kernel.HOOKS)
     try:
-        return Choice("hook", True, kernel.choose_hook(features))
+        return Choice("hook", True, kernel.choose_hook(features, among=among))
     except TraceleftError as error:
         return Choice("hook", False, str(error))
 

@@ -33,6 +33,7 @@ class TraceOptions:
     expressions: tuple[str, ...]
     battery: Path | None
     hook: str
+    level: str | None
     form: str
     output: Path | None
     durations: bool
@@ -74,13 +75,13 @@ class TraceOptions:
 
 def run_trace(options: TraceOptions) -> int:
     """Trace as the options say and return the exit status."""
-    choice = choose_battery(options.battery, options.expressions)
+    choice = choose_battery(options.battery, options.expressions, options.level)
     refuse_early(options)
     with ExitStack() as stack:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         probe_kernel(only=("privileges",)).require("privileges")
-        battery = choice.battery or make_battery(choice.events)
+        battery = choice.battery or make_battery(choice.events, options.level)
         tracer = make_tracer(options, battery, choice.events)
         available = catalogue_of(battery).names if options.fd_names else ()
         printer = make_printer(options, output, traced=tracer.specs, available=available)
@@ -105,6 +106,7 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
         command=options.command or None,
         follow=options.follow,
         hook=options.hook,
+        level=options.level,
         uid=options.uid,
         comm=options.comm,
         cgroup=options.cgroup,

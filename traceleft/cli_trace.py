@@ -27,6 +27,11 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 @click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other.")
 @click.option("--attach", "hook", type=click.Choice(HOOKS), default="auto", show_default=True, help="Hook.")
 @click.option(
+    "--level",
+    metavar="L",
+    help="Level to use, such as 4.18; by default the highest that the battery holds and the kernel offers.",
+)
+@click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of an event."
 )
 @click.option("-o", "output", type=FILE, metavar="FILE", help="Write events there instead of to stdout.")
