@@ -25,7 +25,7 @@ UNFINISHED: Final = 16384
 COMM_BYTES: Final = 15
 UID_MAX: Final = (1 << 32) - 2
 ERRNO_MAX: Final = 4095
-TEXT_MAX: Final = 8190
+TEXT_MAX: Final = 8189
 
 _CONFIG: Final = struct.Struct("=IIIIiIII16sQQ")
 
