@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,19 +12,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
 
+import msgspec
+
 from traceleft import __version__
-from traceleft.battery.check import check_object
+from traceleft.battery.check import Checked, check_object
 from traceleft.battery.compiler import Compiler, find_compiler, shared_flags
-from traceleft.battery.level import LEVELS, Level, find_level
+from traceleft.battery.level import DEFAULT_LEVELS, Level, find_level, sort_levels
 from traceleft.battery.manifest import (
     SCHEMA,
     CompilerEntry,
     Manifest,
     ObjectEntry,
-    ProgramEntry,
     Release,
     canonical,
     digest_of,
+    objects_digest,
 )
 from traceleft.battery.source import CORE, Source, SourceTree, read_sources
 from traceleft.battery.store import Battery, describe
@@ -77,11 +79,11 @@ def build(
 
     The release that the sources are for is replaced, others are kept. Sources that did not change since the battery
     was built are not compiled again. A build that fails or is interrupted leaves the battery as it was. ``levels``
-    None means all, ``jobs`` None one per CPU; ``progress`` is called with (done, total) as objects are compiled.
-    Raises FormatError (sources), CompileError, BatteryError or UnsupportedError, each of one line.
+    None means the default ones, ``jobs`` None one per CPU; ``progress`` is called with (done, total) as objects are
+    compiled. Raises FormatError (sources), CompileError, BatteryError or UnsupportedError, each of one line.
     """
     tree = read_sources(source)
-    chosen = [find_level(name) for name in dict.fromkeys(levels or LEVELS)]
+    chosen = [find_level(name) for name in dict.fromkeys(levels or DEFAULT_LEVELS)]
     compiler = find_compiler()
     plan = _plan(tree, chosen, compiler.version)
     with _sigterm_raises(), open_writer(battery) as writer:
@@ -117,7 +119,11 @@ def _reusable(writer: BatteryWriter, plan: Sequence[_Job]) -> dict[_Job, _Made]:
     if writer.manifest is None:
         return {}
     battery = Battery(writer.path, writer.manifest)
-    by_source = {(entry.source, entry.event, entry.level): digest for digest, entry in writer.manifest.objects.items()}
+    by_source = {
+        (source, entry.event, level): digest
+        for digest, entry in writer.manifest.objects.items()
+        for level, source in entry.sources.items()
+    }
     found: dict[_Job, _Made] = {}
     for job in plan:
         digest = by_source.get((job.made_from, job.source.event, job.level.name))
@@ -136,7 +142,7 @@ def _make(
     outputs = {job: work / f"{index}.o" for index, job in enumerate(plan)}
     flags = shared_flags(tree.byte_order)
 
-    def compile_one(job: _Job) -> tuple[ProgramEntry, ...]:
+    def compile_one(job: _Job) -> Checked:
         output = outputs[job]
         compiler.compile(tree.path, job.source.file, output, flags=(*flags, *job.level.flags))
         return check_object(job.source, job.level, output.read_bytes())
@@ -148,14 +154,14 @@ def _make(
     batches = [plan[start : start + STRIPPED_AT_ONCE] for start in range(0, len(plan), STRIPPED_AT_ONCE)]
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            programs = _gather([pool.submit(compile_one, job) for job in plan], progress)
+            checked = _gather([pool.submit(compile_one, job) for job in plan], progress)
             stripped = _gather([pool.submit(strip, batch) for batch in batches], None)
         except BaseException:
             compiler.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     parts = (data for batch in stripped for data in batch)
-    return {job: _made(job, own, data) for job, own, data in zip(plan, programs, parts, strict=True)}
+    return {job: _made(job, own, data) for job, own, data in zip(plan, checked, parts, strict=True)}
 
 
 def _gather(futures: Sequence[Future[T]], progress: Progress | None) -> list[T]:
@@ -167,15 +173,15 @@ def _gather(futures: Sequence[Future[T]], progress: Progress | None) -> list[T]:
     return results
 
 
-def _made(job: _Job, programs: tuple[ProgramEntry, ...], data: bytes) -> _Made:
+def _made(job: _Job, checked: Checked, data: bytes) -> _Made:
     layout = job.source.layout
     entry = ObjectEntry(
         event=job.source.event,
-        level=job.level.name,
+        sources={job.level.name: job.made_from},
+        floor=str(checked.floor),
         size=len(data),
         layout=None if layout is None else layout.digest,
-        source=job.made_from,
-        programs=programs,
+        programs=checked.programs,
     )
     return _Made(digest_of(data), entry, data)
 
@@ -186,19 +192,40 @@ def _manifest(
     """Add the release to what the battery held, and drop the objects that nothing names any longer."""
     releases = {} if previous is None else dict(previous.releases)
     releases[tree.release] = _release(tree, objects)
-    entries = {} if previous is None else dict(previous.objects)
-    entries |= {made.digest: made.entry for made in objects.values()}
-    named = {digest for release in releases.values() for digest in _digests(release)}
-    return Manifest(
+    manifest = Manifest(
         schema=SCHEMA,
         traceleft=__version__,
         machine=tree.machine,
         byte_order=tree.byte_order,
         compiler=CompilerEntry(compiler.version, shared_flags(tree.byte_order)),
         templates=templates_digest(),
-        objects={digest: entry for digest, entry in sorted(entries.items()) if digest in named},
+        objects=_entries({} if previous is None else previous.objects, objects.values(), releases),
         releases=releases,
     )
+    evidence = () if previous is None else previous.evidence
+    still = tuple(each for each in evidence if each.objects == objects_digest(manifest, each.level))
+    return msgspec.structs.replace(manifest, evidence=still)
+
+
+def _entries(
+    previous: Mapping[str, ObjectEntry], made: Iterable[_Made], releases: Mapping[str, Release]
+) -> dict[str, ObjectEntry]:
+    """Return what is to be said of each object that a release names: levels that give the same bytes share one."""
+    sources: dict[str, dict[str, str]] = {digest: dict(entry.sources) for digest, entry in previous.items()}
+    entries = dict(previous)
+    for each in made:
+        entries[each.digest] = each.entry
+        sources.setdefault(each.digest, {}).update(each.entry.sources)
+    named: dict[str, set[str]] = {}
+    for release in releases.values():
+        for level, digest in _digests(release):
+            named.setdefault(digest, set()).add(level)
+    return {
+        digest: msgspec.structs.replace(
+            entries[digest], sources={level: sources[digest][level] for level in sort_levels(levels)}
+        )
+        for digest, levels in sorted(named.items())
+    }
 
 
 def _release(tree: SourceTree, objects: Mapping[_Job, _Made]) -> Release:
@@ -209,9 +236,10 @@ def _release(tree: SourceTree, objects: Mapping[_Job, _Made]) -> Release:
     return Release(digest_of(tree.schema), core, by_event, tree.borrowed, tree.notices)
 
 
-def _digests(release: Release) -> Iterator[str]:
+def _digests(release: Release) -> Iterator[tuple[str, str]]:
+    """Yield level and digest of each object of a release."""
     for levels in (release.core, *release.events.values()):
-        yield from levels.values()
+        yield from levels.items()
 
 
 def _publish(writer: BatteryWriter, tree: SourceTree, manifest: Manifest, made: Mapping[_Job, _Made]) -> None:

@@ -1,10 +1,14 @@
 """What a compiled object must be before it goes into a battery."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery.elf import ObjectFacts, ProgramFacts, inspect_object, record_layout
+from traceleft.battery.elf import ObjectFacts, inspect_object, record_layout
+from traceleft.battery.floor import check_floor, floor_of
 from traceleft.battery.level import Level
 from traceleft.battery.manifest import Hook, ProgramEntry
+from traceleft.battery.program import ProgramFacts
+from traceleft.battery.since import Kernel
 from traceleft.battery.source import CORE, Layout, Source
 from traceleft.errors import BatteryError, CompileError
 
@@ -32,8 +36,16 @@ CORE_ROLES: Final[dict[str, Hook]] = {
 }
 
 
-def check_object(source: Source, level: Level, data: bytes) -> tuple[ProgramEntry, ...]:
-    """Check an object that still has its debug data: programs, level, layout; return its programs.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found of an object that passed: its programs, and the oldest kernel that can load it."""
+
+    programs: tuple[ProgramEntry, ...]
+    floor: Kernel
+
+
+def check_object(source: Source, level: Level, data: bytes) -> Checked:
+    """Check an object that still has its debug data: programs, floor, layout.
 
     Raises CompileError that names the source.
     """
@@ -41,19 +53,20 @@ def check_object(source: Source, level: Level, data: bytes) -> tuple[ProgramEntr
         facts = inspect_object(data)
         if not facts.has_btf:
             raise BatteryError("has no BTF, which its maps need")
-        programs = tuple(_program(source, level, program) for program in facts.programs)
+        programs = tuple(_program(source, program) for program in facts.programs)
         if not programs:
             raise BatteryError("has no program")
+        floor = floor_of(facts)
+        check_floor(floor, level)
         if source.layout is not None:
             _check_layout(source.layout, facts, record_layout(data, f"{source.identifier}_record"))
     except BatteryError as exc:
         raise CompileError(f"{source.file}: {exc}", source=source.file, log="") from exc
-    return programs
+    return Checked(programs, floor.kernel)
 
 
-def _program(source: Source, level: Level, facts: ProgramFacts) -> ProgramEntry:
+def _program(source: Source, facts: ProgramFacts) -> ProgramEntry:
     role, hook = _role(source, facts.name)
-    _check_level(level, facts)
     return ProgramEntry(facts.name, role, hook, facts.section, facts.instructions, facts.helpers)
 
 
@@ -65,18 +78,6 @@ def _role(source: Source, name: str) -> tuple[str, Hook]:
     if role not in roles or name != f"{role}{suffix}":
         raise BatteryError(f"program {name} is none of {', '.join(f'{known}{suffix}' for known in roles)}")
     return role, roles[role]
-
-
-def _check_level(level: Level, facts: ProgramFacts) -> None:
-    newer = [helper for helper in facts.helpers if helper >= level.helpers_end]
-    if newer:
-        raise BatteryError(f"program {facts.name} calls helper {newer[0]}, which level {level.name} lacks")
-    if facts.calls_kfuncs or facts.fetches:
-        what = "a kernel function" if facts.calls_kfuncs else "an atomic operation with a result"
-        raise BatteryError(f"program {facts.name} uses {what}, which level {level.name} lacks")
-    if not 0 < facts.instructions <= level.instructions_max:
-        count = f"{facts.instructions} instructions"
-        raise BatteryError(f"program {facts.name} has {count}, level {level.name} takes {level.instructions_max}")
 
 
 def _check_layout(layout: Layout, facts: ObjectFacts, found: dict[str, tuple[int, int]]) -> None:

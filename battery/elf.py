@@ -1,63 +1,40 @@
-"""Objects, read: programs, what they call, the layout they were compiled with.
+"""Objects, read: programs, maps, what they need, the layout they were compiled with.
 
 The one wall around pyelftools: whatever it raises on foreign bytes leaves here as BatteryError.
 """
 
 import io
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from elftools.elf.elffile import ELFFile
 
-from traceleft.battery.insns import Instructions, read_instructions
+from traceleft.battery.btf import Btf, MapFacts, has_core_relocations
 from traceleft.battery.manifest import OBJECT_BYTES_MAX, one_line
+from traceleft.battery.program import ProgramFacts, Section, read_programs
 from traceleft.errors import BatteryError
 
 LAYOUT_SECTION: Final = ".traceleft.layout"
 SECTIONS_MAX: Final = 1024
-SYMBOLS_MAX: Final = 16_384
-PROGRAMS_MAX: Final = 64
 DIES_MAX: Final = 200_000
-SYMBOL = struct.Struct("<IBBHQQ"), struct.Struct(">IBBHQQ")
-STT_FUNC, SHN_LORESERVE, SHF_EXECINSTR = 2, 0xFF00, 4
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramFacts:
-    """A function that the kernel could load: an entry point in a section of its own, subprograms counted in."""
-
-    name: str
-    section: str
-    instructions: int
-    helpers: tuple[int, ...]
-    calls_kfuncs: bool
-    fetches: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What an object says of itself."""
+    """What an object says of itself. ``needs_kernel_btf``: it asks for offsets of the running kernel's types."""
 
     sections: tuple[str, ...]
     programs: tuple[ProgramFacts, ...]
+    maps: tuple[MapFacts, ...]
     layout: str | None
     has_btf: bool
     has_debug: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    name: str
-    flags: int
-    kind: str
-    link: int
-    data: bytes
+    needs_kernel_btf: bool
 
 
 def _walled(function: Callable[P, R]) -> Callable[P, R]:
@@ -82,14 +59,21 @@ def inspect_object(data: bytes) -> ObjectFacts:
     elf = _open(data)
     sections = _sections(elf, data)
     names = tuple(section.name for section in sections)
-    layout = next((section.data for section in sections if section.name == LAYOUT_SECTION), None)
+    order = "little" if elf.little_endian else "big"
+    layout, btf, extended = (_content(sections, name) for name in (LAYOUT_SECTION, ".BTF", ".BTF.ext"))
     return ObjectFacts(
         sections=names,
-        programs=tuple(_programs(sections, elf.little_endian)),
+        programs=read_programs(sections, byte_order=order),
+        maps=() if btf is None else Btf(btf, byte_order=order).maps(),
         layout=None if layout is None else layout[:200].rstrip(b"\0").decode("ascii"),
-        has_btf=".BTF" in names,
+        has_btf=btf is not None,
         has_debug=".debug_info" in names,
+        needs_kernel_btf=extended is not None and has_core_relocations(extended, byte_order=order),
     )
+
+
+def _content(sections: Sequence[Section], name: str) -> bytes | None:
+    return next((section.data for section in sections if section.name == name), None)
 
 
 @_walled
@@ -120,68 +104,17 @@ def _open(data: bytes) -> Any:
     return elf
 
 
-def _sections(elf: Any, data: bytes) -> list[_Section]:
+def _sections(elf: Any, data: bytes) -> list[Section]:
     """Return all sections, each within the file."""
     return [_section(elf.get_section(index), data) for index in range(elf.num_sections())]
 
 
-def _section(section: Any, data: bytes) -> _Section:
+def _section(section: Any, data: bytes) -> Section:
     start, size, kind = section["sh_offset"], section["sh_size"], section["sh_type"]
     content = b"" if kind in ("SHT_NOBITS", "SHT_NULL") else data[start : start + size]
     if kind not in ("SHT_NOBITS", "SHT_NULL") and len(content) != size:
         raise BatteryError("cut short: a section lies beyond its end")
-    return _Section(section.name, section["sh_flags"], str(kind), section["sh_link"], content)
-
-
-def _programs(sections: list[_Section], little: bool) -> Iterator[ProgramFacts]:
-    """Yield the functions of executable sections, by name; those of .text are parts of the others."""
-    order = "little" if little else "big"
-    functions = list(_functions(sections, little))
-    if len(functions) > PROGRAMS_MAX:
-        raise BatteryError(f"more than {PROGRAMS_MAX} functions: no object of traceleft")
-    shared = [
-        read_instructions(section.data, byte_order=order)
-        for section in sections
-        if section.name == ".text" and section.flags & SHF_EXECINSTR
-    ]
-    for name, section, code in sorted(functions, key=lambda function: function[0]):
-        if section.name != ".text":
-            yield _program(name, section.name, read_instructions(code, byte_order=order), shared)
-
-
-def _program(name: str, section: str, own: Instructions, shared: list[Instructions]) -> ProgramFacts:
-    parts = [own, *(shared if own.calls_programs else [])]
-    return ProgramFacts(
-        name=name,
-        section=section,
-        instructions=sum(part.count for part in parts),
-        helpers=tuple(sorted(set[int]().union(*(part.helpers for part in parts)))),
-        calls_kfuncs=any(part.calls_kfuncs for part in parts),
-        fetches=any(part.fetches for part in parts),
-    )
-
-
-def _functions(sections: list[_Section], little: bool) -> Iterator[tuple[str, _Section, bytes]]:
-    """Yield name, section and code of each function symbol."""
-    form = SYMBOL[0 if little else 1]
-    for table in sections:
-        if table.kind != "SHT_SYMTAB":
-            continue
-        if len(table.data) > SYMBOLS_MAX * form.size or len(table.data) % form.size:
-            raise BatteryError("its symbol table has no sound size")
-        names = sections[table.link].data
-        for name_at, info, _other, index, start, size in form.iter_unpack(table.data):
-            if info & 15 != STT_FUNC or index == 0 or index >= SHN_LORESERVE:
-                continue
-            section = sections[index]
-            if start + size > len(section.data) or not section.flags & SHF_EXECINSTR:
-                raise BatteryError("a function lies outside its section")
-            yield _text(names, name_at), section, section.data[start : start + size]
-
-
-def _text(names: bytes, start: int) -> str:
-    end = names.index(b"\0", start, start + 256)
-    return names[start:end].decode("ascii")
+    return Section(section.name, section["sh_flags"], str(kind), section["sh_link"], section["sh_info"], content)
 
 
 def _is_struct(die: Any, name: str) -> bool:

@@ -1,20 +1,29 @@
-"""Levels: what ranges of kernels offer, and what an object may therefore use."""
+"""Levels: what ranges of kernels offer, and how objects are made for them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from traceleft.battery.since import Kernel
 from traceleft.errors import UnsupportedError
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A level, named after its first kernel. ``helpers_end`` is the first helper number that it lacks."""
+    """A level, named after its first kernel.
+
+    ``number`` is what sources are told of it, ``cpu`` the newest instruction set that its first kernel runs. What else
+    its objects may use is what that kernel has (battery/floor.py).
+    """
 
     name: str
     number: int
     cpu: str
-    helpers_end: int
-    instructions_max: int
+
+    @property
+    def kernel(self) -> Kernel:
+        """The level's first kernel."""
+        return Kernel.parse(self.name)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -22,8 +31,12 @@ class Level:
         return (f"-mcpu={self.cpu}", f"-DTRACELEFT_LEVEL={self.number}")
 
 
-# 5.8's newest helper is csum_level, 135 (enum bpf_func_id).
-LEVELS: Final = {level.name: level for level in (Level("5.8", 508, "v3", 136, 1_000_000),)}
+# v2 came with 4.14, v3 with 5.1.
+LEVELS: Final = {
+    level.name: level
+    for level in (Level("4.4", 404, "v1"), Level("4.11", 411, "v1"), Level("4.18", 418, "v2"), Level("5.8", 508, "v3"))
+}
+DEFAULT_LEVELS: Final = ("5.8",)
 
 
 def find_level(name: str) -> Level:
@@ -32,3 +45,8 @@ def find_level(name: str) -> Level:
     if level is None:
         raise UnsupportedError(f"level {name}", f"this traceleft builds {', '.join(LEVELS)}")
     return level
+
+
+def sort_levels(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of levels, oldest kernel first."""
+    return tuple(sorted(names, key=Kernel.parse))

@@ -15,6 +15,8 @@ from traceleft.errors import BatteryError
 SCHEMA: Final = 1
 MANIFEST_BYTES_MAX: Final = 64 << 20
 OBJECT_BYTES_MAX: Final = 4 << 20
+LEVELS_MAX: Final = 16
+EVIDENCE_MAX: Final = 4096
 
 Digest = Annotated[str, Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 EventName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,100}(:[A-Za-z0-9_-]{1,100})?\Z")]
@@ -23,6 +25,7 @@ ReleaseName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}\
 Identifier = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{1,220}\Z")]
 Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]{0,500}\Z")]
 Helper = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 ByteOrder = Literal["little", "big"]
 Hook = Literal["raw_tp", "tp", "kprobe"]
 
@@ -39,13 +42,16 @@ class ProgramEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ObjectEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """One object: the programs of one event at one level. ``source`` is the digest of all that made it."""
+    """One object: the programs of one event, at each level that gives these bytes.
+
+    ``sources`` are, by level, the digests of all that made it; ``floor`` is the oldest kernel that can load it.
+    """
 
     event: EventName
-    level: LevelName
+    sources: Annotated[dict[LevelName, Digest], Meta(min_length=1, max_length=LEVELS_MAX)]
+    floor: LevelName
     size: Annotated[int, Meta(ge=1, le=OBJECT_BYTES_MAX)]
     layout: Digest | None
-    source: Digest
     programs: Annotated[tuple[ProgramEntry, ...], Meta(min_length=1, max_length=64)]
 
 
@@ -57,6 +63,25 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
     events: dict[EventName, dict[LevelName, Digest]]
     borrowed: tuple[EventName, ...] = ()
     notices: tuple[Line, ...] = ()
+
+
+class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was seen of a level's objects on a real kernel, on one hook.
+
+    Of ``built`` objects so many were ``loaded`` and ``attached``, of ``made`` events so many ``delivered``. ``objects``
+    tells which objects these were (``objects_digest``).
+    """
+
+    kernel: ReleaseName
+    date: Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
+    level: LevelName
+    hook: Identifier
+    objects: Digest
+    built: Count
+    loaded: Count
+    attached: Count
+    made: Count
+    delivered: Count
 
 
 class CompilerEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +102,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     templates: Digest
     objects: dict[Digest, ObjectEntry]
     releases: dict[ReleaseName, Release]
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=EVIDENCE_MAX)] = ()
     digest: Digest | Literal[""] = ""
 
 
@@ -91,6 +117,11 @@ class Head(Struct, frozen=True):
 def digest_of(data: bytes) -> str:
     """Return the digest of some bytes, as manifests spell it."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def objects_digest(manifest: Manifest, level: str) -> str:
+    """Return the digest of the objects that a manifest has for a level: evidence is of these and no others."""
+    return digest_of(canonical(sorted(digest for digest, entry in manifest.objects.items() if level in entry.sources)))
 
 
 def canonical(value: object) -> bytes:
@@ -120,7 +151,7 @@ def parse_manifest(data: bytes, *, path: str = "manifest.json", machine: str | N
         raise BatteryError(f"larger than {MANIFEST_BYTES_MAX >> 20} MiB: no manifest of traceleft", path=path)
     try:
         _check_head(msgspec.json.decode(data, type=Head), machine, path)
-        _check_digest(msgspec.json.decode(data), path)
+        _check_digest(data, path)
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise BatteryError(f"damaged manifest: {one_line(exc)}", path=path) from exc
@@ -140,11 +171,13 @@ def _check_head(head: Head, machine: str | None, path: str) -> None:
         raise BatteryError(f"byte order is {one_line(head.byte_order)}, this machine's is {sys.byteorder}", path=path)
 
 
-def _check_digest(document: object, path: str) -> None:
+def _check_digest(data: bytes, path: str) -> None:
+    document = msgspec.json.decode(data)
     if not isinstance(document, dict):
         raise BatteryError("damaged manifest: no JSON object", path=path)
     claimed = document.pop("digest", None)
-    if claimed != digest_of(canonical(document)):
+    # One spelling only: a byte that changes and means the same (an escape's case) is a changed byte.
+    if claimed != digest_of(canonical(document)) or data != canonical(document | {"digest": claimed}):
         raise BatteryError("wrong digest: the manifest was damaged or changed; build the battery again", path=path)
 
 
@@ -160,5 +193,6 @@ def _check_levels(objects: Mapping[str, ObjectEntry], event: str, levels: Mappin
         entry = objects.get(digest)
         if entry is None:
             raise BatteryError(f"{event}, level {level}: its object is not in the manifest", path=place)
-        if (entry.event, entry.level) != (event, level):
-            raise BatteryError(f"{event}, level {level}: its object is for {entry.event} {entry.level}", path=place)
+        if entry.event != event or level not in entry.sources:
+            made_for = f"{entry.event} {', '.join(entry.sources)}"
+            raise BatteryError(f"{event}, level {level}: its object is for {made_for}", path=place)

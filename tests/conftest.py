@@ -53,12 +53,19 @@ def kernel_battery() -> Path:
 
     It stays in build/tests: the next run compiles only what changed. Needs root.
     """
+    from traceleft.battery import Battery
     from traceleft.battery.builder import build
+    from traceleft.errors import TraceleftError
     from traceleft.generator import generate
 
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            Battery.open(CACHE / "battery")
+        except TraceleftError:
+            # Made by an older traceleft, or damaged: begin anew.
+            shutil.rmtree(CACHE / "battery", ignore_errors=True)
         generate(None, expressions=["all", *TRACEPOINTS], output=CACHE / "generated")
         build(CACHE / "generated", CACHE / "battery")
     return CACHE / "battery"

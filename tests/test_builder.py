@@ -138,12 +138,12 @@ def test_two_builds_in_two_places_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_unchanged_sources_compile_nothing_and_write_nothing(sources: Path, battery: Path) -> None:
     build(sources, battery)
-    before = {path: path.stat() for path in battery.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in battery.rglob("*") if path.is_file()}
 
     result = build(sources, battery)
 
     assert (result.compiled, result.reused) == (0, 3)
-    assert {path: path.stat() for path in battery.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in battery.rglob("*") if path.is_file()} == before
 
 
 def test_changed_source_alone_is_compiled_and_its_old_object_goes(sources: Path, battery: Path) -> None:
@@ -184,6 +184,69 @@ def test_other_releases_stay_and_share_objects(tmp_path: Path, battery: Path) ->
     assert (result.compiled, result.reused) == (1, 2)
     assert opened.release("5.10.0").events["close"] == opened.release("6.1.0").events["close"]
     assert len(list(battery.rglob("*.o"))) == len(opened.manifest.objects) == 4
+
+
+def test_levels_that_give_the_same_bytes_share_an_object(sources: Path, battery: Path) -> None:
+    for path in (sources / "core.c", *sources.glob("*.bpf.c")):
+        path.write_text(path.read_text().replace("raw_tp", "kprobe").replace('"tp"', '"kprobe"'))
+
+    result = build(sources, battery, levels=["4.11", "4.4"])
+
+    opened = Battery.open(battery)
+    release = opened.release("6.1.0")
+    assert (result.compiled, len(opened.manifest.objects), len(list(battery.rglob("*.o")))) == (6, 3, 3)
+    assert release.events["openat"]["4.4"] == release.events["openat"]["4.11"]
+    assert {frozenset(entry.sources) for entry in opened.manifest.objects.values()} == {frozenset({"4.4", "4.11"})}
+    assert {entry.floor for entry in opened.manifest.objects.values()} == {"4.4"}
+    assert build(sources, battery, levels=["4.4", "4.11"]).reused == 6
+
+
+def test_level_that_is_built_no_longer_is_forgotten(sources: Path, battery: Path) -> None:
+    build(sources, battery, levels=["5.8", "4.18"])
+    build(sources, battery)
+
+    assert {tuple(entry.sources) for entry in Battery.open(battery).manifest.objects.values()} == {("5.8",)}
+
+
+LOOP = "for (u64 i = 0; i < *(volatile u64 *)record->args; i++) record->args[2] += i;"
+
+
+@pytest.mark.parametrize(
+    ("level", "old", "new", "complaint"),
+    [
+        (
+            "4.4",
+            "",
+            "",
+            r"program raw_exit_\w+ has the type raw tracepoint, which needs 4\.17; level 4\.4 is for kernels",
+        ),
+        (
+            "4.18",
+            "return 0;",
+            f"{LOOP} return 0;",
+            r"has a loop, which needs 5\.3; level 4\.18 is for kernels from 4\.18",
+        ),
+        ("4.18", "pid_tgid()", "((u64 (*)(void))118)()", r"jiffies64 \(helper 118\), which needs 5\.10; level 4\.18"),
+        (
+            "4.18",
+            "return 0;",
+            f"{'pid_tgid();' * 4096} return 0;",
+            r"has 4\d\d\d instructions, which needs 5\.2; level 4",
+        ),
+    ],
+    ids=["program type", "loop", "helper", "length"],
+)
+def test_object_that_needs_more_than_its_level_fails_the_build(
+    sources: Path, battery: Path, level: str, old: str, new: str, complaint: str
+) -> None:
+    path = sources / "openat.bpf.c"
+    path.write_text(path.read_text().replace(old, new))
+    (sources / "core.c").write_text(CORE.replace("raw_tp", "kprobe").replace('"tp"', '"kprobe"'))
+
+    with pytest.raises(CompileError, match=complaint):
+        build(sources, battery, levels=[level])
+
+    assert not battery.exists()
 
 
 def test_release_that_is_built_again_is_replaced(tmp_path: Path, battery: Path) -> None:
@@ -242,7 +305,11 @@ def test_first_source_that_fails_is_named_whatever_ends_first(sources: Path, bat
         (digest_of(b"openat"), digest_of(b"stale"), "its layout is not the schema's"),
         ("raw_exit_openat", "raw_middle_openat", "program raw_middle_openat is none of raw_enter_openat"),
         ("raw_exit_openat", "raw_exit_close", "program raw_exit_close is none of"),
-        ("pid_tgid()", "((u64 (*)(void))180)()", "calls helper 180, which level 5.8 lacks"),
+        (
+            "pid_tgid()",
+            "((u64 (*)(void))180)()",
+            r"find_vma \(helper 180\), which needs 5.17; level 5.8 is for kernels from 5.8 on",
+        ),
         ("openat_record", "other_record", "no struct openat_record"),
     ],
 )
@@ -296,7 +363,7 @@ def test_hostile_schema_is_refused_in_one_line(sources: Path, battery: Path, tex
 
 
 def test_unknown_level_is_refused(sources: Path, battery: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"level 3\.10: this traceleft builds 5\.8"):
+    with pytest.raises(UnsupportedError, match=r"level 3\.10: this traceleft builds 4\.4, 4\.11, 4\.18, 5\.8"):
         build(sources, battery, levels=("3.10",))
 
 

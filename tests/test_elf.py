@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from traceleft.battery.compiler import find_compiler, shared_flags
 from traceleft.battery.elf import inspect_object, record_layout
-from traceleft.battery.insns import read_instructions
 from traceleft.errors import BatteryError
 
 SOURCE = """
@@ -124,34 +123,3 @@ def test_lying_section_headers_raise_nothing_else(data: st.DataObject) -> None:
         inspect_object(bytes(changed))
     except BatteryError as error:
         assert str(error).isprintable()
-
-
-def instruction(opcode: int, registers: int = 0, immediate: int = 0) -> bytes:
-    return struct.pack("<BBhi", opcode, registers, 0, immediate)
-
-
-def test_second_half_of_a_wide_load_is_no_instruction_of_its_own() -> None:
-    code = instruction(0x18) + instruction(0x85, 0, 77) + instruction(0x85, 0, 5) + instruction(0x95)
-
-    found = read_instructions(code)
-
-    assert (found.count, found.helpers) == (4, frozenset({5}))
-
-
-def test_calls_are_told_apart_by_source_register() -> None:
-    helper, program, kfunc = (read_instructions(instruction(0x85, source << 4, 9)) for source in (0, 1, 2))
-
-    assert (helper.helpers, helper.calls_programs, helper.calls_kfuncs) == (frozenset({9}), False, False)
-    assert (program.helpers, program.calls_programs) == (frozenset(), True)
-    assert (kfunc.helpers, kfunc.calls_kfuncs) == (frozenset(), True)
-
-
-def test_atomic_operation_with_a_result_is_told_from_a_plain_add() -> None:
-    assert not read_instructions(instruction(0xDB, 0, 0)).fetches
-    assert read_instructions(instruction(0xDB, 0, 1)).fetches
-
-
-@pytest.mark.parametrize("code", [b"\0" * 7, instruction(0x18)])
-def test_cut_instructions_are_refused(code: bytes) -> None:
-    with pytest.raises(ValueError):
-        read_instructions(code)

@@ -29,8 +29,8 @@ def manifest() -> Manifest:
         compiler=CompilerEntry("clang version 14.0.6", ("-O2",)),
         templates=digest_of(b"templates"),
         objects={
-            OBJECT: ObjectEntry("openat", "5.8", 6, digest_of(b"layout"), digest_of(b"source"), (program,)),
-            CORE: ObjectEntry("core", "5.8", 4, None, digest_of(b"core source"), (dispatch,)),
+            OBJECT: ObjectEntry("openat", {"5.8": digest_of(b"source")}, "5.8", 6, digest_of(b"layout"), (program,)),
+            CORE: ObjectEntry("core", {"5.8": digest_of(b"core source")}, "5.8", 4, None, (dispatch,)),
         },
         releases={"6.1.0-44": Release(digest_of(b"schema"), {"5.8": CORE}, {"openat": {"5.8": OBJECT}})},
     )
@@ -101,7 +101,11 @@ def set_key(changed: dict[str, Any], path: tuple[str, ...], value: object) -> di
         (("objects", OBJECT, "event"), "../../etc/passwd"),
         (("objects", OBJECT, "event"), "openat\n"),
         (("objects", OBJECT, "programs"), []),
-        (("objects", OBJECT, "level"), "5.8/.."),
+        (("objects", OBJECT, "sources"), {"5.8/..": digest_of(b"source")}),
+        (("objects", OBJECT, "sources"), {}),
+        (("objects", OBJECT, "sources"), {"4.18": digest_of(b"source")}),
+        (("objects", OBJECT, "floor"), "newest"),
+        (("evidence",), [{"kernel": "6.1"}]),
         (("objects", OBJECT, "unknown"), 1),
         (("objects", "sha256:../../../etc/passwd"), None),
         (("releases", "6.1.0-44", "schema"), "sha256:00"),

@@ -36,7 +36,7 @@ def manifest(*releases: str) -> Manifest:
         byte_order="little",
         compiler=CompilerEntry("clang version 14.0.6", ()),
         templates=digest_of(b""),
-        objects={OBJECT: ObjectEntry("core", "5.8", len(DATA), None, digest_of(b""), (program,))},
+        objects={OBJECT: ObjectEntry("core", {"5.8": digest_of(b"")}, "5.8", len(DATA), None, (program,))},
         releases=dict.fromkeys(releases, release),
     )
 

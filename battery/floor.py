@@ -1,0 +1,107 @@
+"""The floor of an object: the oldest kernel that can load it, read from its bytes, and why.
+
+What only a verifier can tell (bounds that it does not see, how many paths it walks) is not in the bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from traceleft.battery.btf import MapFacts
+from traceleft.battery.elf import ObjectFacts, inspect_object
+from traceleft.battery.level import Level
+from traceleft.battery.program import ProgramFacts
+from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
+from traceleft.errors import BatteryError
+
+FLAG_BITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reason:
+    """Something that an object needs: ``place`` (a program, a map) has ``what``, for which ``kernel`` is the first."""
+
+    kernel: Kernel
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        needs = "which no kernel takes" if self.kernel == NEVER else f"which needs {self.kernel}"
+        return f"{self.place} has {self.what}, {needs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The oldest kernel that can load an object, and all that it needs, what is newest first."""
+
+    kernel: Kernel
+    reasons: tuple[Reason, ...]
+
+    def above(self, kernel: Kernel) -> tuple[Reason, ...]:
+        """Return what keeps the object from loading on a kernel."""
+        return tuple(reason for reason in self.reasons if reason.kernel > kernel)
+
+
+def find_floor(data: bytes) -> Floor:
+    """Return the floor of an object's bytes. Raises BatteryError for bytes that are no eBPF object."""
+    return floor_of(inspect_object(data))
+
+
+def floor_of(facts: ObjectFacts) -> Floor:
+    """Return the floor of an object that was inspected."""
+    since = load_since()
+    found = {reason for program in facts.programs for reason in _of_program(program, since)}
+    found |= {reason for each in facts.maps for reason in _of_map(each, since)}
+    if facts.needs_kernel_btf:
+        found.add(_feature("core_relocation", "the object", since))
+    reasons = sorted(found, key=lambda reason: (-reason.kernel.major, -reason.kernel.minor, reason))
+    return Floor(max((OLDEST, *(reason.kernel for reason in reasons))), tuple(reasons))
+
+
+def check_floor(floor: Floor, level: Level) -> None:
+    """Refuse an object that needs more than its level gives: BatteryError with the newest thing that it needs."""
+    above = floor.above(level.kernel)
+    if above:
+        raise BatteryError(f"{above[0]}; level {level.name} is for kernels from {level.kernel} on")
+
+
+def _of_program(program: ProgramFacts, since: Since) -> Iterator[Reason]:
+    place = f"program {program.name}"
+    kind = since.sections.get(program.section.split("/")[0])
+    if kind is None:
+        yield Reason(NEVER, place, f"a section, {program.section}, of no type that is known")
+    else:
+        yield Reason(kind.since, place, f"the type {kind.name}")
+    count, limit = program.instructions, since.limit(OLDEST)
+    if count > limit:
+        yield Reason(since.takes(count), place, f"{count} instructions")
+    if program.stack_bytes > since.stack_bytes:
+        yield Reason(NEVER, place, f"{program.stack_bytes} bytes on the stack of {since.stack_bytes}")
+    for feature in program.features:
+        yield _feature(feature, place, since)
+    for number in program.helpers:
+        yield _of_helper(number, place, since)
+
+
+def _of_helper(number: int, place: str, since: Since) -> Reason:
+    helper = since.helper(number)
+    if helper is None:
+        return Reason(NEVER, place, f"a call of helper {number}, which is not known")
+    if helper.tracing is None:
+        return Reason(NEVER, place, f"a call of {helper.name} (helper {number}), not for tracing")
+    return Reason(helper.tracing, place, f"a call of {helper.name} (helper {number})")
+
+
+def _of_map(each: MapFacts, since: Since) -> Iterator[Reason]:
+    place = f"map {each.name}"
+    kind = since.map_types.get(each.type)
+    yield Reason(kind.since if kind else NEVER, place, f"the type {kind.name if kind else each.type}")
+    for bit in range(FLAG_BITS):
+        if each.flags >> bit & 1:
+            flag = since.map_flags.get(1 << bit)
+            yield Reason(flag.since if flag else NEVER, place, f"the flag {flag.name if flag else hex(1 << bit)}")
+
+
+def _feature(name: str, place: str, since: Since) -> Reason:
+    thing = since.features.get(name)
+    return Reason(thing.since, place, thing.name) if thing else Reason(NEVER, place, "an instruction that is not known")
