@@ -29,8 +29,9 @@ class Config:
     def line_of(self, name: str, *, after: int = 0) -> int | None:
         """Return the first line beyond `after` that has `name` as a word, the place that an error is shown at."""
         word = re.compile(rf"(?<![\w:]){re.escape(name)}(?![\w:])")
-        lines = self.text.split("\n")
-        return next((number for number, line in enumerate(lines, 1) if number > after and word.search(line)), None)
+        lines = [(number, line) for number, line in enumerate(self.text.split("\n"), 1) if number > after]
+        code = [(number, line) for number, line in lines if not line.lstrip().startswith("#")]
+        return next((number for number, line in code if word.search(line)), None)
 
     def error(self, message: str, name: str, *, event: str | None = None) -> FormatError:
         """Return the error for `name`, in the table of `event` if given."""
@@ -67,6 +68,8 @@ def choose_events(
     """Return the chosen events: `expressions` if there are any, else those of the configuration, else `default`."""
     if expressions or config is None or config.expressions is None:
         return select(expressions, catalogue, default=default)
+    if not config.expressions:
+        raise config.error("`events` names no event; leave it out for every syscall", "events")
     for expression in config.expressions:
         try:
             select([expression], catalogue, default=default)

@@ -135,12 +135,24 @@ def _read_arguments(format_: Format) -> tuple[Argument, ...]:
     fields = format_.own_fields
     if not fields or fields[0].name not in NUMBER_FIELDS:
         raise FormatError("has no field for the syscall's number where it belongs", file=format_.file)
-    registers = [field for field in fields[1:] if field.size == REGISTER_BYTES and not field.is_data_loc]
+    registers = [field for field in fields[1:] if not field.is_data_loc]
     if len(registers) > MAX_ARGUMENTS:
         raise FormatError(f"has {len(registers)} arguments, a syscall has at most {MAX_ARGUMENTS}", file=format_.file)
+    _check_registers(registers, format_.file)
     arguments = tuple(_make_argument(field, index, format_.file) for index, field in enumerate(registers))
     _check_names(arguments, format_.file)
     return arguments
+
+
+def _check_registers(fields: Sequence[Field], file: str) -> None:
+    """Refuse fields that are not one register each, one after the other."""
+    for index, field in enumerate(fields):
+        if field.size != REGISTER_BYTES:
+            message = f"argument `{field.name}` has {field.size} bytes, a register has {REGISTER_BYTES}"
+            raise FormatError(message, file=file, line=field.line)
+        if field.offset != fields[0].offset + index * REGISTER_BYTES:
+            message = f"argument `{field.name}` does not lie where the one before it ends"
+            raise FormatError(message, file=file, line=field.line)
 
 
 def _make_argument(field: Field, index: int, file: str) -> Argument:

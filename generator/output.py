@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from traceleft.errors import TraceleftError
+from traceleft.errors import FormatError, TraceleftError
+from traceleft.generator.source import read_regular
 
 RECORD: Final = ".traceleft-generated"
 """The file that lists what an earlier run wrote, with digests."""
@@ -44,11 +46,11 @@ def write_output(directory: Path, files: Mapping[str, str]) -> WriteResult:
 
 def _read_record(directory: Path) -> frozenset[str]:
     path = directory / RECORD
-    if not path.exists():
+    if not os.path.lexists(path):
         return frozenset()
     try:
-        listed = json.loads(path.read_bytes()[:RECORD_BYTES_MAX])
-    except (ValueError, RecursionError) as exc:
+        listed = json.loads(read_regular(path, RECORD_BYTES_MAX))
+    except (ValueError, RecursionError, FormatError) as exc:
         raise TraceleftError(f"{path}: unreadable; remove the directory and generate again") from exc
     if not isinstance(listed, dict) or not all(_is_inside(name) for name in listed):
         raise TraceleftError(f"{path}: names files elsewhere; remove the directory and generate again")
@@ -78,10 +80,16 @@ def _write(directory: Path, files: Mapping[str, str], earlier: frozenset[str]) -
     stale = sorted(earlier - set(files))
     # The record covers old and new first, so that an interrupted run is not foreign to the next one.
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
-    directory.mkdir(parents=True, exist_ok=True)
-    if stale or set(files) - earlier:
-        _write_record(directory, digests | dict.fromkeys(stale, ""))
-    written = [name for name, text in sorted(files.items()) if _write_changed(directory / name, text.encode())]
+    added = set(files) - earlier
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if stale or added:
+            _write_record(directory, digests | dict.fromkeys(stale, ""))
+        written = [name for name, text in sorted(files.items()) if _write_changed(directory / name, text.encode())]
+    except BaseException:
+        _take_back(directory, added if earlier else {*added, RECORD}, made)
+        raise
     for name in stale:
         _remove(directory, directory / name)
     _write_record(directory, digests)
@@ -103,9 +111,20 @@ def _write_changed(path: Path, data: bytes) -> bool:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     return True
+
+
+def _take_back(directory: Path, added: Iterable[str], made: Iterable[Path]) -> None:
+    """Remove what a run that failed has added: files, and the directories that it made for them."""
+    for name in added:
+        with suppress(OSError):
+            _remove(directory, directory / name)
+    for path in made:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _remove(directory: Path, path: Path) -> None:

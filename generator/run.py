@@ -47,5 +47,5 @@ def describe(path: Path | None, *, expressions: Sequence[str] = (), config: Path
     if not chosen:
         if expressions:
             raise ExpressionError("the event expressions choose no event", expression=",".join(expressions)[:64])
-        raise FormatError("no event is chosen: the input has no syscalls, or the configuration names none")
+        raise FormatError("has no syscalls; choose other tracepoints with -e", file=source.place.rstrip("/: "))
     return make_schema(source, events=chosen, config=settings)

@@ -23,6 +23,7 @@ SNAPSHOT_VERSION: Final = 1
 DEFAULT_MACHINE: Final = "x86_64"
 UNNAMED_RELEASE: Final = "unnamed"
 MAX_SNAPSHOT_BYTES: Final = 64 << 20
+MAX_UNPACKER_BYTES: Final = 256 << 20
 MAX_EVENTS: Final = 20_000
 MAX_CATEGORIES: Final = 1_000
 
@@ -194,8 +195,10 @@ def _decompress(data: bytes, file: str) -> bytes:
                 with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
                     text = unpacked.read(MAX_SNAPSHOT_BYTES + 1)
             case "xz":
-                with lzma.LZMAFile(io.BytesIO(data)) as unpacked:
-                    text = unpacked.read(MAX_SNAPSHOT_BYTES + 1)
+                unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_UNPACKER_BYTES)
+                text = unpacker.decompress(data, MAX_SNAPSHOT_BYTES + 1)
+                if not unpacker.eof and len(text) <= MAX_SNAPSHOT_BYTES:
+                    raise EOFError("compressed file ended too early")
             case _:
                 text = data
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as exc:

@@ -63,6 +63,7 @@ BAD = {
     "events-of-numbers": "\n\nevents = [1]\n",
     "empty-name": 'events = [""]\n',
     "event-no-table": "event = 1\n",
+    "no-event": "# events of a config\nevents = []\n",
     "event-name-no-table": "event.openat = 1\n",
     "arguments-no-list": '[event.openat]\narguments = "filename"\n',
     "unknown-event": 'events = ["openat",\n  "conect"]\n',

@@ -71,8 +71,11 @@ def test_more_common_fields_shift_the_number_and_the_arguments() -> None:
         ([field("struct stat x", 16)], r":7: type `struct stat` does not fit a register"),
         ([field(f"int a{n}", 16 + 8 * n) for n in range(7)], "has 7 arguments"),
         ([field("int a", 16), field("int a", 24)], "has `a` twice"),
+        ([field("int a", 16), field("int b", 16)], ":8: argument `b` does not lie where the one before it ends"),
+        ([field("int a", 16), field("int b", 20)], ":8: argument `b` does not lie where the one before it ends"),
+        ([field("int a", 16, 4)], ":7: argument `a` has 4 bytes, a register has 8"),
     ],
-    ids=["unknown-type", "struct-by-value", "seven", "twice"],
+    ids=["unknown-type", "struct-by-value", "seven", "twice", "same-place", "overlap", "narrow"],
 )
 def test_what_no_syscall_has_is_refused(fields: list[str], message: str) -> None:
     with pytest.raises(FormatError, match=message):

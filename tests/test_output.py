@@ -1,6 +1,7 @@
 """The generator's output directory: only what changed, nothing foreign, nothing stale."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,29 @@ def test_record_names_every_file_with_its_digest(tmp_path: Path) -> None:
     record = json.loads((tmp_path / RECORD).read_text())
 
     assert record == {"a.c": "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
+def test_record_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    record = tmp_path / RECORD
+    if kind == "fifo":
+        os.mkfifo(record)
+    elif kind == "device":
+        record.symlink_to("/dev/zero")
+    else:
+        record.mkdir()
+
+    with pytest.raises(TraceleftError, match="remove the directory and generate again"):
+        write_output(tmp_path, {"a.c": "one\n"})
+
+
+def test_run_that_fails_takes_back_what_it_added(tmp_path: Path) -> None:
+    write_output(tmp_path / "old", {"a.c": "one\n", "deep/b.c": "two\n"})
+    blocked = {"a.c": "one\n", "added.c": "three\n", "added/c.h": "four\n", "deep": "a file in a directory's place\n"}
+
+    for place in ("old", "new/deeper"):
+        with pytest.raises(TraceleftError, match="cannot write what was generated"):
+            write_output(tmp_path / place, blocked if place == "old" else {"a.c": "one\n", "x" * 300: "refused"})
+
+    assert sorted(path.name for path in (tmp_path / "old").iterdir()) == [RECORD, "a.c", "deep"]
+    assert not (tmp_path / "new").exists()

@@ -12,11 +12,13 @@ from traceleft.errors import ExpressionError
 MAX_EXPRESSION: Final = 64 << 10
 MAX_REGEX: Final = 256
 MAX_SHOWN: Final = 64
-MAX_REPEATS: Final = 5
+MAX_WAYS: Final = 50_000
+NAME_CHARACTERS: Final = 30
 
-# What makes a backtracking match slow: a repeated group takes exponential time to fail, n repeats the n-th power.
+# What makes a backtracking match slow: a repeated group takes exponential time to fail, n repeats the n-th power,
+# and alternatives that stand one after the other the product of their numbers.
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
-_REPEAT = re.compile(r"(?<!\()[*+?{]")
+_SPECIAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|[*+{?|()]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,9 @@ def _match(pattern: str, catalogue: Catalogue, expression: str) -> frozenset[str
 def _compile(pattern: str, expression: str) -> re.Pattern[str]:
     if len(pattern) > MAX_REGEX:
         raise ExpressionError(f"/regex/ is longer than {MAX_REGEX} characters", expression=expression[:MAX_SHOWN])
-    if _REPEATED_GROUP.search(pattern) or len(_REPEAT.findall(pattern)) > MAX_REPEATS:
+    if _REPEATED_GROUP.search(pattern) or _count_ways(pattern) > MAX_WAYS:
         raise ExpressionError(
-            f"/{pattern}/ repeats a group or has more than {MAX_REPEATS} repeats; use several simpler ones",
+            f"/{pattern}/ repeats a group, or has too many repeats and alternatives; use several simpler ones",
             expression=expression[:MAX_SHOWN],
         )
     try:
@@ -134,6 +136,26 @@ def _compile(pattern: str, expression: str) -> re.Pattern[str]:
     except (re.error, RecursionError, OverflowError) as exc:
         message = f"/{pattern}/ is no regular expression: {exc}"
         raise ExpressionError(message, expression=expression[:MAX_SHOWN]) from exc
+
+
+def _count_ways(pattern: str) -> int:
+    """Return in about how many ways a pattern without repeated groups can try to match a name."""
+    ways, repeats = 1, 0
+    alternatives = [1]
+    for found in _SPECIAL.findall(pattern):
+        match found:
+            case "(" | "(?":
+                alternatives.append(1)
+            case ")" if len(alternatives) > 1:
+                ways *= alternatives.pop()
+            case "|":
+                alternatives[-1] += 1
+            case "?":
+                ways *= 2
+            case "*" | "+" | "{":
+                repeats += 1
+                ways = ways * NAME_CHARACTERS // repeats
+    return ways
 
 
 def _find_class(name: str, catalogue: Catalogue, expression: str) -> frozenset[str]:
