@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from typing import Any
+
 import pytest
 
 from traceleft.errors import FormatError
@@ -342,6 +344,24 @@ def test_what_happens_at_entry(syscall: str, entry: str) -> None:
 
 def test_argument_of_fcntl_depends_on_the_command() -> None:
     assert {"open_flags", "fd_flags"} <= set(names_in(means("fcntl")[2], "set"))
+
+
+def test_value_of_a_socket_option_depends_on_level_and_name() -> None:
+    for syscall in ("getsockopt", "setsockopt"):
+        levels: Any = meaning(syscall, index=3, name="optval", type="char *", is_pointer=True)["cases"]
+        by_name = levels["kinds"]["1"]["cases"]
+
+        assert (levels["arg"], by_name["arg"]) == (1, 2)
+        assert levels["kinds"]["1"]["element"]["kind"] == "int"
+        assert by_name["kinds"]["13"] == {"kind": "struct", "struct": "linger"}
+        assert by_name["kinds"]["25"] == {"kind": "text"}
+
+
+def test_result_of_fcntl_depends_on_the_command() -> None:
+    cases: Any = return_meaning("fcntl")["cases"]
+
+    assert (cases["arg"], cases["kinds"]["3"]["set"], cases["kinds"]["0"]["kind"]) == (1, "open_flags", "fd")
+    assert return_meaning("fcntl", arguments=1) == {"kind": "int"}
 
 
 def test_borrowed_prototypes_are_those_of_a_newer_capture() -> None:
