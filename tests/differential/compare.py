@@ -66,7 +66,7 @@ class Comparer:
             yield from _same(place, ours, theirs, int(ours or "0", 16) == number(theirs.text, NUMBERS))
         elif name == "buffer" and isinstance(ours, list):  # a mask, shown as the numbers of its bits
             yield from self._fdset(place, kind, ours, theirs)
-        elif name in ("path", "text", "buffer", "bytes") or (name in ("struct", "value") and isinstance(ours, str)):
+        elif name in ("path", "text", "buffer", "bytes") or is_undecoded(kind, ours):
             yield from self._text(place, ours, theirs, is_cut=is_cut)
         elif name == "struct":
             yield from self._struct(place, self.structs[kind["struct"]], ours, theirs)
@@ -199,6 +199,12 @@ _SHAPES: Final = {
     "sockaddr": Comparer._sockaddr,
     "msghdr": Comparer._msghdr,
 }
+
+
+def is_undecoded(kind: Kind, ours: object) -> bool:
+    """Tell whether an option's value is shown as bytes: they were not as many as the option has."""
+    named = kind["kind"] == "value" and kind["element"]["kind"] in ("set", "hex", "pointer", "char")
+    return kind["kind"] in ("struct", "value") and isinstance(ours, str) and not named
 
 
 def _same(place: str, ours: object, theirs: object, same: bool) -> Found:
