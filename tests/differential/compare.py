@@ -1,10 +1,10 @@
 """Compare one argument as we show it in JSON with what strace shows, by the kind that our schema says it has."""
 
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.differential.decoded import control_agrees, holds, show_sockaddr
 from tests.differential.numbers import MODES, NUMBERS, Names, literal, number, set_names, status_of, unshow, wait_status
 from tests.differential.rules import SPELLINGS, stable
 from tests.differential.strace_text import Change, Items, Struct, Text, Value, Word
@@ -86,7 +86,7 @@ class Comparer:
             same = stable(unshow(ours)) == stable(theirs.data) and is_cut == theirs.is_cut
             yield from _same(place, f"{ours!r}{'...' * is_cut}", theirs, same)
         else:
-            yield from _same(place, ours, theirs, _holds(unshow(ours), theirs))
+            yield from _same(place, ours, theirs, holds(unshow(ours), theirs))
 
     def _struct(self, place: str, struct: Kind, ours: Any, theirs: Value) -> Found:
         theirs = _as_struct(theirs)
@@ -172,7 +172,7 @@ class Comparer:
                 yield from self._scalar(f"{place}[].len", {"kind": "int"}, one["len"], size)
 
     def _sockaddr(self, place: str, kind: Kind, ours: Any, theirs: Value) -> Found:
-        shown = _show_sockaddr(theirs) if isinstance(theirs, Struct) else {}
+        shown = show_sockaddr(theirs) if isinstance(theirs, Struct) else {}
         mine = {key: ours.get(key) for key in shown} if isinstance(ours, dict) else ours
         yield from _same(place, mine, shown or theirs, bool(shown) and mine == shown)
 
@@ -188,7 +188,7 @@ class Comparer:
             elif name == "msg_flags":
                 yield from self._scalar(f"{place}.flags", {**kind, "kind": "set"}, ours["flags"], value)
             elif name == "msg_control" and isinstance(value, Items):
-                yield from _same(f"{place}.control", ours["control"], value, _control_agrees(ours["control"], value))
+                yield from _same(f"{place}.control", ours["control"], value, control_agrees(ours["control"], value))
 
 
 _SHAPES: Final = {
@@ -234,69 +234,3 @@ def _as_struct(theirs: Value) -> Value:
 
 def _signal(name: str) -> str:
     return {"SIGRTMIN": "SIGRT_0", "SIGRT_32": "SIGRTMAX"}.get(name, name)
-
-
-def _holds(data: bytes, theirs: Value) -> bool:
-    """Tell whether bytes hold what strace decodes: directory entries, integers (socket options), a mask of CPUs."""
-    if not isinstance(theirs, Items):
-        return False
-    if all(isinstance(value, Struct) for value in theirs.values):
-        return read_entries(data) == [_show_entry(value) for value in theirs.values][: len(read_entries(data))]
-    words = [value.text for value in theirs.values if isinstance(value, Word)]
-    numbers = [value for value in (number(word, NUMBERS) for word in words) if value is not None]
-    if len(numbers) != len(theirs.values):
-        return False
-    mask = sum(1 << bit for bit in set(numbers) if 0 <= bit < 1024)
-    return data == b"".join((n & 0xFFFFFFFF).to_bytes(4, "little") for n in numbers) or (
-        len(data) % 8 == 0 and int.from_bytes(data, "little") == mask
-    )
-
-
-def read_entries(data: bytes) -> list[tuple[int, str]]:
-    """Return length and name of the directory entries that lie whole in the bytes."""
-    entries, at = [], 0
-    while at + 19 <= len(data):
-        length = int.from_bytes(data[at + 16 : at + 18], "little")
-        if at + length > len(data):
-            break
-        entries.append((length, data[at + 19 : at + length].partition(b"\0")[0].decode()))
-        at += max(length, 19)
-    return entries
-
-
-def _show_entry(entry: Value) -> tuple[int | None, str]:
-    length, name = (entry.get("d_reclen"), entry.get("d_name")) if isinstance(entry, Struct) else (None, None)
-    shown = name.data.decode() if isinstance(name, Text) else ""
-    return (literal(length.text) if isinstance(length, Word) else None), shown
-
-
-def _show_sockaddr(theirs: Struct) -> dict[str, object]:
-    """Return strace's socket address in the form of ours."""
-    shown: dict[str, object] = {}
-    for name, value in theirs.members:
-        text = value.text if isinstance(value, Word) else ""
-        quoted = text.split('"')[1] if text.count('"') == 2 else ""
-        if name == "sa_family":
-            shown["family"] = text
-        elif name in ("sin_port", "sin6_port"):
-            shown["port"] = number(text, {})
-        elif name == "sin_addr":
-            shown["addr"] = quoted
-        elif name == "" and text.startswith("inet_pton(AF_INET6"):
-            shown["addr"] = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, quoted))
-        elif name == "sun_path" and isinstance(value, Text):
-            shown["path"] = value.data.replace(b"\0", b"@").decode()
-    return shown
-
-
-def _control_agrees(ours: list[dict[str, object]], theirs: Items) -> bool:
-    if len(ours) != len(theirs.values):
-        return False
-    for one, other in zip(ours, theirs.values, strict=True):
-        data = other.get("cmsg_data") if isinstance(other, Struct) else None
-        kind = other.get("cmsg_type") if isinstance(other, Struct) else None
-        if not isinstance(kind, Word) or kind.text != one["type"]:
-            return False
-        if isinstance(data, Items) and [literal(v.text) for v in data.values if isinstance(v, Word)] != one.get("fds"):
-            return False
-    return True
