@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from traceleft.errors import BatteryError
 
+ANEW: Final = "remove the battery and build it again"
 SCHEMA: Final = 1
 MANIFEST_BYTES_MAX: Final = 64 << 20
 OBJECT_BYTES_MAX: Final = 4 << 20
@@ -154,7 +155,7 @@ def parse_manifest(data: bytes, *, path: str = "manifest.json", machine: str | N
         _check_digest(data, path)
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        raise BatteryError(f"damaged manifest: {one_line(exc)}", path=path) from exc
+        raise BatteryError(f"damaged manifest: {one_line(exc)}; {ANEW}", path=path) from exc
     _check_references(manifest, path)
     return manifest
 
@@ -174,11 +175,11 @@ def _check_head(head: Head, machine: str | None, path: str) -> None:
 def _check_digest(data: bytes, path: str) -> None:
     document = msgspec.json.decode(data)
     if not isinstance(document, dict):
-        raise BatteryError("damaged manifest: no JSON object", path=path)
+        raise BatteryError(f"damaged manifest: no JSON object; {ANEW}", path=path)
     claimed = document.pop("digest", None)
     # One spelling only: a byte that changes and means the same (an escape's case) is a changed byte.
     if claimed != digest_of(canonical(document)) or data != canonical(document | {"digest": claimed}):
-        raise BatteryError("wrong digest: the manifest was damaged or changed; build the battery again", path=path)
+        raise BatteryError(f"wrong digest: the manifest was damaged or changed; {ANEW}", path=path)
 
 
 def _check_references(manifest: Manifest, path: str) -> None:

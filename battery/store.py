@@ -172,7 +172,9 @@ def why_untrusted(path: str | os.PathLike[str]) -> str | None:
     named = Path(os.path.abspath(path))
     try:
         resolved = named.resolve(strict=True)
-        entries = {*named.parents, *resolved.parents, named, resolved, resolved / "manifest.json"}
+        entries = {*named.parents, *resolved.parents, named, resolved}
+        if os.path.lexists(manifest := resolved / "manifest.json"):
+            entries.add(manifest)
         return next((reason for entry in sorted(entries) if (reason := _who_else(entry, resolved))), None)
     except (OSError, RuntimeError) as exc:
         return one_line(exc)

@@ -9,7 +9,7 @@ import pytest
 
 from traceleft import cli
 from traceleft.battery.builder import build
-from traceleft.cli_battery import cache_directory, catalogue_of, choose_battery, make_battery
+from traceleft.cli_battery import cache_directory, catalogue_of, choose_battery, discard, make_battery
 from traceleft.errors import BatteryError, ExpressionError
 from traceleft.generator import generate
 
@@ -121,7 +121,7 @@ def test_made_battery_keeps_what_the_cache_held_and_adds_what_is_missing(cached:
 def test_without_clang_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nosuch")
 
-    with pytest.raises(BatteryError, match="apt install clang"):
+    with pytest.raises(BatteryError, match="clang is not installed: install it with: apt-get install clang llvm"):
         make_battery(["openat"])
 
 
@@ -168,3 +168,64 @@ def test_snapshot_generate_and_build_need_no_options_but_places(tmp_path: Path) 
 
     assert [cli.main(command) for command in commands] == [0, 0, 0]
     assert choose_battery(tmp_path / "battery", []).events == ("openat",)
+
+
+def test_compiler_that_is_too_old_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clang = tmp_path / "clang"
+    clang.write_text("#!/bin/sh\necho 'Debian clang version 7.0.1'\n")
+    clang.chmod(0o755)
+    monkeypatch.setenv("TRACELEFT_CLANG", str(clang))
+
+    with pytest.raises(BatteryError, match="is version 7, 12 or later is needed"):
+        make_battery(["openat"])
+
+    assert not cache_directory().exists()
+
+
+def test_cache_that_others_can_write_to_is_refused_before_anything_is_made() -> None:
+    cache_directory().mkdir(parents=True)
+    cache_directory().chmod(0o777)
+
+    with pytest.raises(BatteryError, match="can be written by others; set XDG_CACHE_HOME elsewhere"):
+        make_battery(["openat"])
+
+    assert list(cache_directory().iterdir()) == []
+
+
+def test_cached_battery_that_is_no_use_is_made_again() -> None:
+    path = cache_directory() / "battery"
+    path.mkdir(parents=True, mode=0o700)
+    (path / "manifest.json").write_text("{")
+
+    made = make_battery(["openat"])
+
+    assert "openat" in catalogue_of(made).names
+    assert sorted(each.name for each in cache_directory().iterdir()) == ["battery", "lock"]
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "directory", "link"])
+def test_whatever_stands_in_the_battery_s_place_is_discarded_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "battery", tmp_path / "other"
+    other.mkdir()
+    if kind == "directory":
+        (path / "objects").mkdir(parents=True)
+        (path / "objects" / "link").symlink_to(other)
+    elif kind == "file":
+        path.write_text("")
+    else:
+        path.symlink_to(path if kind == "loop" else other)
+
+    discard(path)
+
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_reason_for_passing_over_is_told_once(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cached.chmod(0o777)
+
+    for _ in range(3):
+        choose_battery(None, [])
+
+    assert capsys.readouterr().err.count("passed over") == 1

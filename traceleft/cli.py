@@ -11,6 +11,7 @@ from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
 from traceleft import __version__
+from traceleft.cli_signals import unwinding_on_signals
 from traceleft.errors import TraceleftError
 
 INTERRUPTED = 130
@@ -57,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; every error ends here as one line on stderr."""
     guard_streams()
     try:
-        status = invoke(sys.argv[1:] if arguments is None else list(arguments))
-        flush_output()
+        with unwinding_on_signals():
+            status = invoke(sys.argv[1:] if arguments is None else list(arguments))
+            flush_output()
     except NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -78,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         silence_output()
         return fail(system_line(error))
+    except MemoryError:
+        return fail("out of memory; choose fewer events, or allow more memory (ulimit -v)")
     except Exception as error:
         if os.environ.get("TRACELEFT_DEBUG"):
             raise

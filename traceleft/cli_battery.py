@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,12 +120,12 @@ def consider(path: Path) -> "Battery | None":
     if not os.path.exists(path):
         return None
     if reason := why_untrusted(path):
-        notice(f"{path} is passed over: {reason}; --battery {path} uses it all the same")
+        notice_once(f"{path} is passed over: {reason}; --battery {path} uses it all the same")
         return None
     try:
         return open_battery(path)
     except TraceleftError as error:
-        notice(f"{error}; passed over")
+        notice_once(f"{error}; passed over")
         return None
 
 
@@ -193,22 +194,49 @@ def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
 
     It is for the level asked for, else for the highest that the kernel offers, and for those that it held.
     """
-    if shutil.which("clang") is None:
-        raise BatteryError(
-            f"no battery fits kernel {os.uname().release}, and clang is not here to build one: "
-            "apt install clang llvm libbpf-dev, or name one with --battery"
-        )
-    directory = cache_directory()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / "battery"
+    require_compiler()
+    path = private_cache() / "battery"
     wanted = serving_levels(level)[0]
-    with locked(directory / "lock"):
+    with locked(path.with_name("lock")):
         before = consider(path)
+        if before is None and os.path.lexists(path):
+            # Damaged, or of another version of ours: a cache is there to be made again.
+            discard(path)
         held = catalogue_of(before).names if before else frozenset()
         levels = held_levels(before)
         if before is None or wanted not in levels or not held.issuperset(events):
             add_this_kernel(path, sorted(held.union(events)), sorted(levels.union([wanted])))
     return open_battery(path, [wanted])
+
+
+def require_compiler() -> None:
+    """Refuse to make a battery where there is no compiler for it."""
+    from traceleft.battery.compiler import find_compiler
+
+    try:
+        find_compiler()
+    except UnsupportedError as error:
+        reason = f"no battery fits kernel {os.uname().release}, and none can be built here: {error}"
+        raise BatteryError(f"{reason}, or name one with --battery") from error
+
+
+def private_cache() -> Path:
+    """Make the user's cache directory, and refuse it where others could put something into it."""
+    from traceleft.battery.store import why_untrusted
+
+    directory = cache_directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if reason := why_untrusted(directory):
+        raise BatteryError(f"no place for a battery: {reason}; set XDG_CACHE_HOME elsewhere", path=str(directory))
+    return directory
+
+
+def discard(path: Path) -> None:
+    """Remove a battery, or whatever stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def held_levels(battery: "Battery | None") -> frozenset[str]:
@@ -236,6 +264,12 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@cache
+def notice_once(text: str) -> None:
+    """Print a line on stderr, the first time."""
+    notice(text)
 
 
 def notice(text: str) -> None:

@@ -1,7 +1,6 @@
 """The command ``doctor``: what this kernel offers, what would be used, what is missing and the remedy."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,8 +71,12 @@ def choose_battery() -> Choice:
 
 def choose_compiler() -> Choice:
     """Return the compiler that would build a battery."""
-    clang = shutil.which("clang")
-    return Choice("compiler", clang is not None, clang or "no clang; to build here: apt install clang llvm libbpf-dev")
+    from traceleft.battery.compiler import find_compiler
+
+    try:
+        return Choice("compiler", True, find_compiler().clang)
+    except TraceleftError as error:
+        return Choice("compiler", False, str(error))
 
 
 def describe_json(features: "KernelFeatures", choices: tuple[Choice, ...]) -> str:

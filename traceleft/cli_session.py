@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from traceleft.cli_battery import catalogue_of, choose_battery, make_battery
 from traceleft.cli_output import Output, make_printer, open_output, print_counts, report
+from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.tracer.command import find_command
 from traceleft.tracer.following import find_processes
 from traceleft.tracer.kernel import probe_kernel
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from traceleft.tracer import Tracer
     from traceleft.tracer.event import Event
 
-SIGNAL_BASE = 128
 LOSS = 3
 TimeForm = Literal["default", "t", "tt", "ttt", "r"]
 CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
@@ -129,7 +129,8 @@ def follow_tracer(
         tracer.start()
         for name in tracer.specs:
             tracer.on(name, printer)
-        tracer.run(duration_s=options.duration_s, max_events=options.max_events)
+        with signals_left_alone():
+            tracer.run(duration_s=options.duration_s, max_events=options.max_events)
         status = tracer.status
         if options.counting:
             print_counts(options, tracer, output)

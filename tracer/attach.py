@@ -1,5 +1,6 @@
 """Where each program is attached, and what is said when that does not work."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -15,12 +16,15 @@ from traceleft.tracer.plan import Part
 
 SCHED: Final = {"on_fork": "sched_process_fork", "on_exec": "sched_process_exec", "on_exit": "sched_process_exit"}
 LOG_TAIL: Final = 200
+USELESS: Final = ("processed ", "--", "libbpf: --", "libbpf: failed to load object", "libbpf: elf: skipping ")
 
 
 def convert_error(exc: _native.Error, probe: str, *, remedy: str = "") -> ProbeError:
     """Make a ProbeError of what the native module raised: one line, the log kept whole."""
     number, what, log = exc.args
     said = _telling_line(log) or os.strerror(number).lower()
+    if number == errno.EMFILE:
+        said, remedy = "too many open files", "raise the limit: ulimit -n 4096"
     text = f"cannot {what}: {said}"
     return ProbeError(f"{text}; {remedy}" if remedy else text, probe=probe, log=log)
 
@@ -158,10 +162,6 @@ def _read_format(category: str, event: str) -> str:
 def _telling_line(log: str) -> str:
     """The verifier's reason: the last line before its statistics."""
     lines = [line.strip() for line in log.splitlines()]
-    lines = [
-        line
-        for line in lines
-        if line and not line.startswith(("processed ", "--", "libbpf: --", "libbpf: failed to load object"))
-    ]
+    lines = [line for line in lines if line and not line.startswith(USELESS)]
     refused = [line for line in lines if not line.startswith("libbpf:")] or lines
     return refused[-1].removeprefix("libbpf: ")[:LOG_TAIL] if refused else ""

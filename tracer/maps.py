@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.ledger import KernelCounts
 
@@ -76,8 +77,11 @@ class Maps:
         _native.map_update(self.fds[name], _U32.pack(key), value if isinstance(value, bytes) else _U32.pack(value))
 
     def put_task(self, tid: int, task: Task) -> None:
-        """Trace a thread."""
-        self.put("tasks", tid, task.pack())
+        """Trace a thread; UnsupportedError if there are too many."""
+        try:
+            self.put("tasks", tid, task.pack())
+        except _native.Error as exc:
+            raise UnsupportedError(f"thread {tid}", f"at most {TASKS_MAX} can be followed; choose fewer") from exc
 
     def get_task(self, tid: int) -> Task | None:
         """Return what is kept of a thread, None if it is not traced."""

@@ -24,6 +24,7 @@ from traceleft.tracer.maps import WAIT_EXEC, Count, Task
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec
 
+ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
 
 
@@ -134,7 +135,7 @@ class Tracer:
         """Read and call back until the trace ends.
 
         It ends when all that was to be followed has, after a time, after a number of events, by stop(), and (in the
-        main thread) by SIGINT or SIGTERM, which `signal` then names; what is in the buffer is still read.
+        main thread) by SIGINT, SIGTERM or SIGHUP, which `signal` then names; what is in the buffer is still read.
         """
         reader = self._begin(duration_s)
         with self._ended_by_signals():
@@ -234,18 +235,18 @@ class Tracer:
 
     @contextlib.contextmanager
     def _ended_by_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the trace, where nobody else handles them; a second SIGINT interrupts."""
+        """Let a signal end the trace, where nobody else handles it; a second one interrupts whatever goes on."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def end(number: int, frame: object) -> None:
-            if self.signal is not None and number == signal.SIGINT:
-                raise KeyboardInterrupt
+            if self.signal is not None:
+                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
             self.signal = number
             self.stop()
 
-        ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) in DEFAULT_HANDLERS]
+        ours = [number for number in ENDING_SIGNALS if signal.getsignal(number) in DEFAULT_HANDLERS]
         before = [signal.signal(number, end) for number in ours]
         try:
             yield
