@@ -195,8 +195,7 @@ class Session:
         """The core's programs that this trace needs: what is not loaded costs nobody anything."""
         has_syscalls = any(part.spec.kind == "syscall" for part in self.plan.parts)
         is_raw = has_syscalls and self.plan.hook == "raw_tracepoint"
-        keeps_entries = self._keeps_entries() or (has_syscalls and not is_raw)
-        roles = ["on_fork", "on_exec", "on_exit"] if keeps_entries or self._options.tasks_only else []
+        roles = ["on_fork", "on_exec", "on_exit"] if self._keeps_entries() or self._options.tasks_only else []
         if is_raw:
             roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
         elif self._dispatches_tracepoints:
@@ -214,7 +213,12 @@ class Session:
         return part.spec.number is not None and (is_raw or self._dispatches_tracepoints)
 
     def _keeps_entries(self) -> bool:
-        return self.plan.needs_entry or bool(self._options.flags & (filters.TIMES | filters.UNFINISHED))
+        """Whether exits are paired with entries; only raw tracepoints see a call's arguments at its exit."""
+        sees_no_args = self.plan.hook != "raw_tracepoint" and any(
+            part.spec.kind == "syscall" for part in self.plan.parts
+        )
+        asked = self._options.flags & (filters.TIMES | filters.UNFINISHED)
+        return sees_no_args or self.plan.needs_entry or bool(asked)
 
     def _attach_core(self) -> None:
         """Attach what keeps `tasks` current, then exits before entries, so that no entry waits in vain."""
