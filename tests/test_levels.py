@@ -8,7 +8,7 @@ import pytest
 from tests.records import openat
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.tracer.kernel import Feature, KernelFeatures
-from traceleft.tracer.kprobes import find_leftovers, read_syscall_symbols
+from traceleft.tracer.kprobes import find_leftovers, read_misses, read_syscall_symbols
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, choose_level, explain_level, offered_levels
 from traceleft.tracer.loader import choose_perf_pages
@@ -129,12 +129,20 @@ def test_leftovers_are_those_of_dead_tracers() -> None:
     text = (
         f"p:kprobes/libbpf_{dead}_SyS_openat_0x0_1 SyS_openat+0\n"
         f"r16:kprobes/libbpf_{dead}_SyS_read_0x0_2 SyS_read\n"
+        f"r4096:kprobes/traceleft_{dead}_3_SyS_read SyS_read\n"
         "p:kprobes/libbpf_1_SyS_openat_0x0_1 SyS_openat+0\n"
         "p:kprobes/mine SyS_openat+0\n"
         "garbage\n"
     )
 
-    assert find_leftovers(text) == [f"libbpf_{dead}_SyS_openat_0x0_1", f"libbpf_{dead}_SyS_read_0x0_2"]
+    names = [f"libbpf_{dead}_SyS_openat_0x0_1", f"libbpf_{dead}_SyS_read_0x0_2", f"traceleft_{dead}_3_SyS_read"]
+    assert find_leftovers(text) == names
+
+
+def test_misses_are_read_by_probe() -> None:
+    profile = "  traceleft_7_1_x        12    0\n  mine    5   3\n garbage 1\n other 1 x\n"
+
+    assert read_misses(profile) == {"traceleft_7_1_x": 0, "mine": 3}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from traceleft.errors import ProbeError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.filters import Offsets
 from traceleft.tracer.kernel import compat_offset
+from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
 
 SCHED: Final = {"on_fork": "sched_process_fork", "on_exec": "sched_process_exec", "on_exit": "sched_process_exit"}
@@ -62,12 +63,12 @@ def can_dispatch_tracepoints() -> bool:
     return all(found[event].get(name) == place for event in wanted for name, place in wanted[event].items())
 
 
-def attach_part(loaded: _native.Object, part: Part) -> list[_native.Link]:
+def attach_part(loaded: _native.Object, part: Part, returns: ReturnProbes) -> list[_native.Link]:
     """Attach a handler's programs to the event's own hooks; none for raw tracepoints, which tail-call them.
 
     What returns goes first: a call is never kept whose return nobody waits for.
     """
-    attachers = _attachers(loaded, part)
+    attachers = _attachers(loaded, part, returns)
     links: list[_native.Link] = []
     try:
         for role in ("tp_exit", "kretprobe", "tp_enter", "kprobe", "kprobe_plain", "event"):
@@ -80,7 +81,9 @@ def attach_part(loaded: _native.Object, part: Part) -> list[_native.Link]:
     return links
 
 
-def _attachers(loaded: _native.Object, part: Part) -> Mapping[str, list[tuple[Callable[[], _native.Link], str]]]:
+def _attachers(
+    loaded: _native.Object, part: Part, returns: ReturnProbes
+) -> Mapping[str, list[tuple[Callable[[], _native.Link], str]]]:
     name = part.spec.name
     category, _, event = name.partition(":")
     exits = [name, "execve"] if name == "execveat" else [name]
@@ -89,17 +92,18 @@ def _attachers(loaded: _native.Object, part: Part) -> Mapping[str, list[tuple[Ca
     def tracepoint(role: str, place: str, what: str) -> Callable[[], _native.Link]:
         return lambda: loaded.attach_tracepoint(part.programs[role], place, what)
 
-    def kprobe(role: str, *, is_return: bool) -> Callable[[], _native.Link]:
-        return lambda: loaded.attach_kprobe(part.programs[role], part.symbol, is_return)
+    def kprobe(role: str) -> Callable[[], _native.Link]:
+        return lambda: loaded.attach_kprobe(part.programs[role], part.symbol)
+
+    def kretprobe() -> _native.Link:
+        return returns.attach(loaded, part.programs["kretprobe"], part.symbol, event=name, id=part.spec.id)
 
     return {
         "tp_enter": [(tracepoint("tp_enter", "syscalls", f"sys_enter_{name}"), lacking)],
         "tp_exit": [(tracepoint("tp_exit", "syscalls", f"sys_exit_{each}"), lacking) for each in exits],
-        "kprobe": [(kprobe("kprobe", is_return=False), f"no kprobe on {part.symbol}; try another --attach")],
-        "kprobe_plain": [
-            (kprobe("kprobe_plain", is_return=False), f"no kprobe on {part.symbol}; try another --attach")
-        ],
-        "kretprobe": [(kprobe("kretprobe", is_return=True), f"no kretprobe on {part.symbol}; try another --attach")],
+        "kprobe": [(kprobe("kprobe"), f"no kprobe on {part.symbol}; try another --attach")],
+        "kprobe_plain": [(kprobe("kprobe_plain"), f"no kprobe on {part.symbol}; try another --attach")],
+        "kretprobe": [(kretprobe, f"no kretprobe on {part.symbol}; try another --attach")],
         "event": [(tracepoint("event", category, event), "this kernel has no such tracepoint")],
     }
 
@@ -108,6 +112,8 @@ def _attach(attach: Callable[[], _native.Link], place: str, remedy: str) -> _nat
     try:
         return attach()
     except _native.Error as exc:
+        if exc.args[0] == errno.EEXIST:
+            remedy = "another program holds it, and this kernel lets it have one only; end that tracer"
         raise convert_error(exc, place, remedy=remedy) from exc
 
 

@@ -1,18 +1,37 @@
-"""Kprobes on syscalls: the functions that there are, and what dead tracers left in tracefs."""
+"""Kprobes on syscalls: the functions that there are, return probes that count, and what dead tracers left behind."""
 
 import contextlib
+import itertools
 import os
 import re
+import threading
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from traceleft import tracefs
+from traceleft.tracer import _native
 from traceleft.tracer.kernel import PROC, is_initial_pid_namespace
 
 PREFIXES: Final = ("__x64_sys_", "SyS_", "sys_")
-# What libbpf calls the kprobes that it makes through tracefs, where the kernel has no PMU for them (below 4.17).
-LEFTOVER: Final = re.compile(r"[pr][0-9]*:(?:kprobes/)?(libbpf_([0-9]{1,10})_[^ ]{1,200}) ")
+# Our return probes, and libbpf's kprobes where the kernel has no PMU for them (below 4.17).
+LEFTOVER: Final = re.compile(r"[pr][0-9]*:(?:kprobes/)?((?:libbpf|traceleft)_([0-9]{1,10})_[^ ]{1,200}) ")
 KPROBE_EVENTS: Final = "kprobe_events"
+KPROBE_PROFILE: Final = "kprobe_profile"
+# Calls in flight that a return probe can follow: by itself it follows two a CPU, ten at least. 4096 is the kernel's
+# own limit (KRETPROBE_MAXACTIVE_MAX); each takes some hundred bytes.
+BRIEF_MAX: Final = 128
+BLOCKING_MAX: Final = 4096
+_BLOCKING_NAMES: Final = (
+    "accept accept4 clock_nanosleep connect epoll_pwait epoll_pwait2 epoll_wait fcntl flock fsync futex futex_wait "
+    "futex_waitv io_getevents io_pgetevents io_uring_enter ioctl mq_timedreceive mq_timedsend msgrcv msgsnd "
+    "nanosleep open openat pause poll ppoll pread64 preadv preadv2 pselect6 read readv recvfrom recvmmsg recvmsg "
+    "rt_sigsuspend rt_sigtimedwait select semop semtimedop sendmmsg sendmsg sendto splice vfork wait4 waitid write "
+    "writev"
+)
+BLOCKING: Final = frozenset(_BLOCKING_NAMES.split())
+_serial = itertools.count(1)
 
 
 def read_syscall_symbols(path: Path = PROC / "kallsyms") -> frozenset[str]:
@@ -33,24 +52,80 @@ def find_leftovers(text: str) -> list[str]:
     return [match[1] for match in found if match and not (PROC / match[2]).exists()]
 
 
+class ReturnProbes:
+    """Return probes made through tracefs: they follow many calls at once, and the kernel counts what they miss.
+
+    Any thread may attach; close() once all links are detached.
+    """
+
+    def __init__(self) -> None:
+        self._events = _find_events()
+        self._made: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def attach(self, loaded: _native.Object, program: str, symbol: str, *, event: str, id: int) -> _native.Link:
+        """Attach a program to a function's return; where tracefs refuses (below 4.12), as libbpf does."""
+        name = f"traceleft_{os.getpid()}_{next(_serial)}_{symbol}"
+        most = BLOCKING_MAX if event in BLOCKING else BRIEF_MAX
+        if self._events is None or not _write_lines(self._events, [f"r{most}:kprobes/{name} {symbol}"]):
+            return loaded.attach_kprobe(program, symbol, True)
+        with self._lock:
+            self._made[name] = id
+        return loaded.attach_tracepoint(program, "kprobes", name)
+
+    def close(self) -> dict[int, int]:
+        """Remove the probes and return how many returns each event's missed, of all processes; may be called again."""
+        with self._lock:
+            made, self._made = self._made, {}
+        if self._events is None or not made:
+            return {}
+        missed: Counter[int] = Counter()
+        with contextlib.suppress(OSError):
+            profile = (self._events.parent / KPROBE_PROFILE).read_text(errors="replace")
+            for name, number in read_misses(profile).items():
+                if name in made:
+                    missed[made[name]] += number
+        _write_lines(self._events, [f"-:kprobes/{name}" for name in made])
+        return dict(missed)
+
+
+def read_misses(profile: str) -> dict[str, int]:
+    """Return what each kprobe missed, of the text of `kprobe_profile`: name, hits, misses."""
+    rows = (line.split() for line in profile.splitlines())
+    return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[2].isdecimal()}
+
+
 def remove_leftovers() -> None:
     """Remove the kprobes that tracers left which were killed; one that is in use the kernel keeps.
 
     Where pids are not the kernel's, nobody can tell whose they are.
     """
-    place = next((each / KPROBE_EVENTS for each in tracefs.PLACES if (each / KPROBE_EVENTS).exists()), None)
+    place = _find_events()
     if place is None or not is_initial_pid_namespace():
         return
     with contextlib.suppress(OSError):
-        for name in find_leftovers(place.read_text(errors="replace")):
-            with contextlib.suppress(OSError):
-                _write_line(place, f"-:kprobes/{name}")
+        names = find_leftovers(place.read_text(errors="replace"))
+        _write_lines(place, [f"-:kprobes/{name}" for name in names])
 
 
-def _write_line(path: Path, line: str) -> None:
-    # Only opened to append: to truncate the file removes everybody's.
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+def _find_events() -> Path | None:
+    return next((each / KPROBE_EVENTS for each in tracefs.PLACES if (each / KPROBE_EVENTS).exists()), None)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> bool:
+    """Give the kernel each line in a write of its own; whether it took them all."""
+    took_all = True
     try:
-        os.write(fd, line.encode() + bytes([10]))
+        # Only to append: truncated, the file removes everybody's.
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        for line in lines:
+            try:
+                os.write(fd, line.encode() + bytes([10]))
+            except OSError:
+                took_all = False
     finally:
         os.close(fd)
+    return took_all

@@ -132,7 +132,8 @@ class Ledger:
                 self.overfull is not None
             ),
             f"{total.compat:,} calls of 32-bit code were counted and not decoded": total.compat,
-            f"{total.missed:,} calls or threads missed, a kernel map was full: follow fewer processes": total.missed,
+            f"{total.missed:,} calls or threads missed, a kernel map was full or, on kprobes, too many calls of all "
+            "processes were under way: follow fewer processes, or --attach tracepoint": total.missed,
         }
         return tuple(text for text, number in texts.items() if number)
 

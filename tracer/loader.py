@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
@@ -24,8 +24,8 @@ from traceleft.tracer.attach import (
     find_offsets,
 )
 from traceleft.tracer.filters import Filters, Offsets, pack_config
-from traceleft.tracer.kprobes import remove_leftovers
-from traceleft.tracer.ledger import KernelCounts
+from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
+from traceleft.tracer.ledger import KernelCounts, add_tallies
 from traceleft.tracer.maps import NAMES, Maps
 from traceleft.tracer.plan import Part, Plan
 
@@ -115,6 +115,8 @@ class Session:
         self._options = options
         self._offsets: Offsets | None = None
         self._links: list[_native.Link] = []
+        self._returns = ReturnProbes()
+        self._missed_returns: dict[int, int] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -156,6 +158,8 @@ class Session:
         if links:
             with ThreadPoolExecutor(max_workers=min(len(links), DETACHERS_MAX)) as pool:
                 list(pool.map(_native.Link.detach, links))
+        for event, number in self._returns.close().items():
+            self._missed_returns[event] = self._missed_returns.get(event, 0) + number
 
     def counts(self) -> KernelCounts:
         """Return the kernel's counters once they stand still, which they do soon after disable() or detach()."""
@@ -167,7 +171,9 @@ class Session:
             if after == before:
                 break
             before = after
-        return before
+        # Which CPU missed a return is not known: the first has it.
+        returns = {(event, 0): number for event, number in self._missed_returns.items()}
+        return replace(before, missed=add_tallies(before.missed, returns))
 
     def _open_drain(self) -> _native.Drain:
         queue_bytes = choose_queue_bytes(self._options.queue_bytes)
@@ -267,7 +273,7 @@ class Session:
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
             if not self._is_dispatched(part):
-                return attach_part(loaded, part)
+                return attach_part(loaded, part, self._returns)
             for role, array in PROG_ARRAYS:
                 if role in part.programs and part.spec.number is not None:
                     self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
