@@ -48,7 +48,15 @@ class Battery:
 
         Raises BatteryError when it is missing, damaged, or made for something else.
         """
-        directory = Path(path)
+        return cls._read(Path(path), machine or os.uname().machine)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a battery for whatever machine it was made, to look at it and not to use it."""
+        return cls._read(Path(path), None)
+
+    @classmethod
+    def _read(cls, directory: Path, machine: str | None) -> Self:
         file = directory / "manifest.json"
         try:
             data = read_file(file, MANIFEST_BYTES_MAX)
@@ -58,7 +66,7 @@ class Battery:
             raise BatteryError(f"{reason}; {remedy}", path=str(directory)) from exc
         except OSError as exc:
             raise BatteryError(describe(exc), path=str(file)) from exc
-        return cls(directory, parse_manifest(data, path=str(file), machine=machine or os.uname().machine))
+        return cls(directory, parse_manifest(data, path=str(file), machine=machine))
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -90,16 +98,21 @@ class Battery:
             raise BatteryError(f"holds no release {one_line(name)} (it has {known})", path=str(self.path))
         return release
 
-    def schema(self, release: str) -> dict[str, object]:
-        """Return a release's schema document, its digest verified; what is in it is still to be checked."""
+    def schema_bytes(self, release: str) -> bytes:
+        """Return a release's schema document as it lies on the disk, its digest verified."""
         digest = self.release(release).schema
         path = schema_path(self.path, digest)
         data = _read_part(path, SCHEMA_BYTES_MAX, f"the schema of {release}")
         _verify(data, digest, path)
+        return data
+
+    def schema(self, release: str) -> dict[str, object]:
+        """Return a release's schema document, its digest verified; what is in it is still to be checked."""
+        data = self.schema_bytes(release)
         try:
             document = msgspec.json.decode(data, type=dict[str, object])
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-            raise BatteryError(f"damaged schema: {one_line(exc)}", path=str(path)) from exc
+            raise BatteryError(f"damaged schema of {one_line(release)}: {one_line(exc)}", path=str(self.path)) from exc
         return document
 
     def formats(self, release: str) -> dict[str, str]:

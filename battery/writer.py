@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.battery.manifest import MANIFEST_BYTES_MAX, Manifest, dump_manifest, parse_manifest
-from traceleft.battery.store import describe, object_path, read_file, schema_path
+from traceleft.battery.store import Battery, describe, object_path, read_file, schema_path
 from traceleft.errors import BatteryError
 
 WORK: Final = ".building"
-OURS: Final = frozenset({"manifest.json", "objects", "schemas", WORK})
+SIGNATURE: Final = "manifest.sig"
+OURS: Final = frozenset({"manifest.json", SIGNATURE, "objects", "schemas", WORK})
 
 
 class BatteryWriter:
@@ -34,13 +35,22 @@ class BatteryWriter:
                 self._place(object_path(self.path, digest), data)
             for digest, data in sorted(schemas.items()):
                 self._place(schema_path(self.path, digest), data)
-            self._place(self.path / "manifest.json", dump_manifest(manifest))
+            data = dump_manifest(manifest)
+            is_same = _holds(self.path / "manifest.json", data)
+            self._place(self.path / "manifest.json", data)
         except BaseException:
             self._take_back()
             raise
+        if not is_same:
+            # What it was of is gone.
+            (self.path / SIGNATURE).unlink(missing_ok=True)
         self.manifest = manifest
         self._made.clear()
         self.sweep()
+
+    def sign(self, signature: bytes) -> None:
+        """Put a signature beside the manifest."""
+        self._replace(self.path / SIGNATURE, signature)
 
     def sweep(self) -> None:
         """Take away objects and schemas that the manifest does not name; what resists is left to the next build."""
@@ -61,9 +71,8 @@ class BatteryWriter:
 
     def _place(self, path: Path, data: bytes) -> None:
         """Write a part that is named by its digest, unless it is there, whole."""
-        with suppress(OSError):
-            if read_file(path, len(data)) == data:
-                return
+        if _holds(path, data):
+            return
         for directory in (path.parent.parent, path.parent):
             if directory != self.path and not directory.is_dir():
                 self._made.append(directory)
@@ -78,7 +87,7 @@ class BatteryWriter:
         with open(passing, "wb") as file:
             file.write(data)
             file.flush()
-            if path.name == "manifest.json":
+            if path.parent == self.path:
                 os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
         os.replace(passing, path)
@@ -89,15 +98,23 @@ class BatteryWriter:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def _holds(path: Path, data: bytes) -> bool:
+    with suppress(OSError):
+        return read_file(path, len(data)) == data
+    return False
+
+
 @contextmanager
-def open_writer(path: Path) -> Iterator[BatteryWriter]:
-    """Open a battery for writing, or begin one; wait for whoever else writes it.
+def open_writer(path: Path, *, exists: bool = False) -> Iterator[BatteryWriter]:
+    """Open a battery for writing, or begin one, unless it has to exist; wait for whoever else writes it.
 
     What was begun and not published is taken away again. Raises BatteryError for a directory that is no battery,
     for one that cannot be read, and for whatever the file system refuses.
     """
     made: list[Path] = []
     lock = -1
+    if exists:
+        Battery.read(path)
     try:
         lock = _lock(path, made)
         writer = BatteryWriter(path, _read_manifest(path))

@@ -1,0 +1,66 @@
+"""What a battery's objects need, held against what its levels, and a kernel, give."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from traceleft.battery.floor import Floor, find_floor
+from traceleft.battery.level import sort_levels
+from traceleft.battery.manifest import ObjectEntry
+from traceleft.battery.since import Kernel
+from traceleft.battery.store import Battery
+from traceleft.errors import BatteryError
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """An object that needs more than it may: which, and the reason."""
+
+    event: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.event}, {self.place}: {self.reason}"
+
+
+def find_floors(battery: Battery) -> dict[str, Floor]:
+    """Return the floor of each object, from its bytes; BatteryError names an object that cannot be read."""
+    return {digest: _floor(battery, digest, entry) for digest, entry in sorted(battery.manifest.objects.items())}
+
+
+def check_levels(battery: Battery) -> Iterator[Offence]:
+    """Yield each object whose floor is above a level that it is for, or not what the manifest says."""
+    for digest, floor in find_floors(battery).items():
+        entry = battery.manifest.objects[digest]
+        for level in sort_levels(entry.sources):
+            above = floor.above(Kernel.parse(level))
+            if above:
+                yield Offence(entry.event, f"level {level}", str(above[0]))
+        if str(floor.kernel) != entry.floor:
+            yield Offence(entry.event, f"levels {', '.join(sort_levels(entry.sources))}", _lie(entry, floor))
+
+
+def check_kernel(battery: Battery, kernel: Kernel) -> Iterator[Offence]:
+    """Yield each event of a release of which no object, of whatever level, can be loaded by a kernel."""
+    floors = find_floors(battery)
+    for name in battery.releases:
+        release = battery.manifest.releases[name]
+        for event, levels in (("core", release.core), *sorted(release.events.items())):
+            held = [floors[digest] for digest in levels.values()]
+            if any(floor.kernel <= kernel for floor in held):
+                continue
+            nearest = min(held, key=lambda floor: floor.kernel, default=None)
+            reason = str(nearest.above(kernel)[0]) if nearest else "the release has no object of it"
+            yield Offence(event, f"release {name}", reason)
+
+
+def _floor(battery: Battery, digest: str, entry: ObjectEntry) -> Floor:
+    try:
+        return find_floor(battery.object_bytes(digest))
+    except BatteryError as exc:
+        raise BatteryError(f"{entry.event}: {exc}") from exc
+
+
+def _lie(entry: ObjectEntry, floor: Floor) -> str:
+    why = f" ({floor.reasons[0]})" if floor.reasons else ""
+    return f"its floor is {floor.kernel}{why}, the manifest says {entry.floor}"
