@@ -129,11 +129,6 @@ EXCUSED: Final[tuple[Rule, ...]] = (
         ("openat2.how.address",),
     ),
     Rule(
-        "of argv and envp we show as many strings as a handler reads, and tell that there are more",
-        ("execve.argv.count",),
-        frozenset({"execs-many"}),
-    ),
-    Rule(
         "strace shows offsets as they were before the call only",
         ("copy_file_range.off_*.out", "splice.off_*.out"),
     ),
