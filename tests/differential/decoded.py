@@ -1,4 +1,4 @@
-"""What strace decodes and we show as bytes or in another form: directory entries, masks, addresses, control messages."""
+"""What strace decodes and we show otherwise: directory entries, masks, addresses, control messages."""
 
 import socket
 
