@@ -16,6 +16,8 @@ VECTOR_KINDS: Final = frozenset({"strings", "iovec", "msghdr"})
 EXEC_EVENTS: Final = frozenset({"execve", "execveat"})
 SAVED_BYTES: Final = 1024
 SCRATCH_LIMIT: Final = 32767
+LINE_MAX: Final = 70
+CONTINUATION: Final = "\n\t\t\t\t"
 ARGUMENT_OFFSET: Final = 16
 """Offset of the first argument, and of the result, in the context of a syscall tracepoint."""
 
@@ -172,8 +174,11 @@ def capture_call(event: Event, argument: Mapping[str, Any], member: str) -> str:
     """Give the statement that captures what one pointer argument leads to."""
     function, parameters = _capture(event, argument)
     address = f"call->args[{argument['index']}]"
-    listed = ", ".join(["scratch", "offset", f"&record->{member}", address, *parameters])
-    return f"offset = {function}({listed});"
+    target = f"scratch, offset, &record->{member}"
+    rest = ", ".join([address, *parameters])
+    # A long call goes on in the next line, as far in as kernel style has it.
+    gap = " " if len(target) + len(rest) < LINE_MAX else CONTINUATION
+    return f"offset = {function}({target},{gap}{rest});"
 
 
 def _capture(event: Event, argument: Mapping[str, Any]) -> tuple[str, list[str]]:

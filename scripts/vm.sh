@@ -2,7 +2,7 @@
 # Runs a command inside another kernel, in QEMU without KVM, on this machine's files (read-only, with an overlay).
 # usage: scripts/vm.sh NAME OUTDIR COMMAND    NAME as in scripts/kernels.txt
 #        scripts/vm.sh fetch NAME             only brings the kernel
-# The command sees OUTDIR as /mnt, writable; the host's /tmp is hidden. OUTDIR/log is what it printed.
+# The command sees OUTDIR as /mnt, writable; what it writes elsewhere is gone after it. OUTDIR/log is what it printed.
 # Exits with the command's status; 125 when the guest died before it was done (see OUTDIR/console).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -66,7 +66,6 @@ $B mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 root
 $B mount -t tmpfs up /up; $B mkdir /up/u /up/w
 $B mount -t overlay -o lowerdir=/low,upperdir=/up/u,workdir=/up/w ov /root || $B echo "vm: no overlay"
 for d in proc sys dev; do $B mount --move /$d /root/$d; done
-$B mount -t tmpfs t /root/tmp
 $B mkdir -p /root/mnt /root/dev/pts /root/dev/shm
 $B mount -t devpts p /root/dev/pts; $B mount -t tmpfs s /root/dev/shm
 $B mount -t tracefs t /root/sys/kernel/tracing; $B mount -t bpf b /root/sys/fs/bpf

@@ -68,7 +68,8 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	if (begun)
 		bpf_map_delete_elem(&saved, &call->tid);
 	if (call->ret >= 0)
-		offset = capture_bytes(scratch, offset, &record->upeer_sockaddr, call->args[1], written_length(scratch, &record->upeer_addrlen, call->args[2]), SOCKADDR_MAX);
+		offset = capture_bytes(scratch, offset, &record->upeer_sockaddr,
+				call->args[1], written_length(scratch, &record->upeer_addrlen, call->args[2]), SOCKADDR_MAX);
 	if (call->ret >= 0)
 		offset = capture_bytes(scratch, offset, &record->upeer_addrlen_out, call->args[2], 4, 4);
 	return put_scratch(scratch, EVENT, 0, offset, call);
