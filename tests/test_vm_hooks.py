@@ -35,8 +35,40 @@ for run in {runs}; do
 	{python} -m traceleft trace --battery /mnt/battery --level ${{run%-*}} --attach ${{run#*-}} -f --format json \
 		-o /mnt/$run.json --ledger /mnt/$run.ledger -- /mnt/hooks || [ $? = 3 ] || exit 1
 done
+{python} -m traceleft trace --battery /mnt/battery --attach kprobe -e read -o /mnt/many.txt --ledger /mnt/many.ledger \
+	-- /mnt/many
+{python} /mnt/few.py >/mnt/few.ledger
 bpftool prog list >/mnt/programs
 cat $events >/mnt/kprobes
+"""
+
+THREADS = 300
+MANY = """
+#include <pthread.h>
+#include <unistd.h>
+static int ends[2];
+static void *wait(void *unused) { char byte; return read(ends[0], &byte, 1) == 1 ? unused : 0; }
+int main(void)
+{
+	pthread_t threads[300];
+	if (pipe(ends)) return 1;
+	for (int i = 0; i < 300; i++) pthread_create(&threads[i], 0, wait, 0);
+	sleep(2);
+	for (int i = 0; i < 300; i++) if (write(ends[1], "x", 1) != 1) return 1;
+	for (int i = 0; i < 300; i++) pthread_join(threads[i], 0);
+	return 0;
+}
+"""
+# The same with return probes that follow no more calls than they would by themselves.
+FEW = """
+import json
+from traceleft import Battery, Tracer
+from traceleft.tracer import kprobes
+kprobes.BLOCKING_MAX = 20
+battery = Battery.open("/mnt/battery")
+with Tracer(battery, level="4.11", hook="kprobe", events=["read"], command=["/mnt/many"]) as tracer:
+    tracer.run()
+print(json.dumps(tracer.ledger.to_json()))
 """
 
 Sequences = dict[int, list[tuple[Any, ...]]]
@@ -50,6 +82,9 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(out / "generated", out / "battery", levels=list(LEVELS))
     source = REPOSITORY / "tests/programs/hooks.c"
     subprocess.run(["gcc", "-static", "-O1", "-o", out / "hooks", source], check=True, timeout=120)
+    (out / "few.py").write_text(FEW)
+    many = ["gcc", "-static", "-O1", "-pthread", "-xc", "-", "-o", str(out / "many")]
+    subprocess.run(many, input=MANY, text=True, check=True, timeout=120)
     command = COMMAND.format(runs=" ".join(RUNS), python=sys.executable, dead=DEAD)
     done = subprocess.run(
         [REPOSITORY / "scripts/vm.sh", "6.1", out, command], capture_output=True, text=True, timeout=900
@@ -128,3 +163,19 @@ def test_nothing_stays_in_the_kernel(guest: Path) -> None:
 @pytest.mark.vm
 def test_kprobes_of_a_killed_tracer_are_removed_and_those_of_others_stay(guest: Path) -> None:
     assert (guest / "kprobes").read_text() == "p:kprobes/libbpf_1_x_0x0_1 __x64_sys_getppid\n"
+
+
+@pytest.mark.vm
+def test_many_blocked_calls_all_return_on_kprobes(guest: Path) -> None:
+    ledger = json.loads((guest / "many.ledger").read_text())
+
+    assert (ledger["emitted"], ledger["delivered"], ledger["missed"]) == (THREADS, THREADS, 0)
+
+
+@pytest.mark.vm
+def test_returns_that_kprobes_miss_are_in_the_ledger(guest: Path) -> None:
+    ledger = json.loads((guest / "few.ledger").read_text())
+
+    # Calls of other processes, which the kernel does not tell apart, may be among them.
+    assert ledger["emitted"] < THREADS <= ledger["emitted"] + ledger["missed"]
+    assert ledger["by_event"]["read"]["missed"] == ledger["missed"]
