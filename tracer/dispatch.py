@@ -42,32 +42,31 @@ class Dispatcher:
 
     def dispatch(self, reader: Reader, records: _native.Records, wanted: int) -> None:
         """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
-        if self._batch_callbacks:
-            self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
-        refused: list[tuple[int, int]] = []
-        done = 0
+        handout = reader.hand_out(records)
         try:
-            for row, event in self._decode(records, wanted, self._event_callbacks, refused):
-                done = row
+            if self._batch_callbacks:
+                self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
+            for row, event in self._decode(records, wanted, self._event_callbacks, handout.refused):
+                handout.done = row
                 for callback in self._event_callbacks[event.spec.id]:
                     callback(event)
-            done = wanted
+            handout.done = wanted
         finally:
-            reader.deliver(records, done)
-            reader.refuse(refused)
+            reader.settle(handout)
 
     def events(self, reader: Reader, records: _native.Records) -> Iterator[Event]:
         """Yield the events of all records; one counts as delivered once it is handed over."""
-        refused: list[tuple[int, int]] = []
-        done = 0
+        handout = reader.hand_out(records)
         try:
-            for row, event in self._decode(records, len(records), self._specs, refused):
-                done = row + 1
+            for row, event in self._decode(records, len(records), self._specs, handout.refused):
+                handout.done = row + 1
+                handout.suspend()
                 yield event
-            done = len(records)
+                if not handout.take_up():
+                    return
+            handout.done = len(records)
         finally:
-            reader.deliver(records, done)
-            reader.refuse(refused)
+            reader.settle(handout)
 
     def _decode(
         self, records: _native.Records, wanted: int, chosen: Container[int], refused: list[tuple[int, int]]

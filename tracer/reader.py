@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from traceleft.tracer import _native
@@ -16,6 +16,33 @@ from traceleft.tracer.maps import Count
 WAIT_MS: Final = 20
 # How often to look whether what is followed has ended, while records keep coming.
 LOOK_S: Final = 0.25
+
+
+@dataclass(slots=True)
+class Handout:
+    """Records on their way out: how many are through, and (event, cpu) of those among them that were refused.
+
+    An iteration is suspended between two of its events: then whoever takes it up first, the iteration itself or a
+    thread that closes the tracer, goes on with it alone.
+    """
+
+    records: _native.Records
+    done: int = 0
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    is_settled: bool = False
+    _token: list[None] = field(default_factory=list)
+
+    def suspend(self) -> None:
+        """Let anyone take it up."""
+        self._token.append(None)
+
+    def take_up(self) -> bool:
+        """Tell whether it was suspended, and is the caller's now."""
+        try:
+            self._token.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class Reader:
@@ -42,6 +69,8 @@ class Reader:
         self._dropped: Counter[tuple[int, int]] = Counter()
         self._undecodable: Counter[tuple[int, int]] = Counter()
         self._surplus = 0
+        self._handout: Handout | None = None
+        self._settling = threading.Lock()
         self._counts: Mapping[str, Count] = {}
 
     @property
@@ -72,21 +101,31 @@ class Reader:
             made, self._made = self._made, b""
             return _native.Records(made) if made else None
 
-    def deliver(self, records: _native.Records, stop: int) -> None:
-        """Account for the records before `stop` as delivered and for the others as thrown away."""
-        self._delivered.update(records.tally(0, stop))
-        if stop < len(records):
-            self._drop(records.tally(stop, len(records)))
+    def hand_out(self, records: _native.Records) -> Handout:
+        """Begin to deliver records; whoever does so settles the account at the end, or close() does."""
+        self._handout = Handout(records)
+        return self._handout
 
-    def refuse(self, keys: Iterable[tuple[int, int]]) -> None:
-        """Account for records by (event, cpu), given as delivered before, as undecodable."""
-        for key in keys:
+    def settle(self, handout: Handout) -> None:
+        """Account for what was handed out as delivered and for the rest as thrown away; may be called again."""
+        with self._settling:
+            if handout.is_settled:
+                return
+            handout.is_settled = True
+        records, done = handout.records, handout.done
+        self._delivered.update(records.tally(0, done))
+        if done < len(records):
+            self._drop(records.tally(done, len(records)))
+        for key in handout.refused:
             self._delivered[key] -= 1
             self._undecodable[key] += 1
 
     def close(self) -> Ledger:
         """End the trace if it has not, throw away what is left, and return the ledger; may be called again."""
         self._stop = True
+        # An iteration that was broken off may never come back; one that is going on settles by itself.
+        if self._handout is not None and self._handout.take_up():
+            self.settle(self._handout)
         with self._lock:
             self._end()
             while len(rest := self._session.drain.take(0, final=True)):
