@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -24,15 +25,17 @@ from traceleft.battery.manifest import (
 from traceleft.errors import BatteryError
 
 SCHEMA_BYTES_MAX: Final = 64 << 20
+KernelFormat = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The release of a battery that serves a kernel; ``exact`` when it is the kernel's own."""
+    """The release of a battery that serves a kernel; ``exact`` when it is the kernel's own; ``why`` it was chosen."""
 
     name: str
     release: Release
     exact: bool
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +119,42 @@ class Battery:
         return document
 
     def formats(self, release: str) -> dict[str, str]:
-        """Return the digests of the formats that a release's events were made from."""
+        """Return the digests of the formats that a release's events were made from, but for borrowed ones."""
         events = self.schema(release).get("events")
         if not isinstance(events, dict):
             raise BatteryError(f"damaged schema of {release}: it has no events", path=str(self.path))
         return {
             name: event["format"]
             for name, event in events.items()
-            if isinstance(name, str) and isinstance(event, dict) and isinstance(event.get("format"), str)
+            if isinstance(event, dict) and isinstance(event.get("format"), str) and event.get("borrowed") is not True
         }
 
-    def select(self, release: str) -> Selection:
+    def select(self, release: str, *, kernel_format: KernelFormat | None = None) -> Selection:
         """Choose what serves a kernel of this release.
 
-        Its own release if the battery has it; else the nearest older one, since what a syscall takes never changes
-        once it is released; else the oldest. Tracepoints do change: their format digests are the caller's to compare.
+        Its own release if the battery has it; else the nearest older one of whose formats none is another on the
+        kernel, as ``kernel_format`` tells (a digest by event, None where the kernel has none); else the nearest older,
+        since what a syscall takes never changes once it is released; else the oldest.
         """
-        if release in self.manifest.releases:
-            return Selection(release, self.manifest.releases[release], exact=True)
         if not self.releases:
             raise BatteryError("holds no release; build it again", path=str(self.path))
-        older = [name for name in self.releases if natural_key(name) <= natural_key(release)]
-        name = older[-1] if older else self.releases[0]
-        return Selection(name, self.manifest.releases[name], exact=False)
+        if release in self.manifest.releases:
+            return self._selection(release, "the kernel's own release", exact=True)
+        older = [name for name in reversed(self.releases) if natural_key(name) <= natural_key(release)]
+        if not older:
+            return self._selection(self.releases[0], "the oldest release: none is older than the kernel")
+        if kernel_format is None or len(older) == 1:
+            return self._selection(older[0], "the nearest older release")
+        for name in older:
+            if self._agrees(name, kernel_format):
+                return self._selection(name, "the nearest older release whose formats are the kernel's")
+        return self._selection(older[0], "the nearest older release; each has formats that are not the kernel's")
+
+    def _selection(self, name: str, why: str, *, exact: bool = False) -> Selection:
+        return Selection(name, self.manifest.releases[name], exact, why)
+
+    def _agrees(self, release: str, kernel_format: KernelFormat) -> bool:
+        return all(kernel_format(name) in (None, digest) for name, digest in self.formats(release).items())
 
 
 def object_path(battery: Path, digest: str) -> Path:

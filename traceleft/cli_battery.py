@@ -18,7 +18,7 @@ from traceleft.expression import Catalogue, select
 from traceleft.tracefs import find_tracefs
 
 if TYPE_CHECKING:
-    from traceleft.battery import Battery
+    from traceleft.battery import Battery, Selection
 
 VARIABLE = "TRACELEFT_BATTERY"
 ENTER = "sys_enter_"
@@ -109,8 +109,7 @@ def candidates(levels: Collection[str] | None = None) -> Iterator["Battery"]:
     """
     paths = (DEFAULT_BATTERY, cache_directory() / "battery")
     found = [battery for path in paths if (battery := consider(path)) and holds_level(battery, levels)]
-    release = os.uname().release
-    yield from sorted(found, key=lambda battery: not battery.select(release).exact)
+    yield from sorted(found, key=lambda battery: not select_release(battery).exact)
 
 
 def consider(path: Path) -> "Battery | None":
@@ -129,9 +128,16 @@ def consider(path: Path) -> "Battery | None":
         return None
 
 
+def select_release(battery: "Battery") -> "Selection":
+    """Choose the release of a battery that serves the running kernel."""
+    from traceleft.tracer.formats import select_running
+
+    return select_running(battery)
+
+
 def holds_level(battery: "Battery", levels: Collection[str] | None) -> bool:
     """Tell whether a battery has objects of one of these levels for the running kernel."""
-    held = battery.select(os.uname().release).release.core
+    held = select_release(battery).release.core
     return levels is None or not set(levels).isdisjoint(held)
 
 
@@ -140,7 +146,7 @@ def open_battery(path: Path, levels: Collection[str] | None = None) -> "Battery"
     from traceleft.battery import Battery
 
     battery = Battery.open(path)
-    if not battery.select(os.uname().release).release.events:
+    if not select_release(battery).release.events:
         raise BatteryError("holds no event; generate and build it again", path=str(path))
     if levels is not None and not holds_level(battery, levels):
         wanted = " or ".join(levels)
@@ -152,7 +158,7 @@ def catalogue_of(battery: "Battery") -> Catalogue:
     """Return what expressions can choose from a battery, for the running kernel."""
     from traceleft.tracer.schema import load_schema
 
-    selection = battery.select(os.uname().release)
+    selection = select_release(battery)
     schema = load_schema(battery.schema(selection.name))
     specs = [spec for spec in schema.events.values() if spec.name in selection.release.events]
     classes: dict[str, set[str]] = {}
@@ -241,7 +247,7 @@ def discard(path: Path) -> None:
 
 def held_levels(battery: "Battery | None") -> frozenset[str]:
     """Return the levels that a battery holds of this very release."""
-    selection = battery.select(os.uname().release) if battery else None
+    selection = select_release(battery) if battery else None
     return frozenset(selection.release.core) if selection and selection.exact else frozenset()
 
 

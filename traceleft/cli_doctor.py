@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from traceleft.cli_explain import Finding, explain_battery
 from traceleft.errors import TraceleftError
 
 if TYPE_CHECKING:
@@ -22,14 +24,19 @@ class Choice:
 
 
 @click.command("doctor")
+@click.option(
+    "--battery", type=click.Path(path_type=Path), metavar="PATH", help="Explain how this battery would serve."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def doctor_command(as_json: bool) -> None:
+def doctor_command(battery: Path | None, as_json: bool) -> None:
     """Show what this kernel offers, what would be used, what is missing and the remedy."""
     from traceleft.tracer.kernel import probe_kernel
 
     features = probe_kernel()
-    choices = (choose_level(features), choose_hook(features), choose_battery(), choose_compiler())
-    click.echo(describe_json(features, choices) if as_json else describe_text(features, choices))
+    choices = (choose_level(features), choose_hook(features), choose_battery(battery), choose_compiler())
+    findings = explain_battery(battery) if battery else ()
+    describe = describe_json if as_json else describe_text
+    click.echo(describe(features, choices, findings))
 
 
 def choose_level(features: "KernelFeatures") -> Choice:
@@ -56,12 +63,12 @@ def choose_hook(features: "KernelFeatures") -> Choice:
         return Choice("hook", False, str(error))
 
 
-def choose_battery() -> Choice:
+def choose_battery(named: Path | None) -> Choice:
     """Return the battery that a trace would use."""
     from traceleft import cli_battery
 
     try:
-        found = cli_battery.choose_battery(None, ()).battery
+        found = cli_battery.choose_battery(named, ()).battery
     except TraceleftError as error:
         return Choice("battery", False, str(error))
     if found is None:
@@ -79,13 +86,14 @@ def choose_compiler() -> Choice:
         return Choice("compiler", False, str(error))
 
 
-def describe_json(features: "KernelFeatures", choices: tuple[Choice, ...]) -> str:
+def describe_json(features: "KernelFeatures", choices: tuple[Choice, ...], findings: tuple[Finding, ...]) -> str:
     """Return all of it as one line of JSON."""
     chosen = {choice.name: {"present": choice.is_there, "value": choice.value} for choice in choices}
-    return json.dumps({**features.to_json(), "chosen": chosen})
+    battery = {each.name: {"present": each.is_there, "value": each.value, "names": each.names} for each in findings}
+    return json.dumps({**features.to_json(), "chosen": chosen} | ({"battery": battery} if findings else {}))
 
 
-def describe_text(features: "KernelFeatures", choices: tuple[Choice, ...]) -> str:
+def describe_text(features: "KernelFeatures", choices: tuple[Choice, ...], findings: tuple[Finding, ...]) -> str:
     """Return a line for each feature and choice, those that are lacking with their remedy."""
     lines = [f"kernel {features.release}, {features.machine}, {features.cpus} CPUs", "", "offered"]
     for feature in features.features.values():
@@ -93,6 +101,8 @@ def describe_text(features: "KernelFeatures", choices: tuple[Choice, ...]) -> st
         lines.append(line(feature.name, feature.is_present, f"{feature.value}{remedy}"))
     lines += ["", "used by a trace"]
     lines += [line(choice.name, choice.is_there, choice.value) for choice in choices]
+    lines += ["", "the battery"] if findings else []
+    lines += [line(each.name, each.is_there, each.text) for each in findings]
     return "\n".join(lines)
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from traceleft.cli_battery import catalogue_of, choose_battery, make_battery
+from traceleft.cli_battery import catalogue_of, choose_battery, make_battery, notice
 from traceleft.cli_output import Output, make_printer, open_output, print_counts, report
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
+from traceleft.errors import BatteryError
+from traceleft.expression import named
 from traceleft.tracer.command import find_command
 from traceleft.tracer.following import find_processes
 from traceleft.tracer.kernel import probe_kernel
@@ -32,6 +34,7 @@ class TraceOptions:
     follow: bool
     expressions: tuple[str, ...]
     battery: Path | None
+    signer: Path | None
     hook: str
     level: str | None
     form: str
@@ -76,6 +79,7 @@ class TraceOptions:
 def run_trace(options: TraceOptions) -> int:
     """Trace as the options say and return the exit status."""
     choice = choose_battery(options.battery, options.expressions, options.level)
+    require_signature(options, choice.battery)
     refuse_early(options)
     with ExitStack() as stack:
         output = stack.enter_context(open_output(options.output))
@@ -83,9 +87,22 @@ def run_trace(options: TraceOptions) -> int:
         probe_kernel(only=("privileges",)).require("privileges")
         battery = choice.battery or make_battery(choice.events, options.level)
         tracer = make_tracer(options, battery, choice.events)
+        for text in tracer.notices:
+            notice(text)
         available = catalogue_of(battery).names if options.fd_names else ()
         printer = make_printer(options, output, traced=tracer.specs, available=available)
         return follow_tracer(options, tracer, printer, output, ledger)
+
+
+def require_signature(options: TraceOptions, battery: "Battery | None") -> None:
+    """Refuse a battery that was not signed with the key that the options name, before anything else is done."""
+    if options.signer is None:
+        return
+    if battery is None:
+        raise BatteryError("no battery fits that could be signed; name one with --battery")
+    from traceleft.battery.ed25519 import check_signature
+
+    check_signature(battery, options.signer)
 
 
 def refuse_early(options: TraceOptions) -> None:
@@ -107,6 +124,7 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
         follow=options.follow,
         hook=options.hook,
         level=options.level,
+        required=named(options.expressions, catalogue_of(battery)) if options.expressions else (),
         uid=options.uid,
         comm=options.comm,
         cgroup=options.cgroup,

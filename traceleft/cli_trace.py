@@ -25,6 +25,13 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 @click.option("-f", "--follow", is_flag=True, help="Trace child processes, too.")
 @expression_option
 @click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other.")
+@click.option(
+    "--require-signature",
+    "signer",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Refuse a battery that this public key did not sign.",
+)
 @click.option("--attach", "hook", type=click.Choice(HOOKS), default="auto", show_default=True, help="Hook.")
 @click.option(
     "--level",

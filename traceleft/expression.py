@@ -51,6 +51,17 @@ def select(expressions: Sequence[str], catalogue: Catalogue, *, default: Iterabl
     return tuple(sorted(chosen))
 
 
+def named(expressions: Sequence[str], catalogue: Catalogue) -> frozenset[str]:
+    """Return the events that `expressions` ask for one by one: not by a class, a regex, or a word for many."""
+    found: set[str] = set()
+    for expression in expressions:
+        negated, items = _split(expression)
+        single = [item for item in items if not item.startswith(("%", "/", "?")) and item not in ("all", "none")]
+        if not negated:
+            found.update(*(_resolve(item, catalogue, frozenset(), expression) for item in single))
+    return frozenset(found)
+
+
 def _split(expression: str) -> tuple[bool, list[str]]:
     """Return whether the expression negates, and its items; a comma inside a `/regex/` does not part items."""
     if len(expression) > MAX_EXPRESSION:

@@ -1,16 +1,15 @@
 """Where each program is attached, and what is said when that does not work."""
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from traceleft import tracefs
 from traceleft.errors import ProbeError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.filters import Offsets
+from traceleft.tracer.formats import digest_format, read_format
 from traceleft.tracer.kernel import compat_offset
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
@@ -57,7 +56,7 @@ def can_dispatch_tracepoints() -> bool:
     """Whether raw_syscalls' events hold number, arguments and result where those of `syscalls` do."""
     wanted = {"sys_enter": {"id": (8, 8), "args": (16, 48)}, "sys_exit": {"id": (8, 8), "ret": (16, 8)}}
     try:
-        found = {event: tracefs.field_offsets(_read_format("raw_syscalls", event)) for event in wanted}
+        found = {event: tracefs.field_offsets(read_format("raw_syscalls", event)) for event in wanted}
     except OSError:
         return False
     return all(found[event].get(name) == place for event in wanted for name, place in wanted[event].items())
@@ -121,7 +120,7 @@ def check_format(part: Part) -> None:
     """Refuse a tracepoint whose format on this kernel is not the one that its object was made from."""
     category, _, event = part.spec.name.partition(":")
     try:
-        text = _read_format(category, event)
+        text = read_format(category, event)
     except OSError as exc:
         raise ProbeError("this kernel has no such tracepoint; see: traceleft list", probe=part.spec.name) from exc
     if digest_format(text) != part.spec.format:
@@ -129,12 +128,6 @@ def check_format(part: Part) -> None:
             "its format on this kernel is not the battery's: generate and build it from this kernel",
             probe=part.spec.name,
         )
-
-
-def digest_format(text: str) -> str:
-    """Digest a format text less its ID line, which numbers the events of one boot, as the generator does."""
-    lines = [line for line in text.split("\n") if not line.startswith("ID:")]
-    return f"sha256:{hashlib.sha256(chr(10).join(lines).encode(errors='surrogatepass') + bytes(1)).hexdigest()}"
 
 
 def find_offsets() -> Offsets:
@@ -148,7 +141,7 @@ def find_offsets() -> Offsets:
 
 def _field_offset(event: str, field: str) -> int:
     try:
-        found = tracefs.field_offsets(_read_format("sched", event))
+        found = tracefs.field_offsets(read_format("sched", event))
     except OSError as exc:
         raise UnsupportedError(f"tracepoint sched:{event}", "tracefs lacks it; needs CONFIG_TRACEPOINTS") from exc
     if field not in found:
@@ -158,11 +151,6 @@ def _field_offset(event: str, field: str) -> int:
     if size != 4 or offset > 252:
         raise UnsupportedError(f"tracepoint sched:{event}", f"its field {field} lies at {offset} with {size} bytes")
     return offset
-
-
-def _read_format(category: str, event: str) -> str:
-    path = tracefs.find_tracefs() / "events" / Path(category).name / Path(event).name / "format"
-    return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def _telling_line(log: str) -> str:

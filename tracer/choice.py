@@ -1,16 +1,19 @@
 """Which events, hook and objects a trace takes, of a battery and for the running kernel."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from traceleft.battery import Battery
-from traceleft.errors import TraceleftError
-from traceleft.expression import Catalogue, select
+from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.expression import Catalogue, named, select
+from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
 from traceleft.tracer.levels import NEEDS, Level, choose_level
 from traceleft.tracer.plan import Plan, held_levels, make_plan
+from traceleft.tracer.running import describe_absent, describe_drift, find_absent, find_drift
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import EventSpec, Schema
 
@@ -18,13 +21,20 @@ NEEDED: Final = ("privileges", "no_lockdown")
 
 
 def choose_plan(
-    battery: Battery, events: Sequence[str], *, hook: str, uses_pids: bool, level: str | None = None
+    battery: Battery,
+    events: Sequence[str],
+    *,
+    hook: str,
+    uses_pids: bool,
+    level: str | None = None,
+    required: Collection[str] | None = None,
 ) -> tuple[Plan, Schema]:
     """Return what to load for these event expressions, and the schema that goes with it.
 
-    UnsupportedError, with the remedy, where the kernel or this process lacks something for it.
+    An event that this kernel does not have is left out, but for ``required`` ones; None: those that are named one by
+    one. UnsupportedError, with the remedy, where the kernel or this process lacks something for it.
     """
-    selection = battery.select(os.uname().release)
+    selection = select_running(battery)
     schema = load_schema(battery.schema(selection.name))
     specs = _choose_events(schema, events)
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
@@ -36,8 +46,31 @@ def choose_plan(
     held = held_levels(selection.release, names) or frozenset(selection.release.core)
     chosen = choose_level(features, held, level)
     hook = _choose_hook(features, specs, hook, chosen)
-    symbols = read_syscall_symbols() if hook == "kprobe" else ()
-    return make_plan(battery, selection.release, schema, names, hook=hook, level=chosen, symbols=symbols), schema
+    symbols = cache(read_syscall_symbols)
+    absent = find_absent(specs, hook, symbols, is_exact=selection.exact)
+    _refuse_absent(absent, named(events, _make_catalogue(schema.events)) if required is None else required)
+    present = [spec for spec in specs if spec.name not in absent]
+    if not present:
+        raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
+    plan = make_plan(
+        battery,
+        selection.release,
+        schema,
+        [spec.name for spec in present],
+        hook=hook,
+        level=chosen,
+        symbols=symbols() if hook == "kprobe" else (),
+    )
+    drift = find_drift(present)
+    notices = [describe_absent(absent)] if absent else []
+    notices += [describe_drift(drift, selection.name)] if drift else []
+    return replace(plan, notices=tuple(notices)), schema
+
+
+def _refuse_absent(absent: Mapping[str, str], required: Collection[str]) -> None:
+    for name, why in absent.items():
+        if name in required:
+            raise UnsupportedError(name, why)
 
 
 def _choose_hook(features: KernelFeatures, specs: Sequence[EventSpec], hook: str, level: Level) -> str:

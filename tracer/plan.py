@@ -39,13 +39,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All objects of a trace, and the hook and level that they are for."""
+    """All objects of a trace, and the hook and level that they are for; ``notices`` are lines for the user."""
 
     hook: str
     core: bytes
     parts: tuple[Part, ...]
     core_programs: Mapping[str, str]
     level: Level = LEVELS["5.8"]
+    notices: tuple[str, ...] = ()
 
     @property
     def needs_entry(self) -> bool:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -34,7 +34,8 @@ class Tracer:
     Without `pids`, `command` and a filter every process but this one is traced. Enter it, then take events by run()
     with callbacks, by iteration, or by `async for`; `ledger` holds the account once it is closed. What can be refused
     before anything is loaded is refused by the constructor. `level` forces one that the battery holds and the kernel
-    offers; else it is the highest. Needs root, or CAP_BPF and CAP_PERFMON.
+    offers; else it is the highest. Events that this kernel does not have are left out, as `notices` tell, but for
+    `required` ones (those that `events` name one by one). Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Tracer:
         follow: bool = False,
         hook: str = "auto",
         level: str | None = None,
+        required: Collection[str] | None = None,
         uid: int | None = None,
         comm: str | None = None,
         cgroup: str | os.PathLike[str] | None = None,
@@ -84,7 +86,7 @@ class Tracer:
         if command is not None:
             find_command(command[0] if command else "")
         self._command_line = command
-        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows, level=level)
+        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows, level=level, required=required)
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
@@ -198,6 +200,11 @@ class Tracer:
     def level(self) -> str:
         """The level in use."""
         return self._plan.level.name
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of the choice: events that were left out, formats that are others here."""
+        return self._plan.notices
 
     @property
     def specs(self) -> Mapping[str, EventSpec]:

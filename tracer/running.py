@@ -1,0 +1,68 @@
+"""What the running kernel has of a battery's events, and what it has otherwise."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+from traceleft.tracer.formats import has_formats, kernel_format
+from traceleft.tracer.spec import EventSpec
+
+NAMES_SHOWN: Final = 5
+WRAPPER: Final = "__x64_sys_"
+PLAIN: Final = ("SyS_", "sys_")
+Symbols = Callable[[], Collection[str]]
+
+
+def find_absent(specs: Iterable[EventSpec], hook: str, symbols: Symbols, *, is_exact: bool) -> dict[str, str]:
+    """Return which of these events this kernel does not have for a hook, and why.
+
+    Nothing is said of what cannot be seen: without tracefs, or where the kernel does not tell its ``symbols``. Of
+    syscalls on raw tracepoints an exact release tells already.
+    """
+    if not has_formats():
+        return {}
+    found = ((spec.name, _why_absent(spec, hook, symbols, is_exact=is_exact)) for spec in specs)
+    return {name: why for name, why in found if why is not None}
+
+
+def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool) -> str | None:
+    digest = kernel_format(spec.name)
+    if spec.kind == "tracepoint":
+        if digest is None:
+            return "this kernel has no such tracepoint; see: traceleft list"
+        if digest != spec.format:
+            return "its format on this kernel is not the battery's: generate and build it from this kernel"
+        return None
+    if hook == "tracepoint":
+        return "this kernel has no such tracepoint; use another --attach" if digest is None else None
+    if hook == "raw_tracepoint" and spec.number is None:
+        return "its syscall number is not known: use --attach tracepoint"
+    if hook == "raw_tracepoint" and (is_exact or digest is not None):
+        return None
+    known = symbols()
+    # A kernel with wrappers (since v4.17) has functions of the plain names for other ends.
+    prefixes = (WRAPPER,) if f"{WRAPPER}read" in known else PLAIN
+    if not known or any(f"{prefix}{spec.name}" in known for prefix in prefixes):
+        return None
+    return "this kernel has no such syscall"
+
+
+def find_drift(specs: Iterable[EventSpec]) -> list[str]:
+    """Return the syscalls among these whose formats on this kernel are not those that the battery was made from."""
+    syscalls = [spec for spec in specs if spec.kind == "syscall" and not spec.borrowed]
+    return [spec.name for spec in syscalls if (digest := kernel_format(spec.name)) and digest != spec.format]
+
+
+def describe_absent(absent: Collection[str]) -> str:
+    """Say in one line which events are left out."""
+    return f"this kernel does not have {shorten(sorted(absent))}: left out"
+
+
+def describe_drift(drift: Sequence[str], release: str) -> str:
+    """Say in one line which events have other formats than a battery's release."""
+    return f"formats on this kernel are not those of the battery's {release}: {shorten(drift)}"
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Return names for one line: some, and how many more there are."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:NAMES_SHOWN])} and {more} more"
