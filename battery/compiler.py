@@ -66,6 +66,8 @@ class Compiler:
             raise UnsupportedError(f"{self.clang} cannot make eBPF objects", REMEDY)
         if status:
             raise CompileError(_first_diagnostic(log, source, status), source=source, log=log)
+        if not output.is_file():
+            raise CompileError(f"{source}: {self.clang} made no object and does not say why", source=source, log=log)
 
     def strip(self, objects: Sequence[Path]) -> None:
         """Take the debug data, but for BTF, out of objects, in place."""

@@ -19,8 +19,9 @@ from traceleft.battery.manifest import (
     digest_of,
     one_line,
 )
-from traceleft.battery.store import SCHEMA_BYTES_MAX, describe
+from traceleft.battery.store import SCHEMA_BYTES_MAX
 from traceleft.errors import FormatError
+from traceleft.generator.source import read_regular
 
 MARK: Final = ".traceleft-generated"
 CORE: Final = "core"
@@ -144,10 +145,6 @@ def _digest_headers(path: Path) -> str:
 
 def _read(path: Path, name: str, limit: int) -> bytes:
     try:
-        with open(path / name, "rb") as file:
-            data = file.read(limit + 1)
-    except OSError as exc:
-        raise FormatError(f"{describe(exc)}; generate again", file=str(path / name)) from exc
-    if len(data) > limit:
-        raise FormatError(f"larger than {limit >> 20} MiB; generate again", file=str(path / name))
-    return data
+        return read_regular(path / name, limit)
+    except FormatError as exc:
+        raise FormatError(f"{exc}; generate again") from exc

@@ -337,7 +337,7 @@ def test_directory_that_generate_did_not_make_is_refused(tmp_path: Path, battery
 def test_missing_part_of_the_sources_is_named(sources: Path, battery: Path, name: str) -> None:
     (sources / name).unlink()
 
-    with pytest.raises(FormatError, match=f"{name}: no such file or directory; generate again"):
+    with pytest.raises(FormatError, match=f"{name}: cannot be read: no such file or directory; generate again"):
         build(sources, battery)
 
 
