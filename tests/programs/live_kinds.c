@@ -212,12 +212,12 @@ static void addresses(void)
 
 static void vectors(void)
 {
-	static char *many[80], words[80][8], long_word[200];
+	static char *many[301], words[300][8], long_word[200];
 	char *few[] = {"zero", "", "\xff\\", NULL}, *broken[] = {"first", BAD, "last", NULL}, *cut[] = {"x", long_word, NULL};
 	char *environment[] = {"A=1", "B=2", NULL};
 	int i;
 
-	for (i = 0; i < 70; i++) {
+	for (i = 0; i < 300; i++) {
 		words[i][0] = 'a' + i / 26;
 		words[i][1] = 'a' + i % 26;
 		many[i] = words[i];
@@ -225,8 +225,11 @@ static void vectors(void)
 	memset(long_word, 'w', sizeof(long_word) - 1);
 	CASE("argv");
 	syscall(SYS_execve, "/no/such", few, environment);
-	CASE("argv many");
+	CASE("argv too many");
 	syscall(SYS_execve, "/no/such", many, NULL);
+	many[70] = NULL;
+	CASE("argv many");
+	syscall(SYS_execve, "/no/such", many, many + 68);
 	CASE("argv cut");
 	syscall(SYS_execve, "/no/such", cut, environment + 2);
 	CASE("argv broken");
