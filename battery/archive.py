@@ -23,7 +23,7 @@ BLOCK_BYTES: Final = 512
 # What an archive may become: bytes in all, files, and how much more than what was read so far.
 TOTAL_BYTES_MAX: Final = 2 << 30
 FILES_MAX: Final = 100_000
-RATIO_MAX: Final = 200
+RATIO_MAX: Final = 500
 RATIO_FREE_BYTES: Final = 4 << 20
 READ_BYTES: Final = 64 << 10
 CHUNK_BYTES: Final = 1 << 20
