@@ -70,6 +70,11 @@ where a battery made on the fly is kept (in
 .I ~/.cache
 when unset)
 .TP
+.B TRACELEFT_PASSPHRASE
+the passphrase of the key of
+.BR "battery sign" ,
+which is asked for on the terminal when unset
+.TP
 .B TRACELEFT_DEBUG
 show the traceback of an internal error
 .TP
@@ -116,12 +121,15 @@ def options(command: click.Command, name: str) -> str:
     return "\n".join(f".TP\n.B {escape(flags)}\n{escape(text)}" for flags, text in records)
 
 
-def section(group: click.Group, name: str) -> str:
-    """Return the section of one command."""
+def section(group: click.Group, name: str, *, within: str = "traceleft") -> str:
+    """Return the section of one command, or those of a group's commands."""
     command = group.get_command(click.Context(group), name)
     if command is None:
         raise LookupError(name)
-    head = f".SS traceleft {escape(name)} {escape(usage(command, name))}"
+    if isinstance(command, click.Group):
+        path = f"{within} {name}"
+        return "\n".join(section(command, each, within=path) for each in command.list_commands(click.Context(command)))
+    head = f".SS {within} {escape(name)} {escape(usage(command, name))}"
     return "\n".join(part for part in (head, paragraphs(command.help or ""), options(command, name)) if part)
 
 
