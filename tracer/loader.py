@@ -126,8 +126,12 @@ class Session:
             if self.plan.hook == "kprobe":
                 remove_leftovers()
             self._load_core(stack)
+            # Programs on one tracepoint run in the order in which they were attached: an exec's event comes after what
+            # the exec changes in `tasks`, an exit's before.
+            self._attach_sched("on_exec", "on_fork")
             self._load_parts()
-            self._attach_core()
+            self._attach_sched("on_exit")
+            self._attach_dispatchers()
             self.drain = self._open_drain()
             stack.callback(self.drain.stop)
             self._stack = stack.pop_all()
@@ -226,12 +230,16 @@ class Session:
         asked = self._options.flags & (filters.TIMES | filters.UNFINISHED)
         return sees_no_args or self.plan.needs_entry or bool(asked)
 
-    def _attach_core(self) -> None:
-        """Attach what keeps `tasks` current, then exits before entries, so that no entry waits in vain."""
+    def _attach_sched(self, *wanted: str) -> None:
+        """Attach what keeps `tasks` current."""
         roles = self._core_roles()
-        for role in ("on_exit", "on_exec", "on_fork"):
+        for role in wanted:
             if role in roles:
                 self._links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
+
+    def _attach_dispatchers(self) -> None:
+        """Attach exits before entries, so that no entry waits in vain."""
+        roles = self._core_roles()
         for role, tracepoint in (("dispatch_exit", "sys_exit"), ("dispatch_enter", "sys_enter")):
             if role in roles:
                 self._links.append(attach_dispatcher(self._core, self.plan.core_programs[role], tracepoint))

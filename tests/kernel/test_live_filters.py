@@ -219,3 +219,9 @@ def test_failed_calls_alone_are_shown_by_their_error(battery: Battery, programs:
     traced = trace(battery, [programs / "live_storm", 8], "openat,close,getppid", failed_only=True)
 
     assert Counter(result(event) for event in traced.events) == {"ENOENT": 8, "EBADF": 1}
+
+
+def test_exec_that_starts_the_command_is_an_event_of_its_tracepoint(battery: Battery) -> None:
+    traced = trace(battery, ["/bin/sh", "-c", "/bin/true; /bin/true"], "sched:sched_process_exec", follow=True)
+
+    assert [args_of(event)["filename"] for event in traced.events] == ["/bin/sh", "/bin/true", "/bin/true"]
