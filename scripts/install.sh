@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES=(clang llvm libbpf-dev python3-venv python3-dev gcc libc6-dev)
-TEST_PACKAGES=(gcc-multilib strace git busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool)
+TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool)
 
 case "${1:-}" in
 run) packages=("${RUN_PACKAGES[@]}") ;;

@@ -71,7 +71,7 @@ $B mount -t devpts p /root/dev/pts; $B mount -t tmpfs s /root/dev/shm
 $B mount -t tracefs t /root/sys/kernel/tracing; $B mount -t bpf b /root/sys/fs/bpf
 $B mount -t cgroup2 c /root/sys/fs/cgroup
 $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /root/mnt
-exec $B chroot /root /bin/sh -c 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root; ip link set lo up; dmesg -n 1
+exec $B chroot /root /bin/sh -c 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root; busybox ip link set lo up; dmesg -n 1
 sh /mnt/cmd.sh >/mnt/log 2>&1; echo $? >/mnt/rc; sync; echo o >/proc/sysrq-trigger; sleep 9'
 INIT
 }
