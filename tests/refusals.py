@@ -126,9 +126,18 @@ def kernel_objects() -> set[str]:
     """Return the eBPF programs and links that are in the kernel."""
     found = set()
     for kind in ("prog", "link"):
-        shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True).stdout
-        found |= {f"{kind} {each['id']}" for each in json.loads(shown or "[]")}
+        found |= {f"{kind} {each['id']}" for each in json.loads(list_kernel_objects(kind) or "[]")}
     return found
+
+
+def list_kernel_objects(kind: str) -> bytes:
+    """Ask bpftool, again where an object went away while it looked."""
+    for _ in range(50):
+        shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True)
+        if shown.returncode == 0:
+            break
+        time.sleep(0.05)
+    return shown.stdout
 
 
 def assert_kernel_is_clean(before: set[str]) -> None:
