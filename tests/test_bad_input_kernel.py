@@ -177,6 +177,13 @@ def test_process_that_ends_while_we_load_ends_the_trace(place: Place, trace: tup
     assert_one_line(done, status=1 if "no such process" in done.stderr else 0, words="")
 
 
+@pytest.mark.parametrize("expression", ["!/./", "none", "?nosuch"])
+def test_expression_that_leaves_no_event_is_a_usage_error(
+    place: Place, trace: tuple[str, ...], expression: str
+) -> None:
+    place.refuse(*trace, "-e", expression, "--", "true", words="the event expressions choose no event", status=2)
+
+
 def write(data: bytes, mode: int) -> Callable[[Path], object]:
     def make(path: Path) -> None:
         path.write_bytes(data)

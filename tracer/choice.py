@@ -6,7 +6,7 @@ from functools import cache
 from typing import Final
 
 from traceleft.battery import Battery
-from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
@@ -91,6 +91,8 @@ def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> 
 
 def _choose_events(schema: Schema, events: Sequence[str]) -> list[EventSpec]:
     specs = select_specs(schema.events, events)
+    if not specs and events:
+        raise ExpressionError("the event expressions choose no event", expression=",".join(events)[:64])
     if not specs:
         raise TraceleftError("no event is chosen; see: traceleft list")
     return specs
