@@ -30,7 +30,6 @@ class Hook:
     section: str
     context: str
     comment: tuple[str, ...] = ()
-    declarations: tuple[str, ...] = ()
     guard: str = ""
     """The preprocessor's condition for a hook that not every level has."""
     lines: tuple[str, ...] = ()
