@@ -33,6 +33,9 @@ CORE_ROLES: Final[dict[str, Hook]] = {
     "on_fork": "tp",
     "on_exec": "tp",
     "on_exit": "tp",
+    "raw_on_fork": "raw_tp",
+    "raw_on_exec": "raw_tp",
+    "raw_on_exit": "raw_tp",
 }
 
 

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from traceleft import tracefs
@@ -10,11 +10,12 @@ from traceleft.errors import ProbeError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.filters import Offsets
 from traceleft.tracer.formats import digest_format, read_format
-from traceleft.tracer.kernel import compat_offset
+from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
 
-SCHED: Final = {"on_fork": "sched_process_fork", "on_exec": "sched_process_exec", "on_exit": "sched_process_exit"}
+SCHED: Final = {"on_exec": "sched_process_exec", "on_fork": "sched_process_fork", "on_exit": "sched_process_exit"}
+RAW: Final = "raw_"
 LOG_TAIL: Final = 200
 USELESS: Final = ("processed ", "--", "libbpf: --", "libbpf: failed to load object", "libbpf: elf: skipping ")
 
@@ -30,14 +31,28 @@ def convert_error(exc: _native.Error, probe: str, *, remedy: str = "") -> ProbeE
 
 
 def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
-    """Attach one of the programs that keep `tasks` current."""
+    """Attach one of the programs that keep `tasks` current, by its role, to a raw tracepoint or to perf's."""
+    if role.startswith(RAW):
+        return attach_raw(core, program, SCHED[role.removeprefix(RAW)])
     return _attach(
         lambda: core.attach_tracepoint(program, "sched", SCHED[role]), f"sched:{SCHED[role]}", "tracefs must be mounted"
     )
 
 
-def attach_dispatcher(core: _native.Object, program: str, tracepoint: str) -> _native.Link:
-    """Attach a dispatcher to sys_enter or sys_exit."""
+def choose_sched_roles(programs: Collection[str], events: Collection[str]) -> list[str]:
+    """Return the roles that keep `tasks` current: those on raw tracepoints if the core has them and BTF the offset.
+
+    Beside an event of the same tracepoint both are perf's: only there is the order of programs that of attaching.
+    """
+    raw = [f"{RAW}{role}" for role in SCHED]
+    is_shared = any(f"sched:{tracepoint}" in events for tracepoint in SCHED.values())
+    if is_shared or task_offsets().pid is None or not set(raw) <= set(programs):
+        return list(SCHED)
+    return raw
+
+
+def attach_raw(core: _native.Object, program: str, tracepoint: str) -> _native.Link:
+    """Attach a program to a raw tracepoint."""
     return _attach(
         lambda: core.attach_raw_tracepoint(program, tracepoint), tracepoint, "try --attach tracepoint or kprobe"
     )
@@ -130,12 +145,15 @@ def check_format(part: Part) -> None:
         )
 
 
-def find_offsets() -> Offsets:
-    """Return what the programs have to be told of the running kernel."""
+def find_offsets(roles: Collection[str]) -> Offsets:
+    """Return what the programs of these roles have to be told of the running kernel."""
+    found = task_offsets()
+    if "raw_on_fork" in roles:
+        return Offsets(fork_child_pid=found.pid or 0, exec_old_pid=0, compat=found.status)
     return Offsets(
         fork_child_pid=_field_offset("sched_process_fork", "child_pid"),
         exec_old_pid=_field_offset("sched_process_exec", "old_pid"),
-        compat=compat_offset(),
+        compat=found.status,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
+from traceleft.tracer.kernel_btf import task_offsets
 
 # enum bpf_map_type and enum bpf_prog_type of include/uapi/linux/bpf.h.
 MAP_PERF_EVENT_ARRAY: Final = 4
@@ -121,12 +122,7 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
 
 def compat_offset() -> int | None:
     """Return where task_struct keeps thread_info.status, in bytes; None without BTF."""
-    try:
-        return _native.btf_member_offset("task_struct", "thread_info") + _native.btf_member_offset(
-            "thread_info", "status"
-        )
-    except _native.Error:
-        return None
+    return task_offsets().status
 
 
 def is_initial_pid_namespace() -> bool:

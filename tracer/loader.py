@@ -14,12 +14,13 @@ from typing import Final, Self
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native, filters
 from traceleft.tracer.attach import (
-    attach_dispatcher,
     attach_part,
+    attach_raw,
     attach_sched,
     attach_tracepoint_dispatcher,
     can_dispatch_tracepoints,
     check_format,
+    choose_sched_roles,
     convert_error,
     find_offsets,
 )
@@ -128,9 +129,9 @@ class Session:
             self._load_core(stack)
             # Programs on one tracepoint run in the order in which they were attached: an exec's event comes after what
             # the exec changes in `tasks`, an exit's before.
-            self._attach_sched("on_exec", "on_fork")
+            self._attach_sched("exec", "fork")
             self._load_parts()
-            self._attach_sched("on_exit")
+            self._attach_sched("exit")
             self._attach_dispatchers()
             self.drain = self._open_drain()
             stack.callback(self.drain.stop)
@@ -196,7 +197,7 @@ class Session:
             raise convert_error(exc, "core") from exc
         stack.callback(self._core.close)
         self.maps = Maps({name: self._core.map_fd(name) for name in NAMES})
-        self._offsets = find_offsets()
+        self._offsets = find_offsets(self._core_roles())
         self._write_config(0)
         if self._filters.cgroup is not None:
             self._set_cgroup(self._filters.cgroup)
@@ -205,7 +206,9 @@ class Session:
         """The core's programs that this trace needs: what is not loaded costs nobody anything."""
         has_syscalls = any(part.spec.kind == "syscall" for part in self.plan.parts)
         is_raw = has_syscalls and self.plan.hook == "raw_tracepoint"
-        roles = ["on_fork", "on_exec", "on_exit"] if self._keeps_entries() or self._options.tasks_only else []
+        keeps_tasks = self._keeps_entries() or self._options.tasks_only
+        events = [part.spec.name for part in self.plan.parts]
+        roles = choose_sched_roles(self.plan.core_programs, events) if keeps_tasks else []
         if is_raw:
             roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
         elif self._dispatches_tracepoints:
@@ -232,9 +235,8 @@ class Session:
 
     def _attach_sched(self, *wanted: str) -> None:
         """Attach what keeps `tasks` current."""
-        roles = self._core_roles()
-        for role in wanted:
-            if role in roles:
+        for role in self._core_roles():
+            if role.endswith(tuple(f"on_{each}" for each in wanted)):
                 self._links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
     def _attach_dispatchers(self) -> None:
@@ -242,7 +244,7 @@ class Session:
         roles = self._core_roles()
         for role, tracepoint in (("dispatch_exit", "sys_exit"), ("dispatch_enter", "sys_enter")):
             if role in roles:
-                self._links.append(attach_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
+                self._links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
         for role, tracepoint in (("dispatch_tp_exit", "sys_exit"), ("dispatch_tp_enter", "sys_enter")):
             if role in roles:
                 self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))

@@ -10,15 +10,6 @@ from traceleft.tracer.levels import LEVELS, Level
 from traceleft.tracer.spec import EventSpec, Schema
 
 CORE: Final = "core"
-CORE_PROGRAMS: Final = {
-    "dispatch_enter": "dispatch_enter",
-    "dispatch_exit": "dispatch_exit",
-    "dispatch_tp_enter": "dispatch_tp_enter",
-    "dispatch_tp_exit": "dispatch_tp_exit",
-    "on_fork": "on_fork",
-    "on_exec": "on_exec",
-    "on_exit": "on_exit",
-}
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "raw_tracepoint": ("raw_enter", "raw_exit"),
     "tracepoint": ("tp_enter", "tp_exit"),
@@ -80,7 +71,8 @@ def make_plan(
     parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name) for name in events)
     if hook == "kprobe":
         parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
-    return Plan(hook, battery.object_bytes(core), parts, CORE_PROGRAMS, level)
+    core_programs = {program.role: program.name for program in battery.entry(core).programs}
+    return Plan(hook, battery.object_bytes(core), parts, core_programs, level)
 
 
 def held_levels(release: Release, events: Iterable[str]) -> frozenset[str]:

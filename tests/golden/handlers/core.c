@@ -133,22 +133,16 @@ static __always_inline __u32 read_field(void *ctx, __u32 offset)
 }
 
 /* Runs in the parent, before the child does: the child begins as its parent's equal. */
-SEC("tp")
-int on_fork(void *ctx)
+static __always_inline int begin_child(const struct config *config, __u32 child)
 {
 	__u32 parent = bpf_get_current_pid_tgid();
-	struct config *config = get_config();
 	struct task child_task = {};
 	struct cpu_state *state;
 	struct task *task;
-	__u32 child;
 
-	if (!config || !(config->flags & CONFIG_TASKS_ONLY))
-		return 0;
 	task = bpf_map_lookup_elem(&tasks, &parent);
 	if (!task || (task->flags & TASK_WAIT_EXEC))
 		return 0;
-	child = read_field(ctx, config->fork_child_pid_offset);
 	child_task.tgid = config->flags & CONFIG_FOLLOW ? 0 : task->tgid;
 	if (!bpf_map_update_elem(&tasks, &child, &child_task, BPF_ANY))
 		return 0;
@@ -159,18 +153,12 @@ int on_fork(void *ctx)
 }
 
 /* An exec from a thread that is not the leader goes on under the leader's tid. */
-SEC("tp")
-int on_exec(void *ctx)
+static __always_inline int go_on_after_exec(__u32 old)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct config *config = get_config();
 	struct task *task;
 	void *begun;
-	__u32 old;
 
-	if (!config)
-		return 0;
-	old = read_field(ctx, config->exec_old_pid_offset);
 	task = bpf_map_lookup_elem(&tasks, &old);
 	if (!task)
 		return 0;
@@ -187,8 +175,7 @@ int on_exec(void *ctx)
 	return 0;
 }
 
-SEC("tp")
-int on_exit(void *ctx)
+static __always_inline int end_task(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
@@ -197,5 +184,61 @@ int on_exit(void *ctx)
 	bpf_map_delete_elem(&saved_exec, &tid);
 	return 0;
 }
+
+SEC("tp")
+int on_fork(void *ctx)
+{
+	struct config *config = get_config();
+
+	if (!config || !(config->flags & CONFIG_TASKS_ONLY))
+		return 0;
+	return begin_child(config, read_field(ctx, config->fork_child_pid_offset));
+}
+
+SEC("tp")
+int on_exec(void *ctx)
+{
+	struct config *config = get_config();
+
+	return config ? go_on_after_exec(read_field(ctx, config->exec_old_pid_offset)) : 0;
+}
+
+SEC("tp")
+int on_exit(void *ctx)
+{
+	return end_task();
+}
+
+#if HAS_RAW_TRACEPOINT
+/*
+ * The same without perf: to detach from a perf tracepoint takes tens of
+ * milliseconds. A task is all that the hook has of a child, so the offset
+ * of task_struct.pid has to be known, and stands in fork_child_pid_offset.
+ */
+SEC("raw_tp")
+int raw_on_fork(struct raw_tracepoint_args *ctx)
+{
+	struct config *config = get_config();
+	__u32 child = 0;
+
+	if (!config || !(config->flags & CONFIG_TASKS_ONLY))
+		return 0;
+	if (bpf_probe_read_kernel(&child, sizeof(child), (void *)(ctx->args[1] + config->fork_child_pid_offset)))
+		return 0;
+	return begin_child(config, child);
+}
+
+SEC("raw_tp")
+int raw_on_exec(struct raw_tracepoint_args *ctx)
+{
+	return go_on_after_exec(ctx->args[1]);
+}
+
+SEC("raw_tp")
+int raw_on_exit(struct raw_tracepoint_args *ctx)
+{
+	return end_task();
+}
+#endif
 
 char LICENSE[] SEC("license") = "GPL";

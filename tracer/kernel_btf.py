@@ -1,0 +1,97 @@
+"""Offsets of members in structs of the running kernel, found in its BTF without reading all of it."""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+VMLINUX: Final = Path("/sys/kernel/btf/vmlinux")
+MAGIC: Final = 0xEB9F
+STRUCT_KIND: Final = 4
+# The lowest 24 bits of a member's place are its offset in bits where the struct's kind flag is set, else all are.
+BITS_MASK: Final = 0xFFFFFF
+
+_HEADER: Final = struct.Struct("=HBBIIIII")
+_TRIPLE: Final = struct.Struct("=III")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOffsets:
+    """Where task_struct keeps ``thread_info.status`` and ``pid``, in bytes; None where BTF does not tell."""
+
+    status: int | None = None
+    pid: int | None = None
+
+
+@cache
+def task_offsets() -> TaskOffsets:
+    """Return the running kernel's offsets in task_struct; of one without BTF, nothing."""
+    try:
+        btf = _open_btf(VMLINUX)
+    except OSError:
+        return TaskOffsets()
+    task = find_members(btf, "task_struct")
+    info = find_members(btf, "thread_info")
+    at, status = task.get("thread_info"), info.get("status")
+    return TaskOffsets(None if at is None or status is None else at + status, task.get("pid"))
+
+
+def _open_btf(path: Path) -> bytes | mmap.mmap:
+    with path.open("rb") as file:
+        try:
+            # Kernels from 6.16 on; a copy of its megabytes takes twenty times as long.
+            return mmap.mmap(
+                file.fileno(), os.fstat(file.fileno()).st_size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ
+            )
+        except (OSError, ValueError):
+            return file.read()
+
+
+def find_members(btf: bytes | mmap.mmap, name: str) -> Mapping[str, int]:
+    """Return the byte offsets of a struct's members by name; none where the BTF has no such struct, or is none.
+
+    The struct is found by its name's place in the strings, which is searched for among the types: to walk them all
+    takes a hundred times as long.
+    """
+    if len(btf) < _HEADER.size:
+        return {}
+    magic, _version, _flags, length, types_at, types_size, names_at, names_size = _HEADER.unpack_from(btf)
+    if magic != MAGIC:
+        return {}
+    types = length + types_at, min(length + types_at + types_size, len(btf))
+    names = length + names_at, min(length + names_at + names_size, len(btf))
+    for place in _find_all(btf, name.encode() + b"\0", *names):
+        for at in _find_all(btf, struct.pack("=I", place - names[0]), *types):
+            if not (at - types[0]) % 4 and (members := _read_struct(btf, at, types[1], names)):
+                return members
+    return {}
+
+
+def _find_all(data: bytes | mmap.mmap, what: bytes, start: int, stop: int) -> Iterator[int]:
+    at = data.find(what, start, stop)
+    while at >= 0:
+        yield at
+        at = data.find(what, at + 1, stop)
+
+
+def _read_struct(btf: bytes | mmap.mmap, at: int, stop: int, names: tuple[int, int]) -> Mapping[str, int]:
+    """Read what may be a struct; nothing if it cannot be one: a member without a name's end or outside of it."""
+    if at + _TRIPLE.size > stop:
+        return {}
+    _name, info, size = _TRIPLE.unpack_from(btf, at)
+    count = info & 0xFFFF
+    if info >> 24 & 0x1F != STRUCT_KIND or at + _TRIPLE.size * (count + 1) > stop:
+        return {}
+    members = {}
+    for rank in range(1, count + 1):
+        name_at, _type, bits = _TRIPLE.unpack_from(btf, at + _TRIPLE.size * rank)
+        offset = (bits & BITS_MASK if info >> 31 else bits) // 8
+        end = btf.find(b"\0", names[0] + name_at, names[1])
+        if end < 0 or offset > size:
+            return {}
+        members[btf[names[0] + name_at : end].decode(errors="replace")] = offset
+    return members
