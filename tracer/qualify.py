@@ -17,7 +17,7 @@ from typing import Final
 
 from traceleft.battery import Battery, ObjectEntry
 from traceleft.battery.manifest import objects_digest
-from traceleft.errors import ProbeError, TraceleftError
+from traceleft.errors import ProbeError, TraceleftError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.attach import convert_error
 from traceleft.tracer.event import Event
@@ -32,6 +32,8 @@ from traceleft.tracer.spec import Schema
 from traceleft.tracer.tracer import Tracer
 from traceleft.tracer.workload import EVENTS, Workload, held, match_calls
 
+# enum bpf_map_type of include/uapi/linux/bpf.h: what every kernel with BPF has.
+MAP_ARRAY: Final = 2
 PROBLEMS_MAX: Final = 20
 PROBLEM_CHARS_MAX: Final = 300
 # Objects whose programs do not attach are left out and all is tried again; after so many the hook is no good.
@@ -75,6 +77,7 @@ def qualify(battery: Battery, *, levels: Sequence[str] = (), hooks: Sequence[str
     """Yield what is seen of each level that a battery holds, or of some, on each hook, or on some."""
     features = probe_kernel(only={"privileges", *HOOKS, *NEEDS})
     features.require("privileges")
+    _require_bpf()
     selection = select_running(battery)
     schema = load_schema(battery.schema(selection.name))
     offered = offered_levels(features)
@@ -87,6 +90,14 @@ def qualify(battery: Battery, *, levels: Sequence[str] = (), hooks: Sequence[str
             trial = _Trial(battery, schema, selection.name, level, hook)
             lacking = _why_absent(features, level, hook, is_offered=level.name in offered)
             yield trial.line("absent", lacking) if lacking else trial.run(features)
+
+
+def _require_bpf() -> None:
+    try:
+        os.close(_native.map_create(MAP_ARRAY, 4, 4, 1))
+    except _native.Error as exc:
+        said = os.strerror(int(exc.args[0])).lower()
+        raise UnsupportedError("BPF", f"this kernel has none for us ({said}); it needs CONFIG_BPF_SYSCALL") from exc
 
 
 def _why_absent(features: KernelFeatures, level: Level, hook: str, *, is_offered: bool) -> str:
