@@ -188,9 +188,13 @@ def open_guest(battery: Battery, kernel: Path, *, timeout_s: float) -> Iterator[
     data = read_kernel(kernel)
     with tempfile.TemporaryDirectory(prefix="traceleft-guest-") as name:
         directory = Path(name)
-        (directory / "kernel").write_bytes(data)
-        with open(directory / "image", "wb") as file:
-            write_image(file, lay_out(find_modules(), Path(sys.executable).resolve(), battery))
+        entries = lay_out(find_modules(), Path(sys.executable).resolve(), battery)
+        try:
+            (directory / "kernel").write_bytes(data)
+            with open(directory / "image", "wb") as file:
+                write_image(file, entries)
+        except OSError as exc:
+            raise UnsupportedError("the guest's image", f"cannot be made: {describe(exc)}") from exc
         with _run_qemu(_command(qemu, directory), directory) as process:
             yield _follow(process, directory, timeout_s)
 

@@ -1,4 +1,4 @@
-"""The commands ``battery ...``: batteries looked at, checked, compared, packed, signed."""
+"""The commands ``battery ...``: batteries looked at, checked, tried, compared, packed, signed."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from traceleft.errors import BatteryError
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
+    from traceleft.battery.qualify import Seen
 
 PASSPHRASE = "TRACELEFT_PASSPHRASE"
 OFFENCES_SHOWN = 20
@@ -31,7 +32,7 @@ class OrderedGroup(click.Group):
 
 @click.group("battery", cls=OrderedGroup)
 def battery_command() -> None:
-    """Look at a battery, check it, compare, pack and sign it."""
+    """Look at a battery, check it, try it on kernels, compare, pack and sign it."""
 
 
 @battery_command.command("list")
@@ -195,6 +196,51 @@ def check_command(path: Path, kernel: str | None) -> int:
             f"{path}: {len(battery.manifest.objects)} objects need no more than {given} give{'s' * bool(kernel)}"
         )
     return int(count > 0)
+
+
+@battery_command.command("qualify")
+@place_argument
+@click.option(
+    "--kernel-image", "kernels", metavar="VMLINUZ", type=PLACE, multiple=True, required=True, help="Kernel to boot."
+)
+@click.option("--timeout", type=click.FloatRange(min=1), default=900, metavar="S", help="Seconds for a kernel. [900]")
+@json_option
+def qualify_command(path: Path, kernels: tuple[Path, ...], timeout: float, as_json: bool) -> int:
+    """Boot kernels in QEMU, and show what the battery does on each.
+
+    \b
+    Every object is loaded on every hook, a known workload is traced, and what was seen is added
+    to the manifest as evidence. A signature goes away by that: sign the battery again.
+    The exit status is 0 if all that the kernels offer works, else 1.
+    """
+    from traceleft.battery.qualify import add_evidence, qualify_kernel
+    from traceleft.battery.verify import verify_battery
+
+    battery = verify_battery(path)
+    has_failed = False
+    for kernel in kernels:
+        seen = []
+        for each in qualify_kernel(battery, kernel, timeout_s=timeout):
+            seen.append(each)
+            show_seen(each, as_json=as_json)
+        has_failed |= any(each.status == "failed" for each in seen) or all(each.status != "ok" for each in seen)
+        if add_evidence(path, seen):
+            click.echo(f"{path}: no longer signed, since its manifest has new evidence; sign it again", err=True)
+    return int(has_failed)
+
+
+def show_seen(seen: "Seen", *, as_json: bool) -> None:
+    """Print what was seen of one level and hook."""
+    if as_json:
+        print(json.dumps({name: getattr(seen, name) for name in seen.__struct_fields__}), flush=True)
+        return
+    figures = (
+        f"loaded {seen.loaded} of {seen.built}, attached {seen.attached}, delivered {seen.delivered} of {seen.made}"
+    )
+    said = seen.why if seen.status == "absent" else figures
+    print(f"{seen.kernel}  {seen.level:4}  {seen.hook:14}  {seen.status:6}  {said}", flush=True)
+    for line in seen.problems or filter(None, [seen.why if seen.status == "ok" else ""]):
+        click.echo(f"{seen.kernel}, level {seen.level}, {seen.hook}: {line}", err=True)
 
 
 @battery_command.command("diff")
