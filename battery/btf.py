@@ -11,12 +11,19 @@ TYPE: Final = struct.Struct("<III"), struct.Struct(">III")
 TYPES_MAX: Final = 200_000
 MAPS_SECTION: Final = ".maps"
 PTR, ARRAY, STRUCT, VAR, DATASEC = 2, 3, 4, 14, 15
+# Types that have their size with them, and those that only refer to another: typedefs, qualifiers, tags.
+SIZED: Final = {1, 4, 5, 6, 16, 19}
+REFERRING: Final = {8, 9, 10, 11, 18}
+DEPTH_MAX: Final = 32
+POINTER_BYTES: Final = 8
 # Bytes that follow a type of a kind: once, and for each of its vlen parts.
 EXTRA: Final = {1: (4, 0), 3: (12, 0), 14: (4, 0), 17: (4, 0)}
 PARTS: Final = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
 KIND_MAX: Final = 19
 # Members of a map's definition that are numbers, as lengths of arrays pointed to.
 NUMBERS: Final = ("type", "map_flags", "max_entries", "key_size", "value_size", "numa_node", "map_extra")
+# Members that point to a type, whose size is what libbpf takes for the number.
+TYPES: Final = {"key": "key_size", "value": "value_size"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,16 @@ class MapFacts:
     def flags(self) -> int:
         """The flags that the map is made with."""
         return self.numbers.get("map_flags", 0)
+
+    @property
+    def key_bytes(self) -> int:
+        """The size of a key; 0 when the definition has none."""
+        return self.numbers.get("key_size", 0)
+
+    @property
+    def value_bytes(self) -> int:
+        """The size of a value; 0 when the definition has none."""
+        return self.numbers.get("value_size", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +108,30 @@ class Btf:
 
     def _map(self, variable: _Type) -> MapFacts:
         definition = self._type(variable.value, STRUCT)
-        numbers = {
-            name: self._number(identifier)
-            for name_at, identifier, _offset in TYPE[self._order].iter_unpack(definition.data)
-            if (name := self._text(name_at)) in NUMBERS
-        }
+        numbers: dict[str, int] = {}
+        for name_at, identifier, _offset in TYPE[self._order].iter_unpack(definition.data):
+            name = self._text(name_at)
+            if name in NUMBERS:
+                numbers[name] = self._number(identifier)
+            elif name in TYPES:
+                numbers[TYPES[name]] = self._size(self._type(identifier, PTR).value)
         return MapFacts(self._text(variable.name), numbers)
+
+    def _size(self, identifier: int, depth: int = 0) -> int:
+        """Return the size of a type in bytes."""
+        if not 0 < identifier <= len(self._types) or depth > DEPTH_MAX:
+            raise ValueError("its BTF defines a map in no way that is known")
+        found = self._types[identifier - 1]
+        if found.kind in SIZED:
+            return found.value
+        if found.kind == PTR:
+            return POINTER_BYTES
+        if found.kind == ARRAY:
+            element, _index, count = TYPE[self._order].unpack(found.data)
+            return int(count) * self._size(element, depth + 1)
+        if found.kind in REFERRING:
+            return self._size(found.value, depth + 1)
+        raise ValueError("its BTF has a map of what has no size")
 
     def _number(self, identifier: int) -> int:
         """Return the length of the array that a member points to, which is how a definition spells a number."""

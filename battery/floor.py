@@ -1,9 +1,10 @@
 """The floor of an object: the oldest kernel that can load it, read from its bytes, and why.
 
-What only a verifier can tell (bounds that it does not see, how many paths it walks) is not in the bytes.
+Below 4.11, what the verifier refuses counts too (verifier.py). What only a newer one can tell (bounds that it does not
+see, how many paths it walks) is not in the bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,9 @@ from traceleft.battery.btf import MapFacts
 from traceleft.battery.elf import ObjectFacts, inspect_object
 from traceleft.battery.level import Level
 from traceleft.battery.program import ProgramFacts
+from traceleft.battery.rules import CONTEXTS, RULES, UNRULED
 from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
+from traceleft.battery.verifier import find_refusal
 from traceleft.errors import BatteryError
 
 FLAG_BITS: Final = 32
@@ -54,6 +57,9 @@ def floor_of(facts: ObjectFacts) -> Floor:
     found |= {reason for each in facts.maps for reason in _of_map(each, since)}
     if facts.needs_kernel_btf:
         found.add(_feature("core_relocation", "the object", since))
+    kernel = max((OLDEST, *(reason.kernel for reason in found)))
+    if kernel < UNRULED:
+        found |= {reason for program in facts.programs for reason in _of_verifiers(program, facts.maps, kernel)}
     reasons = sorted(found, key=lambda reason: (-reason.kernel.major, -reason.kernel.minor, reason))
     return Floor(max((OLDEST, *(reason.kernel for reason in reasons))), tuple(reasons))
 
@@ -81,6 +87,22 @@ def _of_program(program: ProgramFacts, since: Since) -> Iterator[Reason]:
         yield _feature(feature, place, since)
     for number in program.helpers:
         yield _of_helper(number, place, since)
+
+
+def _of_verifiers(program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kernel) -> Iterator[Reason]:
+    """Yield what verifiers from a kernel on refuse of a program; that it lacks nothing there is known.
+
+    One refusal of two verifiers is one reason.
+    """
+    by_name = {each.name: each for each in maps}
+    used = {at: by_name[name] for at, name in program.maps.items() if name in by_name}
+    context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
+    found: dict[str, Kernel] = {}
+    for rules, following in zip(RULES, (*(later.kernel for later in RULES[1:]), UNRULED), strict=True):
+        if kernel < following and (refusal := find_refusal(program.code, used, context=context, rules=rules)):
+            found[str(refusal)] = following
+    for what, first in found.items():
+        yield Reason(first, f"program {program.name}", what)
 
 
 def _of_helper(number: int, place: str, since: Since) -> Reason:

@@ -1,4 +1,4 @@
-"""Control flow: whether a function can come back to where it was."""
+"""Control flow: whether a function can come back to where it was, and what of it is never reached."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -30,3 +30,14 @@ def has_loop(successors: Mapping[int, tuple[int, ...]]) -> bool:
         elif state[following] == ON_PATH:
             return True
     return False
+
+
+def unreached(successors: Mapping[int, tuple[int, ...]]) -> set[int]:
+    """Return the places to which no walk from place 0 comes."""
+    reached, waiting = {START}, [START]
+    while waiting:
+        for each in successors.get(waiting.pop(), ()):
+            if each not in reached:
+                reached.add(each)
+                waiting.append(each)
+    return set(successors) - reached

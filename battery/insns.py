@@ -65,6 +65,7 @@ class Code:
     features: frozenset[str]
     calls: tuple[tuple[int, int], ...]
     stack_bytes: int
+    instructions: tuple[Instruction, ...]
 
 
 def read_code(code: bytes, *, byte_order: str = "little") -> Code:
@@ -83,6 +84,7 @@ def read_code(code: bytes, *, byte_order: str = "little") -> Code:
         frozenset(features),
         tuple((each.at, each.immediate) for each in calls if each.source == PROGRAM),
         stack_bytes,
+        tuple(instructions),
     )
 
 

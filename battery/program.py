@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery.insns import INSTRUCTION_BYTES, Code, read_code
+from traceleft.battery.insns import INSTRUCTION_BYTES, Code, Instruction, read_code
 from traceleft.errors import BatteryError
 
 SYMBOLS_MAX: Final = 16_384
@@ -18,6 +18,7 @@ STT_FUNC, STB_GLOBAL, SHN_UNDEF, SHN_LORESERVE, SHF_EXECINSTR = 2, 1, 0, 0xFF00,
 OF_LOAD, OF_CALL = 1, 10
 TAIL_CALL: Final = 12
 SUBPROGRAMS: Final = ".text"
+MAPS: Final = ".maps"
 DATA_SECTIONS: Final = (".data", ".rodata", ".bss", ".kconfig")
 STACK_STEP_BYTES: Final = 32
 
@@ -41,7 +42,8 @@ class Section:
 class ProgramFacts:
     """A function that the kernel could load: an entry point in a section of its own, with all that it calls.
 
-    ``features`` are what it needs, by their names in data/since.toml.
+    ``features`` are what it needs, by their names in data/since.toml. ``code`` is its own function's; ``maps`` names
+    those that 64-bit loads in it are of, by where they stand.
     """
 
     name: str
@@ -50,6 +52,8 @@ class ProgramFacts:
     helpers: tuple[int, ...]
     features: frozenset[str]
     stack_bytes: int
+    code: tuple[Instruction, ...]
+    maps: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class _Function:
     code: Code
     callees: tuple[Place, ...]
     features: frozenset[str]
+    maps: Mapping[int, str]
 
 
 def read_programs(sections: Sequence[Section], *, byte_order: str) -> tuple[ProgramFacts, ...]:
@@ -106,7 +111,8 @@ def _symbols(sections: Sequence[Section], byte_order: str) -> list[_Symbol]:
             raise BatteryError("its symbol table has no sound size")
         names = sections[table.link].data
         for name_at, info, _other, section, value, size in form.iter_unpack(table.data):
-            name = _text(names, name_at) if info & 15 == STT_FUNC else ""
+            is_map = section < len(sections) and sections[section].name == MAPS
+            name = _text(names, name_at) if is_map or info & 15 == STT_FUNC else ""
             found.append(_Symbol(name, info & 15, info >> 4 == STB_GLOBAL, section, value, size))
     return found
 
@@ -144,6 +150,7 @@ def _function(
     code = read_code(section.data[start:end], byte_order=byte_order)
     features = set(code.features)
     callees: list[Place] = []
+    maps: dict[int, str] = {}
     calls = {start + at * INSTRUCTION_BYTES: immediate for at, immediate in code.calls}
     for offset, immediate in calls.items():
         target = relocated.get((index, offset))
@@ -156,7 +163,9 @@ def _function(
     for (held_in, offset), target in relocated.items():
         if held_in == index and start <= offset < end and offset not in calls:
             features |= _needs_of(target, sections)
-    return _Function(symbol.name, symbol.is_global, code, tuple(callees), frozenset(features))
+            if _is_map(target, sections):
+                maps[(offset - start) // INSTRUCTION_BYTES] = target.name
+    return _Function(symbol.name, symbol.is_global, code, tuple(callees), frozenset(features), maps)
 
 
 def _needs_of(target: _Symbol, sections: Sequence[Section]) -> set[str]:
@@ -170,7 +179,11 @@ def _needs_of(target: _Symbol, sections: Sequence[Section]) -> set[str]:
         return {"callback"}
     if section.name.startswith(DATA_SECTIONS):
         return {"global_data"}
-    return set() if section.name == ".maps" else {"unknown"}
+    return set() if section.name == MAPS else {"unknown"}
+
+
+def _is_map(target: _Symbol, sections: Sequence[Section]) -> bool:
+    return SHN_UNDEF < target.section < SHN_LORESERVE and sections[target.section].name == MAPS
 
 
 def _program(place: Place, section: str, functions: Mapping[Place, _Function]) -> ProgramFacts:
@@ -190,6 +203,8 @@ def _program(place: Place, section: str, functions: Mapping[Place, _Function]) -
         helpers=tuple(sorted(helpers)),
         features=frozenset(features),
         stack_bytes=_stack(place, functions, {}),
+        code=own.code.instructions,
+        maps=own.maps,
     )
 
 

@@ -35,12 +35,14 @@ HANDLER = """
 struct {event}_record {{ struct event_header header; u64 args[6]; {slots} }};
 SEC("raw_tp") int raw_exit_{event}(struct {event}_record *record)
 {{
-	record->args[0] = {value} + pid_tgid();
+	volatile u64 kept = record->args[0] + {value} + pid_tgid();
+	(void)kept;
 	return 0;
 }}
 SEC("kprobe") int kprobe_{event}(struct {event}_record *record)
 {{
-	record->args[1] = {value};
+	volatile u64 kept = record->args[1] + {value};
+	(void)kept;
 	return 0;
 }}
 const char layout[] SEC(".traceleft.layout") = "{digest}";
