@@ -156,20 +156,10 @@ def open_battery(path: Path, levels: Collection[str] | None = None) -> "Battery"
 
 def catalogue_of(battery: "Battery") -> Catalogue:
     """Return what expressions can choose from a battery, for the running kernel."""
-    from traceleft.tracer.schema import load_schema
+    from traceleft.tracer.chosen import read_catalogue
 
     selection = select_release(battery)
-    schema = load_schema(battery.schema(selection.name))
-    specs = [spec for spec in schema.events.values() if spec.name in selection.release.events]
-    classes: dict[str, set[str]] = {}
-    for spec in specs:
-        for name in spec.classes:
-            classes.setdefault(name, set()).add(spec.name)
-    return Catalogue(
-        frozenset(spec.name for spec in specs),
-        {spec.name: spec.aliases for spec in specs},
-        {name: frozenset(members) for name, members in classes.items()},
-    )
+    return read_catalogue(battery.schema_bytes(selection.name), among=selection.release.events)
 
 
 def kernel_syscalls() -> frozenset[str]:

@@ -8,13 +8,13 @@ from typing import Final
 from traceleft.battery import Battery
 from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
+from traceleft.tracer.chosen import load_events, read_catalogue
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
 from traceleft.tracer.levels import NEEDS, Level, choose_level
 from traceleft.tracer.plan import Plan, held_levels, make_plan
 from traceleft.tracer.running import describe_absent, describe_drift, find_absent, find_drift
-from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import EventSpec, Schema
 
 NEEDED: Final = ("privileges", "no_lockdown")
@@ -35,8 +35,10 @@ def choose_plan(
     one. UnsupportedError, with the remedy, where the kernel or this process lacks something for it.
     """
     selection = select_running(battery)
-    schema = load_schema(battery.schema(selection.name))
-    specs = _choose_events(schema, events)
+    document = battery.schema_bytes(selection.name)
+    catalogue = read_catalogue(document)
+    schema = load_events(document, _choose_events(catalogue, events))
+    specs = list(schema.events.values())
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
     features = probe_kernel(only={*needed, *HOOKS, *NEEDS})
     for need in needed:
@@ -48,7 +50,7 @@ def choose_plan(
     hook = _choose_hook(features, specs, hook, chosen)
     symbols = cache(read_syscall_symbols)
     absent = find_absent(specs, hook, symbols, is_exact=selection.exact)
-    _refuse_absent(absent, named(events, _make_catalogue(schema.events)) if required is None else required)
+    _refuse_absent(absent, named(events, catalogue) if required is None else required)
     present = [spec for spec in specs if spec.name not in absent]
     if not present:
         raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
@@ -89,13 +91,13 @@ def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> 
     return [specs[name] for name in select(expressions, _make_catalogue(specs), default=syscalls)]
 
 
-def _choose_events(schema: Schema, events: Sequence[str]) -> list[EventSpec]:
-    specs = select_specs(schema.events, events)
-    if not specs and events:
+def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:
+    names = select(events, catalogue, default=[name for name in catalogue.names if ":" not in name])
+    if not names and events:
         raise ExpressionError("the event expressions choose no event", expression=",".join(events)[:64])
-    if not specs:
+    if not names:
         raise TraceleftError("no event is chosen; see: traceleft list")
-    return specs
+    return names
 
 
 def _make_catalogue(specs: Mapping[str, EventSpec]) -> Catalogue:

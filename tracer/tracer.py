@@ -1,6 +1,5 @@
 """The tracer: events of the running kernel, through a battery."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -161,6 +160,9 @@ class Tracer:
         return self.events()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
+        # Who iterates so has imported it; for others it is a tenth of the start.
+        import asyncio
+
         reader = self._begin(None)
         while (records := await asyncio.to_thread(reader.next_batch)) is not None:
             for event in self._dispatcher.events(reader, records):
