@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Final
 
@@ -89,7 +90,8 @@ def _packages(modules: Mapping[str, Path]) -> set[str]:
     return {name for name, path in modules.items() if path.name == "__init__.py"}
 
 
-def find_modules() -> dict[str, Path]:
+@cache
+def find_modules() -> Mapping[str, Path]:
     """Return the modules that the guest's program uses, by name, as it tells itself."""
     command = [sys.executable, "-m", PROGRAM, "--modules"]
     try:
@@ -105,15 +107,12 @@ def find_libraries(files: Iterable[Path]) -> dict[str, Path]:
     ldd = shutil.which("ldd")
     if ldd is None:
         raise UnsupportedError("ldd", "is not installed: apt install libc-bin")
-    found: dict[str, Path] = {}
-    for file in files:
-        done = subprocess.run([ldd, file], capture_output=True, text=True, timeout=60, check=False)
-        if missing := _MISSING.search(done.stdout):
-            raise UnsupportedError(str(file), f"its shared library {missing[1]} is not there")
-        for name, path in _LIBRARY.findall(done.stdout):
-            # The loader alone has no name: it lies where the program says.
-            found[f"{LIBRARIES}/{name}" if name else path.lstrip("/")] = Path(path)
-    return found
+    done = subprocess.run([ldd, *files], capture_output=True, text=True, timeout=60, check=False)
+    if missing := _MISSING.search(done.stdout):
+        raise UnsupportedError(missing[1], "this shared library of Python or of traceleft is not there")
+    # The loader alone has no name: it lies where the program says.
+    found = ((name, path) for name, path in _LIBRARY.findall(done.stdout))
+    return {f"{LIBRARIES}/{name}" if name else path.lstrip("/"): Path(path) for name, path in found}
 
 
 def compile_module(path: Path) -> bytes:
@@ -138,7 +137,7 @@ def write_image(file: IO[bytes], entries: Mapping[str, Entry]) -> None:
     """Write a cpio archive as the kernel unpacks it (newc), in gzip; the same entries give the same bytes."""
     directories = {str(parent) for name in entries for parent in Path(name).parents if str(parent) != "."}
     every = dict.fromkeys(directories, Entry(mode=stat.S_IFDIR | 0o755)) | dict(entries)
-    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0, filename="") as out:
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0, filename="") as out:
         for number, name in enumerate(sorted(every), start=1):
             entry = every[name]
             data = entry.data if isinstance(entry.data, bytes) else entry.data.read_bytes()
