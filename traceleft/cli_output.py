@@ -22,11 +22,12 @@ PERMISSIONS = 0o666
 
 
 class Output:
-    """A file descriptor that takes whole lines; each is written at once, so that what is counted has arrived."""
+    """A file descriptor that takes whole lines, unbuffered; ``taken`` are the bytes of the last write that arrived."""
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self._name = name
+        self.taken = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -35,10 +36,13 @@ class Output:
 
     def write(self, data: bytes) -> None:
         """Write all of it; an OSError names the file."""
+        self.taken = 0
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                written = os.write(self._fd, rest)
+                self.taken += written
+                rest = rest[written:]
             except BlockingIOError:
                 select.select([], [self._fd], [])
             except BrokenPipeError:
@@ -58,6 +62,14 @@ def open_output(path: Path | None) -> Iterator[Output]:
         yield Output(fd, str(path))
     finally:
         os.close(fd)
+
+
+def connect_output(options: "TraceOptions", tracer: "Tracer", output: Output, *, available: Collection[str]) -> None:
+    """Let a tracer's events go to an output as the options ask; ``available`` are all that could be traced."""
+    if options.form == "json" and not options.fd_names:
+        tracer.write_json(output, raw=options.raw)
+    else:
+        tracer.on("/./", make_printer(options, output, traced=tracer.specs, available=available))
 
 
 def make_printer(

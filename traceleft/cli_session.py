@@ -1,14 +1,14 @@
 """One run of ``trace``: refusals first, then the battery, then events until it ends, then the account."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from traceleft.cli_battery import catalogue_of, choose_battery, make_battery, notice
-from traceleft.cli_output import Output, make_printer, open_output, print_counts, report
+from traceleft.cli_output import Output, connect_output, open_output, print_counts, report
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.errors import BatteryError
 from traceleft.expression import named
@@ -19,7 +19,6 @@ from traceleft.tracer.kernel import probe_kernel
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
-    from traceleft.tracer.event import Event
 
 LOSS = 3
 TimeForm = Literal["default", "t", "tt", "ttt", "r"]
@@ -90,8 +89,8 @@ def run_trace(options: TraceOptions) -> int:
         for text in tracer.notices:
             notice(text)
         available = catalogue_of(battery).names if options.fd_names else ()
-        printer = make_printer(options, output, traced=tracer.specs, available=available)
-        return follow_tracer(options, tracer, printer, output, ledger)
+        connect_output(options, tracer, output, available=available)
+        return follow_tracer(options, tracer, output, ledger)
 
 
 def require_signature(options: TraceOptions, battery: "Battery | None") -> None:
@@ -138,15 +137,11 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
     )
 
 
-def follow_tracer(
-    options: TraceOptions, tracer: "Tracer", printer: Callable[["Event"], None], output: Output, ledger: Output | None
-) -> int:
+def follow_tracer(options: TraceOptions, tracer: "Tracer", output: Output, ledger: Output | None) -> int:
     """Print events until the trace ends and account for them, however it ends; return the exit status."""
     status: int | None = None
     with accounted(tracer, ledger):
         tracer.start()
-        for name in tracer.specs:
-            tracer.on(name, printer)
         with signals_left_alone():
             tracer.run(duration_s=options.duration_s, max_events=options.max_events)
         status = tracer.status

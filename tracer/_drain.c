@@ -187,16 +187,8 @@ static void hand_over(struct queue *from, struct queue *to, uint64_t floor_ns)
 
 static bool is_sound(const struct layout *layout, const struct header *header)
 {
-	const struct slot *slot = (const struct slot *)((const char *)header + layout->slots_at);
-	const struct slot *end = slot + layout->n_slots;
-
-	if (header->length < layout->fixed_size)
-		return false;
-	for (; slot < end; slot++)
-		if (slot->length && (slot->offset < layout->fixed_size ||
-				     (uint32_t)slot->offset + slot->length > header->length))
-			return false;
-	return true;
+	return header->length >= layout->fixed_size &&
+	       slots_are_sound(header, layout->fixed_size, layout->slots_at, layout->n_slots);
 }
 
 static void note_sequence(DrainObject *self, const struct header *header)

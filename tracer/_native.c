@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The wall around libbpf: objects, links, maps, and what the kernel says of
- * them. _records.c and _drain.c hold the loops over records; nothing in them
+ * them. _records.c, _drain.c and _lines.c hold the loops over records; nothing in them
  * makes a Python call per record.
  */
 #include "_native.h"
@@ -690,7 +690,8 @@ PyMODINIT_FUNC PyInit__native(void)
 						 "What libbpf or the kernel refused: (errno, what, log).", NULL, NULL);
 	if (!native_error || PyModule_AddObjectRef(module, "Error", native_error) ||
 	    add_type(module, "Object", &object_type) || add_type(module, "Link", &link_type) ||
-	    add_type(module, "Records", &records_type) || add_type(module, "Drain", &drain_type)) {
+	    add_type(module, "Records", &records_type) || add_type(module, "Lines", &lines_type) ||
+	    add_type(module, "Drain", &drain_type)) {
 		Py_DECREF(module);
 		return NULL;
 	}

@@ -14,6 +14,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "_record.h"
+
 #pragma GCC visibility push(hidden)
 
 /* What libbpf prints inside one call; text is the caller's to free. */
@@ -27,33 +29,6 @@ void log_end(void);
 
 /* Raise Error(errno, what, log); log may be NULL. Always returns NULL. */
 PyObject *raise_error(int err, const char *what, const struct log *log);
-
-/* A record: docs/schema.md, section 2. */
-struct header {
-	uint32_t length;
-	uint16_t event;
-	uint16_t flags;
-	uint64_t timestamp_ns;
-	uint32_t sequence;
-	uint32_t cpu;
-	uint32_t ids[4];
-	uint64_t cgroup;
-	int64_t ret;
-	uint64_t duration_ns;
-	char comm[16];
-};
-
-struct slot {
-	uint16_t offset;
-	uint16_t length;
-	int32_t status;
-};
-
-_Static_assert(sizeof(struct header) == 80, "header");
-_Static_assert(sizeof(struct slot) == 8, "slot");
-
-#define FLAG_CLASS_1 4
-#define ALIGN8(n) (((size_t)(n) + 7) & ~(size_t)7)
 
 /* Records in order of time, end to end, each padded to 8 bytes. */
 typedef struct {
@@ -70,6 +45,7 @@ RecordsObject *records_alloc(size_t bytes, Py_ssize_t count);
 int add_to_count(PyObject *dict, uint32_t event, uint32_t cpu, uint64_t n);
 
 extern PyTypeObject records_type;
+extern PyTypeObject lines_type;
 extern PyTypeObject drain_type;
 
 #pragma GCC visibility pop

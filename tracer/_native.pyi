@@ -46,8 +46,18 @@ class Records:
         """Where each record starts in ``data``: u32, native byte order."""
     def tally(self, start: int = ..., stop: int = ..., /) -> dict[tuple[int, int], int]:
         """Count the records from start to stop by (event id, cpu)."""
+    def record(self, row: int, /) -> bytes:
+        """Return one record without its padding."""
     def columns(self, event: int, fixed_size: int, /) -> tuple[bytes, bytes, bytes, bytes]:
         """Split one event's records: fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers."""
+
+class Lines:
+    """Makes lines of JSON from records by a program (``_lines.h``); used by one thread at a time."""
+
+    def __new__(cls, program: bytes) -> Lines: ...
+    def render(self, records: Records, start: int, stop: int, offset_ns: int, enough: int, /) -> tuple[bytes, int]:
+        """Return lines and the row to go on with: before ``stop`` where ``enough`` bytes are there, or where Python
+        has to make the line."""
 
 class Account(TypedDict):
     """``dropped`` and ``undecodable`` by (event id, cpu), no known event being 65536; ``sequences``: (cpu, class) →

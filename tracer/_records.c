@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Records in order of time: counting them, and splitting them in columns. */
+/* Records in order of time: counting them, splitting them in columns, making lines of them. */
 #include "_native.h"
+#include "_lines.h"
 
+#include <errno.h>
 #include <structmember.h>
 
 static const struct header *record_at(const RecordsObject *self, Py_ssize_t i)
@@ -210,6 +212,17 @@ static PyObject *records_columns(RecordsObject *self, PyObject *args)
 	return result;
 }
 
+static PyObject *records_record(RecordsObject *self, PyObject *row)
+{
+	Py_ssize_t i = PyLong_AsSsize_t(row);
+
+	if (i == -1 && PyErr_Occurred())
+		return NULL;
+	if (i < 0 || i >= self->count)
+		return raise_error(ERANGE, "record", NULL);
+	return PyBytes_FromStringAndSize((const char *)record_at(self, i), record_at(self, i)->length);
+}
+
 static PyMemberDef records_members[] = {
 	{"data", T_OBJECT_EX, offsetof(RecordsObject, data), READONLY, "The records, each padded to 8 bytes."},
 	{"offsets", T_OBJECT_EX, offsetof(RecordsObject, offsets), READONLY, "Where each record starts (u32)."},
@@ -218,6 +231,7 @@ static PyMemberDef records_members[] = {
 
 static PyMethodDef records_methods[] = {
 	{"tally", (PyCFunction)records_tally, METH_VARARGS, "Count records from start to stop by (event, cpu)."},
+	{"record", (PyCFunction)records_record, METH_O, "Return one record without its padding."},
 	{"columns", (PyCFunction)records_columns, METH_VARARGS,
 	 "Split one event's records: (fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers)."},
 	{NULL, NULL, 0, NULL},
@@ -238,3 +252,82 @@ PyTypeObject records_type = {
 	.tp_as_sequence = &records_sequence,
 };
 
+/* Lines: a renderer, used by one thread at a time. */
+
+typedef struct {
+	PyObject_HEAD
+	struct lines *lines;
+	bool is_busy;
+} LinesObject;
+
+static PyObject *lines_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *keywords[] = {"program", NULL};
+	LinesObject *self;
+	Py_buffer program;
+	int err;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*", keywords, &program))
+		return NULL;
+	self = (LinesObject *)type->tp_alloc(type, 0);
+	if (self)
+		self->lines = lines_open(program.buf, (size_t)program.len);
+	err = errno;
+	PyBuffer_Release(&program);
+	if (!self || self->lines)
+		return (PyObject *)self;
+	Py_DECREF(self);
+	return raise_error(err, "open program of lines", NULL);
+}
+
+static void lines_dealloc(LinesObject *self)
+{
+	lines_close(self->lines);
+	Py_TYPE(self)->tp_free(self);
+}
+
+static PyObject *lines_render_records(LinesObject *self, PyObject *args)
+{
+	Py_ssize_t start, stop, row, enough;
+	RecordsObject *records;
+	PyObject *result;
+	long long offset;
+	const char *text;
+	size_t size;
+
+	if (!PyArg_ParseTuple(args, "O!nnLn", &records_type, &records, &start, &stop, &offset, &enough))
+		return NULL;
+	if (start < 0 || start > stop || stop > records->count || enough <= 0)
+		return raise_error(ERANGE, "render lines", NULL);
+	if (self->is_busy)
+		return raise_error(EBUSY, "render lines", NULL);
+	self->is_busy = true;
+	Py_BEGIN_ALLOW_THREADS
+	lines_clear(self->lines);
+	row = (Py_ssize_t)lines_render(self->lines, PyBytes_AS_STRING(records->data),
+				       (size_t)PyBytes_GET_SIZE(records->data),
+				       (const uint32_t *)PyBytes_AS_STRING(records->offsets), (size_t)start,
+				       (size_t)stop, offset, (size_t)enough);
+	Py_END_ALLOW_THREADS
+	text = lines_text(self->lines, &size);
+	result = Py_BuildValue("y#n", text ? text : "", (Py_ssize_t)size, row);
+	self->is_busy = false;
+	return result;
+}
+
+static PyMethodDef lines_methods[] = {
+	{"render", (PyCFunction)lines_render_records, METH_VARARGS,
+	 "Make lines of records from start to stop; return them and the row to go on with."},
+	{NULL, NULL, 0, NULL},
+};
+
+PyTypeObject lines_type = {
+	PyVarObject_HEAD_INIT(NULL, 0)
+	.tp_name = "traceleft.tracer._native.Lines",
+	.tp_doc = "Makes lines of JSON from records by a program.",
+	.tp_basicsize = sizeof(LinesObject),
+	.tp_flags = Py_TPFLAGS_DEFAULT,
+	.tp_new = lines_new,
+	.tp_dealloc = (destructor)lines_dealloc,
+	.tp_methods = lines_methods,
+};

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
 from traceleft.tracer.batch import Batch
@@ -10,6 +10,9 @@ from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.event import Event
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec, Tables
+
+if TYPE_CHECKING:
+    from traceleft.tracer.lines import LineWriter, Writer
 
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
@@ -29,6 +32,7 @@ class Dispatcher:
         self._decoders: dict[int, Decoder] = {}
         self._event_callbacks: dict[int, list[EventCallback]] = {}
         self._batch_callbacks: dict[int, list[BatchCallback]] = {}
+        self._lines: LineWriter | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -40,12 +44,21 @@ class Dispatcher:
         for spec in specs:
             self._batch_callbacks.setdefault(spec.id, []).append(callback)
 
+    def write_json(self, writer: "Writer", *, raw: bool) -> None:
+        """Write all events as lines of JSON, in place of callbacks with single ones."""
+        from traceleft.tracer.lines import LineWriter
+
+        self._lines = LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
+
     def dispatch(self, reader: Reader, records: _native.Records, wanted: int) -> None:
         """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
         handout = reader.hand_out(records)
         try:
             if self._batch_callbacks:
                 self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
+            if self._lines is not None:
+                self._lines.write(handout, wanted, offset_ns=self.offset_ns)
+                return
             for row, event in self._decode(records, wanted, self._event_callbacks, handout.refused):
                 handout.done = row
                 for callback in self._event_callbacks[event.spec.id]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.battery import Battery
 from traceleft.errors import TraceleftError
@@ -22,6 +22,9 @@ from traceleft.tracer.loader import Options, Session
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec
+
+if TYPE_CHECKING:
+    from traceleft.tracer.lines import Writer
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
@@ -131,6 +134,13 @@ class Tracer:
     def on_batch(self, events: str, callback: BatchCallback) -> None:
         """Call back with each batch of an event that an expression chooses."""
         self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
+
+    def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
+        """Write every event as a line of JSON, as ``jsonl.to_json_line`` has it, in bulk.
+
+        Takes the place of callbacks with single events; ``on_batch`` goes beside it.
+        """
+        self._dispatcher.write_json(writer, raw=raw)
 
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
         """Read and call back until the trace ends.
