@@ -49,6 +49,8 @@ EQUAL, UNEQUAL = 0x10, 0x50
 SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 WIDE: Final = {0x00, 0x18}
 ADDS: Final = 0xC0
+# Comparing is quadratic. Past this none is made, and all paths count: no program that is taken comes near.
+COMPARISONS_MAX: Final = 1_000_000
 ON_STACK: Final = (Kind.FRAME, Kind.STACK)
 OPERANDS: Final = {
     Argument.CONTEXT: Kind.CONTEXT,
@@ -120,7 +122,7 @@ class _Walk:
         self._waiting: list[tuple[State, int]] = []
         # What loads and stores went through on the first path to them.
         self._bases: dict[int, Kind] = {}
-        self._lookups = 0
+        self._lookups = self._comparisons = 0
         steps: dict[int, Callable[[State, Instruction], int | None]] = {
             LD: self._constant,
             LDX: self._load,
@@ -155,6 +157,9 @@ class _Walk:
     def _was_here(self, state: State, at: int) -> bool:
         """Tell whether a state needs no following, as one that was here before covers it; else keep it."""
         known = self._known[at]
+        self._comparisons += len(known)
+        if self._comparisons > COMPARISONS_MAX:
+            return False
         if any(each.covers(state) for each in reversed(known)):
             return True
         known.append(state.copy())
@@ -239,7 +244,10 @@ class _Walk:
             if is_write or at not in self._context:
                 raise Refused(f"a {'write' if is_write else 'read'} of {size} bytes at {at} of its context")
         else:
-            raise Refused(f"a {'write' if is_write else 'read'} through {SAYS[base.kind]}")
+            through = each.source if each.kind == LDX else each.destination
+            raise Refused(
+                f"a {'write' if is_write else 'read'} through register {through}, which holds {SAYS[base.kind]}"
+            )
         return NUMBER
 
     def _check_base(self, at: int, kind: Kind) -> None:

@@ -6,25 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.assembly import EXIT, R0, R1, R2, R3, R10, call, insn, load64
 from traceleft.battery.flow import has_loop
 from traceleft.battery.insns import UNKNOWN, decode, read_code
 from traceleft.battery.since import load_since
-
-R0, R1, R2, R3, R10 = 0, 1, 2, 3, 10
-EXIT = struct.pack("<BBhi", 0x95, 0, 0, 0)
-
-
-def insn(opcode: int, *, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    return struct.pack("<BBhi", opcode, source << 4 | to, offset, value)
-
-
-def load64(to: int, value: int) -> bytes:
-    low, high = value & 0xFFFF_FFFF, value >> 32
-    return struct.pack("<BBhIBBhI", 0x18, to, 0, low, 0, 0, 0, high)
-
-
-def call(number: int, *, of: int = 0) -> bytes:
-    return insn(0x85, source=of, value=number)
 
 
 def features(*code: bytes) -> set[str]:
