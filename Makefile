@@ -49,9 +49,13 @@ test: install-test lint typecheck ## lint, types and all tests (as root: live ke
 test-kernels: install-test ## only the tests that boot other kernels
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS)
 
+.PHONY: install-bench
+install-bench:
+	@scripts/install.sh bench
+
 .PHONY: bench
-bench: battery ## measure a trace
-	$(ROOT) $(BIN)/python bench/bench_trace.py build/battery
+bench: install-bench battery ## measure traceleft beside its peers; writes docs/performance.md
+	$(ROOT) $(BIN)/python -m bench.run $(BENCH_ARGS)
 
 .PHONY: golden
 golden: install ## rewrite golden files, generated tables and the man page

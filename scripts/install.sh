@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Installs what traceleft needs: Debian packages and a virtual environment in .venv.
-# usage: scripts/install.sh run|test    (run: to generate, build and trace; test: what the tests use, too)
+# usage: scripts/install.sh run|test|bench    (run: to generate, build and trace; test, bench: what the tests, the benchmarks use, too)
 # Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES=(clang llvm libbpf-dev python3-venv python3-dev gcc libc6-dev)
 TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool)
+BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools)
 
 case "${1:-}" in
 run) packages=("${RUN_PACKAGES[@]}") ;;
 test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") ;;
-*) echo "usage: scripts/install.sh run|test" >&2; exit 2 ;;
+bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") ;;
+*) echo "usage: scripts/install.sh run|test|bench" >&2; exit 2 ;;
 esac
 
 die() {
@@ -60,3 +62,5 @@ else
 fi
 [ -x /usr/bin/python3 ] || die "/usr/bin/python3 is missing: install python3 (3.11 or later)"
 install_environment
+# An editable install compiles nothing, and not everybody lets Python keep what it compiles.
+.venv/bin/python -m compileall -q traceleft aggregator battery generator templates tracer

@@ -1,0 +1,106 @@
+"""The benchmarks' arithmetic and tables; nothing is measured here."""
+
+import pytest
+
+from bench.costs import summarise
+from bench.process import Usage
+from bench.report import BEGIN, END, render, replace_measured
+from bench.session import Visit
+from bench.table import Target, number, ratio, table
+from bench.targets import find_targets
+from bench.tools import FLOOR, OURS, Account, bpftrace_script
+
+
+def visit(*burst_ns: float, seen: int = 10, lost: int | None = 0) -> Visit:
+    return Visit((100.0, 90.0), burst_ns, 10, Account(seen, lost, 0), Usage(1000, 5_000_000), 0.5)
+
+
+def results_of(ours_ns: float, floor_ns: float) -> dict[str, object]:
+    case = {"bare_ns": 90.0, "tools": {FLOOR.name: summarise([visit(floor_ns)], 90.0)}}
+    case["tools"][OURS.name] = summarise([visit(ours_ns)], 90.0)  # type: ignore[index]
+    part = {"date": "2026-11-22 12:00", "load": 0.5, "rounds": 1, "figures": {"read and write": case}}
+    machine = {"kernel": "6.18", "cpus": 2, "processor": "P", "memory_bytes": 24_000_000_000}
+    return {"machine": machine, "parts": {"cost": part}}
+
+
+def test_cost_is_the_best_burst_less_the_untraced_one() -> None:
+    figures = summarise([visit(400.0, 390.0), visit(500.0, 450.0)], 90.0)
+
+    assert (figures["added_ns"], figures["median_ns"], figures["worst_ns"]) == (300.0, 330.0, 360.0)
+    assert figures["consumer_ns"] == 100.0
+
+
+def test_round_with_losses_does_not_count_where_others_lost_nothing() -> None:
+    figures = summarise([visit(200.0, lost=5), visit(390.0)], 90.0)
+
+    assert (figures["added_ns"], figures["rounds"], figures["lost"]) == (300.0, 1, 5)
+
+
+def test_where_every_round_lost_the_figures_are_still_shown() -> None:
+    assert summarise([visit(200.0, lost=5)], 90.0)["added_ns"] == 110.0
+
+
+def test_what_a_tool_does_not_say_is_told_by_what_came_out() -> None:
+    assert visit(1.0, seen=7, lost=None).lost == 3
+
+
+def test_cost_is_shared_out_to_the_calls_that_were_asked_for() -> None:
+    assert summarise([visit(100.0)], 90.0, scale=2.0)["added_ns"] == 20.0
+
+
+def test_ratio_to_nothing_is_unknown() -> None:
+    assert (ratio(3.0, 2.0), ratio(3.0, 0.0), ratio(None, 2.0)) == (1.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "-"), (0, "0"), (0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234"), (-5.0, "-5.00")]
+)
+def test_number_shows_the_digits_that_count(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_target_is_met_at_its_limit_and_unknown_without_a_figure() -> None:
+    assert Target("t", 1.25, 1.25).is_met is True
+    assert Target("t", 1.26, 1.25).is_met is False
+    assert Target("t", 4.0, 5.0, is_least=True).is_met is False
+    assert Target("t", None, 1.25).is_met is None
+
+
+def test_targets_come_of_the_figures() -> None:
+    targets = {target.text: target for target in find_targets(results_of(ours_ns=690.0, floor_ns=390.0)["parts"])}  # type: ignore[arg-type]
+
+    assert targets["read and write, to the floor"].measured == 2.0
+    assert targets["read and write, to the floor"].is_met is False
+    assert targets["bystander, to the floor"].is_met is None
+
+
+def test_table_is_markdown() -> None:
+    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| :-- | --: |\n| x | 1 |"
+
+
+def test_report_shows_ratios_and_what_cannot_run() -> None:
+    results = results_of(ours_ns=690.0, floor_ns=390.0)
+    results["parts"]["cost"]["figures"]["read and write"]["tools"]["bcc"] = {"unavailable": "no kprobes | here"}  # type: ignore[index]
+    text = render(results)
+
+    assert "| traceleft, batches | 600 | 600 | 600 | 2.00 |" in text
+    assert "not available: no kprobes \\| here |" in text
+    assert {line.count("|") - line.count("\\|") for line in text.split("### ")[1].splitlines() if "|" in line} == {10}
+
+
+def test_only_the_measured_part_of_a_page_is_replaced() -> None:
+    page = f"# By hand\n\n{BEGIN}\nold\n{END}\n\nmore by hand\n"
+
+    replaced = replace_measured(page, "new")
+
+    assert replaced == f"# By hand\n\n{BEGIN}\n\nnew\n\n{END}\n\nmore by hand\n"
+    assert replace_measured(replaced, "new") == replaced
+    with pytest.raises(ValueError, match="no place"):
+        replace_measured("# By hand\n", "new")
+
+
+def test_script_of_the_peer_names_the_process_and_the_events() -> None:
+    script = bpftrace_script(7, ["openat"])
+
+    assert "sys_enter_openat /pid == 7/" in script
+    assert "raw_syscalls" in bpftrace_script(7, [])
