@@ -19,6 +19,7 @@ PREFIXES: Final = ("__x64_sys_", "SyS_", "sys_")
 LEFTOVER: Final = re.compile(r"[pr][0-9]*:(?:kprobes/)?((?:libbpf|traceleft)_([0-9]{1,10})_[^ ]{1,200}) ")
 KPROBE_EVENTS: Final = "kprobe_events"
 KPROBE_PROFILE: Final = "kprobe_profile"
+FUNCTIONS: Final = "available_filter_functions"
 # Calls in flight that a return probe can follow: by itself it follows two a CPU, ten at least. 4096 is the kernel's
 # own limit (KRETPROBE_MAXACTIVE_MAX); each takes some hundred bytes.
 BRIEF_MAX: Final = 128
@@ -50,6 +51,27 @@ def find_leftovers(text: str) -> list[str]:
     """Return the names of libbpf's kprobes in `kprobe_events` whose makers have ended."""
     found = (LEFTOVER.match(line) for line in text.splitlines())
     return [match[1] for match in found if match and not (PROC / match[2]).exists()]
+
+
+def find_refused(symbols: Iterable[str], events: Path | None = None) -> frozenset[str]:
+    """Return the functions among these on which this kernel sets no kprobe; none where that cannot be tried.
+
+    The kernel takes only what ftrace knows (trace_kprobe.c, since v4.20), but by other names of the same place, too. So
+    what ftrace does not name is tried. ``events`` is `kprobe_events` of tracefs, where it is mounted if not given.
+    """
+    events = events or _find_events()
+    if events is None:
+        return frozenset()
+    try:
+        known = {line.split()[0] for line in (events.parent / FUNCTIONS).read_text().splitlines() if line}
+    except OSError:
+        return frozenset()
+    return frozenset(symbol for symbol in sorted({*symbols} - known) if known and not _takes_kprobe(events, symbol))
+
+
+def _takes_kprobe(events: Path, symbol: str) -> bool:
+    name = f"traceleft_{os.getpid()}_{next(_serial)}_{symbol}"
+    return _write_lines(events, [f"p:kprobes/{name} {symbol}"]) and _write_lines(events, [f"-:kprobes/{name}"])
 
 
 class ReturnProbes:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from traceleft.tracer.formats import has_formats, kernel_format
+from traceleft.tracer.kprobes import find_refused
 from traceleft.tracer.spec import EventSpec
 
 NAMES_SHOWN: Final = 5
@@ -20,8 +21,25 @@ def find_absent(specs: Iterable[EventSpec], hook: str, symbols: Symbols, *, is_e
     """
     if not has_formats():
         return {}
-    found = ((spec.name, _why_absent(spec, hook, symbols, is_exact=is_exact)) for spec in specs)
-    return {name: why for name, why in found if why is not None}
+    found = {spec.name: _why_absent(spec, hook, symbols, is_exact=is_exact) for spec in specs}
+    absent = {name: why for name, why in found.items() if why is not None}
+    if hook == "kprobe":
+        absent |= _find_refused(found.keys() - absent.keys(), symbols())
+    return absent
+
+
+def _find_refused(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    # Of several prefixes the first counts, as where the kprobe is placed.
+    prefixes = tuple(reversed(_prefixes(known)))
+    functions = {name: f"{prefix}{name}" for name in names for prefix in prefixes if f"{prefix}{name}" in known}
+    refused = find_refused(functions.values())
+    why = "this kernel sets no kprobe on its function; use another --attach"
+    return {name: why for name, function in sorted(functions.items()) if function in refused}
+
+
+def _prefixes(known: Collection[str]) -> tuple[str, ...]:
+    # A kernel with wrappers (since v4.17) has functions of the plain names for other ends.
+    return (WRAPPER,) if f"{WRAPPER}read" in known else PLAIN
 
 
 def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool) -> str | None:
@@ -39,9 +57,7 @@ def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool)
     if hook == "raw_tracepoint" and (is_exact or digest is not None):
         return None
     known = symbols()
-    # A kernel with wrappers (since v4.17) has functions of the plain names for other ends.
-    prefixes = (WRAPPER,) if f"{WRAPPER}read" in known else PLAIN
-    if not known or any(f"{prefix}{spec.name}" in known for prefix in prefixes):
+    if not known or any(f"{prefix}{spec.name}" in known for prefix in _prefixes(known)):
         return None
     return "this kernel has no such syscall"
 
