@@ -2,9 +2,7 @@
 
 import fcntl
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,6 +227,8 @@ def private_cache() -> Path:
 
 def discard(path: Path) -> None:
     """Remove a battery, or whatever stands in its place."""
+    import shutil
+
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -243,6 +243,8 @@ def held_levels(battery: "Battery | None") -> frozenset[str]:
 
 def add_this_kernel(path: Path, events: Sequence[str], levels: Sequence[str]) -> None:
     """Generate and build every syscall of the running kernel, and these events, for these levels."""
+    import tempfile
+
     from traceleft.battery.builder import build
     from traceleft.generator import generate
 

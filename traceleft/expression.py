@@ -1,6 +1,5 @@
 """Event expressions: what `-e` takes."""
 
-import difflib
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,6 +186,8 @@ def _unknown(what: str, name: str, names: Iterable[str], expression: str) -> Exp
 
 def suggest(name: str, names: Iterable[str]) -> str:
     """Return `; nearest: a, b` with the names most like `name`, or nothing."""
+    import difflib
+
     nearest = difflib.get_close_matches(name[:MAX_SHOWN], sorted(names), n=3, cutoff=0.6)
     return f"; nearest: {', '.join(nearest)}" if nearest else ""
 
