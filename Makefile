@@ -24,8 +24,8 @@ battery: install ## generate and build a battery for the running kernel, in buil
 	$(BIN)/traceleft build build/generated -o build/battery
 
 .PHONY: run
-run: battery ## trace COMMAND (a sample by default) with a battery for the running kernel
-	$(ROOT) $(BIN)/traceleft trace --battery build/battery -- $(COMMAND)
+run: install ## trace COMMAND (a sample by default) on the running kernel, or in a VM where it permits no BPF
+	@scripts/run.sh $(COMMAND)
 
 .PHONY: lint
 lint: ## ruff, read-only
