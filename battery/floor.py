@@ -14,7 +14,7 @@ from traceleft.battery.level import Level
 from traceleft.battery.program import ProgramFacts
 from traceleft.battery.rules import CONTEXTS, RULES, UNRULED
 from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
-from traceleft.battery.verifier import find_refusal
+from traceleft.battery.verifier import find_refusals
 from traceleft.errors import BatteryError
 
 FLAG_BITS: Final = 32
@@ -97,10 +97,11 @@ def _of_verifiers(program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kerne
     by_name = {each.name: each for each in maps}
     used = {at: by_name[name] for at, name in program.maps.items() if name in by_name}
     context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
-    found: dict[str, Kernel] = {}
-    for rules, following in zip(RULES, (*(later.kernel for later in RULES[1:]), UNRULED), strict=True):
-        if kernel < following and (refusal := find_refusal(program.code, used, context=context, rules=rules)):
-            found[str(refusal)] = following
+    # What rules refuse needs what comes after them; they are no matter to a program that needs that anyway.
+    ends = dict(zip(RULES, (*(later.kernel for later in RULES[1:]), UNRULED), strict=True))
+    applied = [rules for rules in RULES if kernel < ends[rules]]
+    refusals = find_refusals(program.code, used, context=context, rules=applied)
+    found = {str(refusal): ends[rules] for rules, refusal in zip(applied, refusals, strict=True) if refusal}
     for what, first in found.items():
         yield Reason(first, f"program {program.name}", what)
 

@@ -49,8 +49,8 @@ EQUAL, UNEQUAL = 0x10, 0x50
 SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 WIDE: Final = {0x00, 0x18}
 ADDS: Final = 0xC0
-# Comparing is quadratic. Past this none is made, and all paths count: no program that is taken comes near.
-COMPARISONS_MAX: Final = 1_000_000
+# Comparing is quadratic. Past this none is made, and all paths count.
+COMPARISONS_MAX: Final = 4_000_000
 ON_STACK: Final = (Kind.FRAME, Kind.STACK)
 OPERANDS: Final = {
     Argument.CONTEXT: Kind.CONTEXT,
@@ -70,24 +70,25 @@ class Refusal:
         return f"{self.why} (instruction {self.at})"
 
 
-def find_refusal(
-    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Rules
-) -> Refusal | None:
-    """Return what a verifier refuses of a program, None if it takes it.
+def find_refusals(
+    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Sequence[Rules]
+) -> tuple[Refusal | None, ...]:
+    """Return what each verifier refuses of a program, None if it takes it.
 
     ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
     """
+    found = _check_code(code)
+    return tuple(found or _Walk(code, maps, context, each).refusal() for each in rules)
+
+
+def _check_code(code: Sequence[Instruction]) -> Refusal | None:
+    """Refuse what no path need be followed for: unsound instructions, loops, what nothing leads to, ways out."""
+    if not code:
+        return Refusal(0, "no instruction")
     for each in code:
         fault = fault_of(each)
         if fault is not None:
             return Refusal(each.at, fault)
-    return _check_flow(code) or _Walk(code, maps, context, rules).refusal()
-
-
-def _check_flow(code: Sequence[Instruction]) -> Refusal | None:
-    """Refuse loops, instructions that nothing leads to, and ways out."""
-    if not code:
-        return Refusal(0, "no instruction")
     following = {each.at: successors(each) for each in code}
     try:
         if has_loop(following):
@@ -137,21 +138,21 @@ class _Walk:
     def refusal(self) -> Refusal | None:
         """Follow all paths, up to what is refused."""
         self._waiting.append((State(), 0))
-        done = 0
+        steps, known, left = self._steps, self._known, self._rules.steps_max
         while self._waiting:
             state, place = self._waiting.pop()
             at: int | None = place
-            while at is not None:
-                done += 1
-                if done > self._rules.steps_max:
-                    return Refusal(at, f"more than {self._rules.steps_max} instructions on all its paths")
-                if at in self._known and self._was_here(state, at):
-                    break
-                step, instruction = self._steps[at]
-                try:
+            try:
+                while at is not None:
+                    left -= 1
+                    if left < 0:
+                        raise Refused(f"more than {self._rules.steps_max} instructions on all its paths")
+                    if at in known and self._was_here(state, at):
+                        break
+                    step, instruction = steps[at]
                     at = step(state, instruction)
-                except Refused as exc:
-                    return Refusal(instruction.at, str(exc))
+            except Refused as exc:
+                return Refusal(at or 0, str(exc))
         return None
 
     def _was_here(self, state: State, at: int) -> bool:
@@ -160,8 +161,9 @@ class _Walk:
         self._comparisons += len(known)
         if self._comparisons > COMPARISONS_MAX:
             return False
-        if any(each.covers(state) for each in reversed(known)):
-            return True
+        for each in reversed(known):
+            if each.covers(state):
+                return True
         known.append(state.copy())
         return False
 
@@ -180,7 +182,7 @@ class _Walk:
         if operation == MOVE:
             state.write(each.destination, NUMBER)
             # A register moved to itself is forgotten before it is read.
-            is_whole = each.kind == ALU64 or (not of_register and each.immediate >= 0)
+            is_whole = each.opcode & 7 == ALU64 or (not of_register and each.immediate >= 0)
             moved = state.registers[each.source] if of_register else Register(Kind.CONSTANT, each.immediate)
             if is_whole:
                 state.write(each.destination, moved)
@@ -191,7 +193,7 @@ class _Walk:
 
     def _sum(self, left: Register, right: Register | None, each: Instruction) -> Register:
         """Return what an addition makes: an address on the stack from the frame's end, seldom more."""
-        if each.kind != ALU64:
+        if each.opcode & 7 != ALU64:
             return NUMBER
         if left.kind is Kind.FRAME and right is None:
             return Register(Kind.STACK, each.immediate)

@@ -131,7 +131,7 @@ def test_frames_of_called_functions_add_up() -> None:
     together = find_floor(compiled(called.replace("return part(ctx);", f"{deep} return part(ctx) + deep[39];")))
 
     assert alone.kernel == Kernel(4, 11)
-    assert "a write through a number" in str(alone.reasons[0])
+    assert "a write through register" in str(alone.reasons[0])
     assert str(together.reasons[0]) == "program kprobe_x has 640 bytes on the stack of 512, which no kernel takes"
 
 
@@ -184,6 +184,131 @@ def test_one_instruction_more_than_a_level_takes_is_refused() -> None:
 def test_levels_are_ordered_by_their_kernels() -> None:
     assert sort_levels(["5.8", "4.4", "4.18", "4.11"]) == ("4.4", "4.11", "4.18", "5.8") == tuple(LEVELS)
     assert [level.flags[0] for level in LEVELS.values()] == ["-mcpu=v1", "-mcpu=v1", "-mcpu=v2", "-mcpu=v3"]
+
+
+VERIFIED = """
+static long (*const probe_read)(void *to, u32 size, const void *from) = (void *)4;
+static long (*const update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*const output)(void *ctx, void *map, u64 flags, void *data, u64 size) = (void *)25;
+typedef unsigned char room_t[64];
+struct call { u64 args[6]; room_t room; };
+struct { N(type, 1); N(max_entries, 4); u32 *key; const volatile struct call *value; } calls SEC(".maps");
+struct { N(type, 4); N(key_size, 4); N(value_size, 4); } events SEC(".maps");
+struct record { u64 words[6]; char text[64]; };
+#define keep(x) __asm__ volatile("" : "+r"(x))
+"""
+# A handler as level 4.4 has them: entry saved in a hash, a record on the stack, in one of two constant sizes.
+ENTRY = "struct call call = {}; u32 k = pid_tgid(); call.args[0] = ctx[14]; update(&calls, &k, &call, 0);"
+EXIT = """
+u32 k = pid_tgid(); struct call *call = lookup(&calls, &k); if (!call) return 0;
+struct record record = {}; record.words[0] = ctx[10];
+for (int i = 1; i < 6; i++) record.words[i] = call->args[i];
+void *from = (void *)call->args[0];
+if (probe_read(record.text, 64, from)) output(ctx, &events, 0, &record, sizeof(record.words));
+else output(ctx, &events, 0, &record, sizeof(record));
+"""
+VALUE = "u32 k = 0; struct call *call = lookup(&calls, &k); if (!call) return 0;"
+
+
+@pytest.mark.parametrize(
+    ("text", "kernel", "reason"),
+    [
+        (ENTRY, "4.4", ""),
+        (EXIT, "4.4", ""),
+        (
+            VALUE + "probe_read(call->room, 64, (void *)ctx[14]);",
+            "4.11",
+            "program kprobe_x has a number that is no constant as the destination of probe_read (instruction ",
+        ),
+        (
+            VALUE + "probe_read(call, 64, (void *)ctx[14]);",
+            "4.11",
+            "program kprobe_x has a map's value as the destination of probe_read (instruction ",
+        ),
+        (VALUE + "output(ctx, &events, 0, call, 48);", "4.11", "a map's value as the source of perf_event_output"),
+        (VALUE + "update(&calls, &k, call, 0);", "4.11", "a map's value as the value of map_update_elem"),
+        (
+            "struct record r; probe_read(&r, sizeof(r), (void *)ctx[14]); output(ctx, &events, 0, &r, sizeof(r));",
+            "4.9",
+            "of the stack, not all of them written before, as the destination of probe_read",
+        ),
+        (
+            "struct record r; r.words[0] = 1; output(ctx, &events, 0, &r, sizeof(r));",
+            "4.11",
+            "of the stack, not all of them written before, as the source of perf_event_output",
+        ),
+        (
+            "struct record r = {}; u64 size = ctx[13] & 63; probe_read(r.text, size + 1, (void *)ctx[14]);",
+            "4.11",
+            "a number that is no constant as the size of probe_read",
+        ),
+        (
+            "struct record r = {}; u64 size = 16; keep(size); probe_read(r.text, size, (void *)ctx[14]);",
+            "4.4",
+            "",
+        ),
+        (
+            "struct record r = {}; r.text[ctx[13] & 63] = 1; output(ctx, &events, 0, &r, sizeof(r));",
+            "4.11",
+            "a write through register ",
+        ),
+        (VALUE + "call->room[ctx[13] & 63] = 1;", "4.11", "a write through register "),
+        (VALUE + "call->args[5] = pid_tgid(); call->room[63] = 1;", "4.4", ""),
+        (VALUE + "*(u64 *)(call->room + 64) = 1;", "4.11", "8 bytes at 112 of a value of map calls, which has 112"),
+        (
+            "u32 k = 0; struct call *call = lookup(&calls, &k), *same = call; keep(same); if (call) same->args[0] = 1;",
+            "4.11",
+            "which holds a map's value that may be null",
+        ),
+        (VALUE + "struct call *same = call; keep(same); same->args[0] = 1;", "4.4", ""),
+        ("return ctx[21];", "4.11", "a read of 8 bytes at 168 of its context"),
+    ],
+)
+def test_what_old_verifiers_refuse_makes_the_floor(text: str, kernel: str, reason: str) -> None:
+    found, why = newest(VERIFIED + body(text))
+
+    assert (found, reason in why) == (kernel, True), why
+
+
+def test_level_of_old_kernels_names_what_they_refuse() -> None:
+    floor = find_floor(compiled(VERIFIED + body(VALUE + "probe_read(call, 64, (void *)ctx[14]);")))
+
+    check_floor(floor, find_level("4.11"))
+    with pytest.raises(BatteryError, match=r"map's value as the destination .* needs 4\.11; level 4\.4 is for"):
+        check_floor(floor, find_level("4.4"))
+
+
+def test_every_refusal_below_a_kernel_is_told_once() -> None:
+    text = "struct record r; probe_read(&r, sizeof(r), (void *)ctx[14]); return r.text[ctx[13] & 63];"
+
+    floor = find_floor(compiled(VERIFIED + body(text)))
+
+    told = [(str(each.kernel), each.what.split(" (")[0]) for each in floor.reasons if "instruction" in each.what]
+    assert [kernel for kernel, _ in told] == ["4.11", "4.9"]
+    assert "a read through register" in told[0][1]
+    assert "as the destination of probe_read" in told[1][1]
+
+
+def test_program_that_needs_more_anyway_is_followed_no_further() -> None:
+    floor = find_floor(compiled(VERIFIED + body(VALUE + "probe_read(call, 64, 0); ((u64 (*)(void))180)();")))
+
+    assert str(floor.kernel) == "5.17"
+    assert not any("destination" in each.what for each in floor.reasons)
+
+
+def test_sizes_of_keys_and_values_are_those_of_their_types() -> None:
+    source = VERIFIED + body("u32 k = 0; lookup(&calls, &k); output(ctx, &events, 0, &k, 4);")
+
+    sizes = {each.name: (each.key_bytes, each.value_bytes) for each in inspect_object(compiled(source)).maps}
+
+    assert sizes == {"calls": (4, 112), "events": (4, 4), "programs": (4, 4), "table": (4, 8)}
+
+
+def test_programs_know_the_maps_that_they_load() -> None:
+    facts = inspect_object(compiled(body("u32 k = 0; lookup(&table, &k); tail_call(ctx, &programs, 1);")))
+
+    assert sorted(facts.programs[0].maps.values()) == ["programs", "table"]
+    assert all(each.opcode == 0x18 for each in facts.programs[0].code if each.at in facts.programs[0].maps)
 
 
 def sections_of(data: bytes) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ from traceleft.battery.btf import MapFacts
 from traceleft.battery.insns import decode
 from traceleft.battery.rules import CONTEXTS, RULES, Rules, takes_map
 from traceleft.battery.since import Kernel
-from traceleft.battery.verifier import Refusal, find_refusal
+from traceleft.battery.verifier import Refusal, find_refusals
 
 V44, V49 = RULES
 TABLE = MapFacts("table", {"type": 1, "key_size": 4, "value_size": 16})
@@ -65,7 +65,7 @@ def jump(condition: int, register: int, value: int, *, over: bytes) -> bytes:
 def judge(code: bytes, rules: Rules = V44, context: str = "kprobe") -> Refusal | None:
     instructions = decode(code)
     maps = {each.at: MAPS[each.immediate] for each in instructions if each.opcode == 0x18 and each.source}
-    return find_refusal(instructions, maps, context=CONTEXTS[context], rules=rules)
+    return find_refusals(instructions, maps, context=CONTEXTS[context], rules=[rules])[0]
 
 
 DONE: Final = move(R0, 0) + EXIT
@@ -424,12 +424,12 @@ def test_lookups_of_each_map_keep_its_size() -> None:
     small = MapFacts("small", {"type": 1, "key_size": 4, "value_size": 8})
     code = decode(FOUND + jump(EQUAL, R0, 0, over=read(R1, R0, 8)) + DONE)
 
-    assert find_refusal(code, {3: TABLE}, context=range(168), rules=V44) is None
-    assert "which has 8" in str(find_refusal(code, {3: small}, context=range(168), rules=V44))
+    assert find_refusals(code, {3: TABLE}, context=range(168), rules=RULES) == (None, None)
+    assert "which has 8" in str(find_refusals(code, {3: small}, context=range(168), rules=RULES)[1])
 
 
 def test_map_that_is_not_defined_is_refused() -> None:
-    found = find_refusal(decode(FOUND + DONE), {}, context=range(168), rules=V44)
+    found, _ = find_refusals(decode(FOUND + DONE), {}, context=range(168), rules=RULES)
 
     assert str(found) == "a load of a map that is not defined (instruction 3)"
 
@@ -521,6 +521,6 @@ def test_arbitrary_code_has_an_answer(data: bytes, rules: Rules) -> None:
     except ValueError:
         return
 
-    found = find_refusal(code, {}, context=range(168), rules=rules)
+    (found,) = find_refusals(code, {}, context=range(168), rules=[rules])
 
     assert found is None or str(found).isprintable()
