@@ -187,8 +187,8 @@ class _Walk:
             if is_whole:
                 state.write(each.destination, moved)
             return each.at + 1
-        result = self._sum(state.read(each.destination), other, each) if operation == ADD else NUMBER
-        state.write(each.destination, result)
+        held = state.read(each.destination)
+        state.write(each.destination, self._sum(held, other, each) if operation == ADD else NUMBER)
         return each.at + 1
 
     def _sum(self, left: Register, right: Register | None, each: Instruction) -> Register:
