@@ -26,7 +26,7 @@ from traceleft.battery.store import Battery, natural_key
 from traceleft.battery.writer import SIGNATURE, open_writer
 from traceleft.errors import BatteryError, TraceleftError
 
-TIMEOUT_S: Final = 900.0
+TIMEOUT_S: Final = 1800.0
 LINES_MAX: Final = 200
 
 

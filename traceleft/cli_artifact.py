@@ -203,7 +203,7 @@ def check_command(path: Path, kernel: str | None) -> int:
 @click.option(
     "--kernel-image", "kernels", metavar="VMLINUZ", type=PLACE, multiple=True, required=True, help="Kernel to boot."
 )
-@click.option("--timeout", type=click.FloatRange(min=1), default=900, metavar="S", help="Seconds for a kernel. [900]")
+@click.option("--timeout", type=click.FloatRange(min=1), default=1800, metavar="S", help="Seconds for a kernel. [1800]")
 @json_option
 def qualify_command(path: Path, kernels: tuple[Path, ...], timeout: float, as_json: bool) -> int:
     """Boot kernels in QEMU, and show what the battery does on each.

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from traceleft.battery import Battery, ObjectEntry
-from traceleft.battery.manifest import objects_digest
+from traceleft.battery.manifest import objects_digest, one_line
 from traceleft.errors import ProbeError, TraceleftError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.attach import convert_error
@@ -35,7 +35,6 @@ from traceleft.tracer.workload import EVENTS, Workload, held, match_calls
 # enum bpf_map_type of include/uapi/linux/bpf.h: what every kernel with BPF has.
 MAP_ARRAY: Final = 2
 PROBLEMS_MAX: Final = 20
-PROBLEM_CHARS_MAX: Final = 300
 # Objects whose programs do not attach are left out and all is tried again; after so many the hook is no good.
 REFUSALS_MAX: Final = 8
 TRACE_S: Final = 120
@@ -130,8 +129,8 @@ class _Trial:
             self._hook,
             objects_digest(self._battery.manifest, self._level.name),
             status,
-            why,
-            problems=tuple(problem[:PROBLEM_CHARS_MAX] for problem in self._problems[:PROBLEMS_MAX]),
+            one_line(why),
+            problems=tuple(one_line(problem) for problem in self._problems[:PROBLEMS_MAX]),
             **figures,  # type: ignore[arg-type]
         )
 
@@ -146,7 +145,7 @@ class _Trial:
         except (TraceleftError, _native.Error, OSError) as exc:
             self._problems.append(str(exc))
         if self._problems:
-            return self.line("failed", self._problems[0][:PROBLEM_CHARS_MAX], **figures)
+            return self.line("failed", self._problems[0], **figures)
         why = "" if figures["made"] else f"the battery has none of the events that are made: {', '.join(EVENTS)}"
         return self.line("ok", why, **figures)
 
@@ -172,7 +171,7 @@ class _Trial:
                 core = self._load_core(digest, entry, features)
                 stack.callback(core.close)
                 taken[digest] = entry
-                maps = maps or {name: core.map_fd(name) for name in NAMES}
+                maps = maps or _map_fds(core)
             others = {digest: entry for digest, entry in objects.items() if digest not in cores}
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, LOADERS_MAX)))
             results = pool.map(lambda digest: self._try_object(digest, maps), others)
@@ -262,6 +261,15 @@ class _Trial:
             stack.callback(tracer.close)
             return tracer
         raise TraceleftError(f"{REFUSALS_MAX} events and more were refused; nothing was traced")
+
+
+def _map_fds(core: _native.Object) -> dict[str, int]:
+    """The shared maps that a level has."""
+    found = {}
+    for name in NAMES:
+        with contextlib.suppress(_native.Error):
+            found[name] = core.map_fd(name)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
