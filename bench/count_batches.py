@@ -1,11 +1,12 @@
 """Trace a process with the Python API and do nothing but count: what the library itself costs.
 
-Prints "ready" once events flow, and at the end (SIGINT, or the end of the process) how many events there were and the
-ledger, as JSON.
+Prints "ready" once events flow, and at the end (SIGINT, or the end of the process) how many events there were, the size
+of the buffer, and the ledger, as JSON.
 """
 
 import argparse
 import json
+import mmap
 
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
@@ -46,9 +47,10 @@ def main() -> None:
             tracer.on_batch(name, count)
         print("ready", flush=True)
         tracer.run()
+        buffer_bytes = (tracer.buffer_pages or 0) * mmap.PAGESIZE
     if arguments.count:
         seen = sum(figures.calls for figures in tracer.counts.values())
-    print(json.dumps({"seen": seen, "ledger": tracer.ledger.to_json()}))
+    print(json.dumps({"seen": seen, "buffer_bytes": buffer_bytes, "ledger": tracer.ledger.to_json()}))
 
 
 if __name__ == "__main__":

@@ -61,11 +61,13 @@ def measure_decoding(place: Place, rounds: int) -> dict[str, Any]:
     tables = tables_of(place)
     best = dict.fromkeys(WAYS, 0.0)
     with open_output(Path("/dev/null")) as nowhere:
-        for _ in range(rounds):
+        # The first round is not counted: it imports numpy.
+        for number in range(rounds + 1):
             for name, register in WAYS.items():
                 dispatcher = Dispatcher(specs, tables)
                 register(dispatcher, [*specs.values()], nowhere)
-                best[name] = max(best[name], _rate(dispatcher, data))
+                rate = _rate(dispatcher, data)
+                best[name] = max(best[name], rate) if number else 0.0
     return {"records": len(_native.Records(data)), "bytes": len(data), "per_second": best}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -15,6 +16,10 @@ WORK_CPU = 0
 WATCH_CPU = 1
 PATIENCE_S = 20.0
 SAMPLE_S = 0.02
+IDLE_S = 0.05
+IDLE_SHARE = 0.1
+"""A tool that uses less of a CPU than this is idle: some poll."""
+REASON = re.compile(r"unable|cannot|not found|failed|error", re.IGNORECASE)
 
 
 def pinned(cpu: int, command: Sequence[str]) -> list[str]:
@@ -76,7 +81,7 @@ class Watcher:
             self._process = subprocess.Popen(
                 command if cpu is None else pinned(cpu, command), stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
-        self._peak_bytes = self._cpu_ns = 0
+        self._peak_bytes = self._idle_ns = 0
         self._is_over = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
@@ -94,14 +99,23 @@ class Watcher:
 
     @property
     def complaint(self) -> str:
-        """The last line that it printed on stderr."""
-        lines = self.stderr.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {self._process.returncode}, no message"
+        """Why it ended, in its own words on stderr."""
+        return telling_line(self.stderr.read_text(errors="replace")) or f"exit status {self._process.returncode}"
 
     @property
     def usage(self) -> Usage:
-        """What it used since it was ready, as far as it was sampled."""
-        return Usage(max(0, self._cpu_ns - self._ready_ns), self._peak_bytes)
+        """What it used: CPU time from when it was ready until it was idle."""
+        return Usage(self._idle_ns - self._ready_ns, self._peak_bytes)
+
+    def await_idle(self) -> float:
+        """Wait until it has read what there is (what it uses to end does not count); return since when it is idle."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            idle_s, self._idle_ns = time.monotonic(), cpu_time_ns(self._process.pid)
+            time.sleep(IDLE_S)
+            if cpu_time_ns(self._process.pid) - self._idle_ns < IDLE_S * 1e9 * IDLE_SHARE:
+                return idle_s
+        return deadline
 
     def mark_ready(self) -> None:
         """Take down when it was ready, and what it had used until then."""
@@ -117,7 +131,6 @@ class Watcher:
     def _sample(self) -> None:
         while not self._is_over.wait(SAMPLE_S):
             self._peak_bytes = max(self._peak_bytes, anonymous_bytes(self._process.pid))
-            self._cpu_ns = max(self._cpu_ns, cpu_time_ns(self._process.pid))
 
 
 def end_process(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
@@ -134,6 +147,14 @@ def end_process(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> N
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def telling_line(text: str) -> str:
+    """Return the line that says most: the first that tells a reason, before any traceback, else the last."""
+    lines = text.strip().splitlines()
+    before = text.partition("Traceback (most")[0].splitlines()
+    reasons = [line for line in before if REASON.search(line) and not line.startswith("modprobe")]
+    return (reasons or lines or [""])[0 if reasons else -1].strip()
 
 
 def cpu_time_ns(pid: int) -> int:

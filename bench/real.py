@@ -10,7 +10,7 @@ from bench.process import WATCH_CPU, WORK_CPU, pinned
 from bench.session import Loop, NotAvailableError, Visit, alternate, clear, visit
 from bench.tools import HERE, Place, Tool
 
-REPEATED: Final = 15
+REPEATED: Final = 5
 COMMANDS: Final[dict[str, list[str]]] = {
     "python start-up": ["python3", "-c", "import json, http.client"],
     "git status": ["git", "-C", str(HERE.parent), "status", "--short"],
@@ -18,9 +18,9 @@ COMMANDS: Final[dict[str, list[str]]] = {
 FOLLOWERS: Final = (tools.FOLLOW_JSON, tools.FOLLOW_STRACE, tools.STRACE_SECCOMP, tools.FOLLOW_PERF)
 SERVER_TOOLS: Final = (tools.FLOOR, tools.OURS, tools.OURS_JSON, tools.STRACE_THREADS, tools.PERF_TRACE)
 SERVER_THREADS: Final = 4
-SERVER_BURSTS: Final = 5
+SERVER_BURSTS: Final = 10
 # A round of each connection: the server receives and sends once.
-REQUESTS: Final = Loop("requests", SERVER_THREADS, 2_000, counted=2 * SERVER_THREADS)
+REQUESTS: Final = Loop("requests", SERVER_THREADS, 200, counted=2 * SERVER_THREADS)
 
 
 def measure_real(place: Place, rounds: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _measure_server(place: Place, rounds: int) -> dict[str, Any]:
     reasons: dict[str, str] = {}
     for tool in alternate(rounds, SERVER_TOOLS):
         try:
-            visits[tool.name].append(visit(tool, place, program, REQUESTS, number=SERVER_BURSTS, is_pinned=False))
+            visits[tool.name].append(visit(tool, place, program, REQUESTS, number=SERVER_BURSTS))
         except NotAvailableError as exc:
             reasons[tool.name] = str(exc)
     bare_ns = min(min(one.bare_ns) for found in visits.values() for one in found)

@@ -1,5 +1,6 @@
 """The measured part of docs/performance.md: between two marks, all else in the page is written by hand."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -87,7 +88,11 @@ def _rows(found: Figures, columns: int, show: Callable[[Figures], list[str]]) ->
 
 
 def _no_cells(one: Figures, columns: int) -> list[str]:
-    return [*[NOTHING] * (columns - 1), f"not available: {one['unavailable']}".replace("|", "\\|")]
+    return [*[NOTHING] * (columns - 1), f"not available: {_escape(one['unavailable'])}"]
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([|<>*_\[\]])", r"\\\1", text)
 
 
 def _lost(figures: Figures) -> str:
@@ -137,8 +142,8 @@ def _command_rows(case: Figures) -> list[list[str]]:
 
 
 def _storm(figures: Figures) -> str:
-    head = ["files opened", "storm, s", "until drained, s", "events a second", "lost", "reader, CPU s", "MB"]
-    named = {f"{one['tool']}: {one['opens']:,}{BESIDE[one['busy'] > 0]}": one for one in figures["storms"]}
+    head = ["events", "storm, s", "until drained, s", "events a second", "lost", "reader, CPU s", "MB"]
+    named = {f"{one['tool']}: {one['made']:,}{BESIDE[one['busy'] > 0]}": one for one in figures["storms"]}
     return f"## Storm\n\n{table(head, _rows(named, len(head) - 1, _storm_cells))}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.process import WATCH_CPU, WORK_CPU, Calls, Usage, Watcher
+from bench.process import Calls, Usage, Watcher
 from bench.tools import READY_BYTES, Account, Place, Tool
 
 READY_S: Final = 20.0
@@ -78,23 +78,21 @@ def visit(
     if reason:
         raise NotAvailableError(reason)
     clear(place.scratch)
-    cpu = WORK_CPU if is_pinned else None
-    with Calls(program, cpu=cpu) as calls:
+    with Calls(program) as calls:
         calls.run(loop.kind, loop.times)
         bare = bursts(calls, loop, loop.times, number)
         if not tool.starts_it:
-            return _visit_running(tool, place, calls, loop, bare, is_pinned=is_pinned)
+            return _visit_running(tool, place, calls, loop, bare)
     return _visit_started(tool, place, program, loop, bare)
 
 
-def _visit_running(
-    tool: Tool, place: Place, calls: Calls, loop: Loop, bare: tuple[float, ...], *, is_pinned: bool
-) -> Visit:
+def _visit_running(tool: Tool, place: Place, calls: Calls, loop: Loop, bare: tuple[float, ...]) -> Visit:
     times, number = loop.times_of(tool), len(bare)
     command = tool.command(place, calls.pid, loop.events)
-    with Watcher(command, place.scratch, cpu=WATCH_CPU if is_pinned else None) as watcher:
+    with Watcher(command, place.scratch) as watcher:
         await_ready(tool, watcher, place, calls, loop)
         under = bursts(calls, loop, times, number)
+        watcher.await_idle()
     made = times * loop.traced * number
     return Visit(bare, under, made, tool.account(place), watcher.usage, watcher.ready_s)
 

@@ -96,8 +96,7 @@ def _cli(name: str, *options: str, starts_it: bool = False) -> Tool:
         return [*DEVELOPED, "trace", *options, *chosen, *files, *target]
 
     def account(place: Place) -> Account:
-        ledger = json.loads(place.ledger.read_text())
-        return _of_ledger(ledger, seen=ledger["delivered"])
+        return _of_ledger(json.loads(place.ledger.read_text()), seen=_count_lines(place.events))
 
     return Tool(name=name, command=command, account=account, share=0.5, starts_it=starts_it)
 
@@ -182,8 +181,16 @@ def _last_line(place: Place) -> str:
     return (place.scratch / "stdout").read_text().strip().splitlines()[-1]
 
 
+def ring_bytes(place: Place) -> int:
+    """Return the size of the buffer that the API's run had, counted once."""
+    size: int = json.loads(_last_line(place))["buffer_bytes"]
+    return size
+
+
 def _of_ledger(ledger: Mapping[str, int], *, seen: int) -> Account:
-    return Account(seen, ledger["lost"] + ledger["dropped"] + ledger["undecodable"], ledger["unaccounted"])
+    lost = ledger["lost"] + ledger["dropped"] + ledger["undecodable"]
+    # What was delivered by the ledger and never came is not explained either.
+    return Account(seen, lost, ledger["unaccounted"] + ledger["delivered"] - seen)
 
 
 FLOOR: Final = _floor("full")

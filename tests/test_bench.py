@@ -3,7 +3,7 @@
 import pytest
 
 from bench.costs import summarise
-from bench.process import Usage
+from bench.process import Usage, telling_line
 from bench.report import BEGIN, END, render, replace_measured
 from bench.session import Visit
 from bench.table import Target, number, ratio, table
@@ -97,6 +97,16 @@ def test_only_the_measured_part_of_a_page_is_replaced() -> None:
     assert replace_measured(replaced, "new") == replaced
     with pytest.raises(ValueError, match="no place"):
         replace_measured("# By hand\n", "new")
+
+
+def test_telling_line_is_the_reason_and_not_the_traceback() -> None:
+    said = (
+        "modprobe: FATAL: not found\nUnable to find kernel headers.\nTraceback (most recent call last):\nException: x"
+    )
+
+    assert telling_line(said) == "Unable to find kernel headers."
+    assert telling_line("one\ntwo\n") == "two"
+    assert telling_line("") == ""
 
 
 def test_script_of_the_peer_names_the_process_and_the_events() -> None:
