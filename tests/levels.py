@@ -1,0 +1,15 @@
+"""The levels that are built, and the hooks of each: what tests of levels go through."""
+
+from typing import Final
+
+from traceleft.tracer.levels import LEVELS
+
+# "4.4" comes first as soon as its objects are built.
+BUILT: Final = ("4.11", "4.18", "5.8")
+RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].hooks)
+"""Each level with each of its hooks."""
+
+
+def runs_on(hooks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the runs of a kernel that has these hooks."""
+    return [(level, hook) for level, hook in RUNS if hook in hooks]
