@@ -1,36 +1,24 @@
 """The table of what came with which kernel: whole, and right where the kernel underneath can be asked."""
 
-import ctypes
 import itertools
 import os
-import struct
 
 import pytest
 
+from tests.asking import KPROBE, RAW_TRACEPOINT, TRACEPOINT, load_program
+from tests.assembly import EXIT, call, insn
 from traceleft.battery.since import NEVER, Kernel, load_since
 from traceleft.errors import BatteryError
 from traceleft.tracer import _native
 
-BPF = {"x86_64": 321, "aarch64": 280}
-BPF_PROG_LOAD = 5
-TYPES = {"kprobe": 2, "tracepoint": 5, "raw tracepoint": 17}
+TYPES = {"kprobe": KPROBE, "tracepoint": TRACEPOINT, "raw tracepoint": RAW_TRACEPOINT}
 REFUSALS = ("unknown func", "invalid func", "cannot use helper", "program of this type")
-LOG_BYTES = 1 << 16
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def ask_for_helper(kind: int, number: int) -> str:
     """Load a program that calls a helper with nothing in its registers; return the verifier's words."""
-    code = struct.pack("<" + "BBhi" * 3, 0x85, 0, 0, number, 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
-    code_at, licence, log = (ctypes.create_string_buffer(data) for data in (code, b"GPL", bytes(LOG_BYTES)))
-    places = (ctypes.addressof(code_at), ctypes.addressof(licence))
-    attributes = struct.pack("<IIQQIIQI", kind, 3, *places, 1, LOG_BYTES, ctypes.addressof(log), 0).ljust(128, b"\0")
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(BPF[os.uname().machine], BPF_PROG_LOAD, ctypes.create_string_buffer(attributes), 128)
-    if fd >= 0:
-        os.close(fd)
-    assert fd >= 0 or log.value, os.strerror(ctypes.get_errno())
-    return log.value.decode()
+    return load_program(kind, call(number) + insn(0xB7) + EXIT)[1]
 
 
 def is_refused(words: str) -> bool:

@@ -1,17 +1,22 @@
 """What verifiers below 4.11 take and refuse: programs put together by hand, a pair or more for each rule."""
 
+import os
+import struct
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.asking import KPROBE, load_program
 from tests.assembly import EXIT, R0, R1, R2, R3, R4, R5, R6, R7, R10, call, insn, load64
 from traceleft.battery.btf import MapFacts
 from traceleft.battery.insns import decode
 from traceleft.battery.rules import CONTEXTS, RULES, Rules, takes_map
 from traceleft.battery.since import Kernel
 from traceleft.battery.verifier import Refusal, find_refusals
+from traceleft.tracer import _native
 
 V44, V49 = RULES
 TABLE = MapFacts("table", {"type": 1, "key_size": 4, "value_size": 16})
@@ -534,3 +539,48 @@ def test_arbitrary_code_has_an_answer(data: bytes, rules: Rules) -> None:
     (found,) = find_refusals(code, {}, context=range(168), rules=[rules])
 
     assert found is None or str(found).isprintable()
+
+
+@pytest.fixture
+def made() -> Iterator[dict[int, int]]:
+    """Make each of MAPS; yield their descriptors by their places there."""
+    fds = {place: _native.map_create(each.type, each.key_bytes, each.value_bytes, 1) for place, each in enumerate(MAPS)}
+    yield fds
+    for fd in fds.values():
+        os.close(fd)
+
+
+def linked(code: bytes, fds: dict[int, int]) -> bytes:
+    """Put descriptors of maps where their places in MAPS stand."""
+    whole = bytearray(code)
+    for each in decode(code):
+        if each.opcode == 0x18 and each.source:
+            struct.pack_into("<i", whole, each.at * 8 + 4, fds[each.immediate])
+    return bytes(whole)
+
+
+# What newer verifiers refuse even of root, and old ones did not: arithmetic that makes numbers of addresses.
+NEWER: Final = ("pointer arithmetic", "pointer prohibited", "math between", "subtract", "makes")
+
+
+@pytest.mark.kernel
+def test_what_old_verifiers_take_this_kernel_takes(made: dict[int, int]) -> None:
+    taken = {name: code for name, (code, *refused) in CASES.items() if refused == [None, None]}
+
+    answers = {name: load_program(KPROBE, linked(code, made)) for name, code in taken.items()}
+
+    assert len(taken) >= 30
+    assert {name: words for name, (is_taken, words) in answers.items() if not is_taken} == {}
+
+
+@pytest.mark.kernel
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(INSTRUCTION, max_size=12))
+def test_what_old_verifiers_take_of_likely_code_this_kernel_takes(made: dict[int, int], parts: list[bytes]) -> None:
+    code = ZEROED + copy(R6, R1) + b"".join(parts) + DONE
+    if any(judge(code, rules) for rules in RULES):
+        return
+
+    is_taken, words = load_program(KPROBE, linked(code, made))
+
+    assert is_taken or any(each in words for each in NEWER), words
