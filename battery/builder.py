@@ -17,7 +17,7 @@ import msgspec
 from traceleft import __version__
 from traceleft.battery.check import Checked, check_object
 from traceleft.battery.compiler import Compiler, find_compiler, shared_flags
-from traceleft.battery.level import DEFAULT_LEVELS, Level, find_level, sort_levels
+from traceleft.battery.level import DEFAULT_LEVELS, LEVELS, Level, find_level, sort_levels
 from traceleft.battery.manifest import (
     SCHEMA,
     CompilerEntry,
@@ -88,7 +88,7 @@ def build(
     plan = _plan(tree, chosen, compiler.version)
     with _sigterm_raises(), open_writer(battery) as writer:
         _check_machine(writer.manifest, tree, battery)
-        found = _reusable(writer, plan)
+        found = _reusable(writer, plan) | _other_levels(writer, tree, chosen, compiler.version)
         missing = [job for job in plan if job not in found]
         try:
             made = _make(compiler, tree, missing, writer.work, jobs or len(os.sched_getaffinity(0)), progress)
@@ -96,7 +96,7 @@ def build(
             raise _with_log(exc, battery) from exc
         _publish(writer, tree, _manifest(writer.manifest, tree, compiler, found | made), made)
         assert writer.manifest is not None
-        return BuildResult(tree.release, len(made), len(found), writer.manifest)
+        return BuildResult(tree.release, len(made), len(plan) - len(made), writer.manifest)
 
 
 def _plan(tree: SourceTree, levels: Sequence[Level], compiler: str) -> list[_Job]:
@@ -105,7 +105,12 @@ def _plan(tree: SourceTree, levels: Sequence[Level], compiler: str) -> list[_Job
     def made_from(source: Source, level: Level) -> str:
         return digest_of(canonical([source.digest, source.file, tree.shared, compiler, *shared, *level.flags]))
 
-    return [_Job(source, level, made_from(source, level)) for level in levels for source in tree.sources]
+    return [
+        _Job(source, level, made_from(source, level))
+        for level in levels
+        for source in tree.sources
+        if level.has_tracepoints or ":" not in source.event
+    ]
 
 
 def _check_machine(manifest: Manifest | None, tree: SourceTree, battery: Path) -> None:
@@ -132,6 +137,20 @@ def _reusable(writer: BatteryWriter, plan: Sequence[_Job]) -> dict[_Job, _Made]:
         with suppress(BatteryError):
             battery.object_bytes(digest)
             found[job] = _Made(digest, writer.manifest.objects[digest])
+    return found
+
+
+def _other_levels(writer: BatteryWriter, tree: SourceTree, chosen: Sequence[Level], compiler: str) -> dict[_Job, _Made]:
+    """Find the levels that an earlier build made of these very sources, where all of their objects are still sound."""
+    if writer.manifest is None or tree.release not in writer.manifest.releases:
+        return {}
+    held = [find_level(name) for name in writer.manifest.releases[tree.release].core if name in LEVELS]
+    found: dict[_Job, _Made] = {}
+    for level in held:
+        plan = [] if level in chosen else _plan(tree, [level], compiler)
+        reusable = _reusable(writer, plan)
+        if len(reusable) == len(plan):
+            found |= reusable
     return found
 
 

@@ -36,6 +36,12 @@ CORE_ROLES: Final[dict[str, Hook]] = {
     "raw_on_fork": "raw_tp",
     "raw_on_exec": "raw_tp",
     "raw_on_exit": "raw_tp",
+    "kprobe_find_pid": "kprobe",
+    "kprobe_on_exec_begin": "kprobe",
+    "kprobe_on_exec": "kprobe",
+    "kprobe_on_free": "kprobe",
+    "kprobe_on_fork": "kprobe",
+    "kprobe_on_exit": "kprobe",
 }
 
 

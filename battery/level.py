@@ -26,6 +26,11 @@ class Level:
         return Kernel.parse(self.name)
 
     @property
+    def has_tracepoints(self) -> bool:
+        """Whether its kernels let programs attach to tracepoints (4.7 and later)."""
+        return self.number >= 407
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What the level adds to clang's flags."""
         return (f"-mcpu={self.cpu}", f"-DTRACELEFT_LEVEL={self.number}")
@@ -36,7 +41,7 @@ LEVELS: Final = {
     level.name: level
     for level in (Level("4.4", 404, "v1"), Level("4.11", 411, "v1"), Level("4.18", 418, "v2"), Level("5.8", 508, "v3"))
 }
-DEFAULT_LEVELS: Final = ("5.8",)
+DEFAULT_LEVELS: Final = tuple(LEVELS)
 
 
 def find_level(name: str) -> Level:

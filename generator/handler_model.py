@@ -6,33 +6,15 @@ statements in the order in which they run; the helpers that they call are in
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-Event = Mapping[str, Any]
-"""An event of the schema document, as docs/schema.md has it."""
+from traceleft.generator.captures import Event, capture_call, slot_arguments
+from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
+from traceleft.generator.stack_model import stack_context
 
 VECTOR_KINDS: Final = frozenset({"strings", "iovec", "msghdr"})
-EXEC_EVENTS: Final = frozenset({"execve", "execveat"})
 SAVED_BYTES: Final = 1024
 SCRATCH_LIMIT: Final = 32767
-LINE_MAX: Final = 70
-CONTINUATION: Final = "\n\t\t\t\t"
-ARGUMENT_OFFSET: Final = 16
-"""Offset of the first argument, and of the result, in the context of a syscall tracepoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One program of a handler."""
-
-    role: str
-    section: str
-    context: str
-    comment: tuple[str, ...] = ()
-    guard: str = ""
-    """The preprocessor's condition for a hook that not every level has."""
-    lines: tuple[str, ...] = ()
 
 
 def identifier(name: str) -> str:
@@ -71,13 +53,15 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
         "body_template": "syscall_body.j2",
         "saves": saves,
         "emits": event["entry"] in ("emit", "number"),
+        "emits_guard": "HAS_TRACEPOINT" if event["entry"] == "number" else "",
         "saved_map": "saved_exec" if is_exec else "saved",
         "saved_limit": SCRATCH_LIMIT if is_exec else SAVED_BYTES,
         "regs_parameter": ", const void *regs" if is_exec else "",
         "entry_lines": list(_entry_lines(event)),
         "exit_declarations": _exit_declarations(saves=saves, is_exec=is_exec),
         "exit_lines": list(_exec_exit_lines(event) if is_exec else _exit_lines(event)),
-        "hooks": _syscall_hooks(name, event),
+        "stack": stack_context(event, is_exec=is_exec, saves=saves),
+        "hooks": syscall_hooks(name, event),
     }
 
 
@@ -86,24 +70,16 @@ def _exit_declarations(*, saves: bool, is_exec: bool) -> list[str]:
     return [*declarations, "struct new_stack stack;"] if is_exec else declarations
 
 
-def _slot_arguments(event: Event) -> Iterator[tuple[Mapping[str, Any], str, str | None]]:
-    slots = event["layout"]["slots"]
-    for argument in event["args"]:
-        if "slot" in argument:
-            second = slots[argument["slot_out"]]["name"] if "slot_out" in argument else None
-            yield argument, slots[argument["slot"]]["name"], second
-
-
 def _entry_lines(event: Event) -> Iterator[str]:
     slots = event["layout"]["slots"]
-    for argument, member, _ in _slot_arguments(event):
+    for argument, member, _ in slot_arguments(event):
         if slots[argument["slot"]]["at"] == "entry":
             yield capture_call(event, argument, member)
 
 
 def _exit_lines(event: Event) -> Iterator[str]:
     slots = event["layout"]["slots"]
-    for argument, member, second in _slot_arguments(event):
+    for argument, member, second in slot_arguments(event):
         capture = capture_call(event, argument, second or member)
         if slots[argument["slot"]]["at"] == "entry" and second is None:
             yield f"if (!resumed || record->{member}.status == -EFAULT)"
@@ -117,7 +93,7 @@ def _exit_lines(event: Event) -> Iterator[str]:
 
 def _exec_exit_lines(event: Event) -> Iterator[str]:
     """A failed call's memory is intact; a successful one's is the new image's."""
-    pairs = [(argument, member) for argument, member, _ in _slot_arguments(event)]
+    pairs = [(argument, member) for argument, member, _ in slot_arguments(event)]
     yield "if (call->ret >= 0 && !resumed)"
     yield "\treturn 0;"
     for argument, member in pairs:
@@ -140,153 +116,6 @@ def _new_stack_capture(argument: Mapping[str, Any], member: str) -> str:
         return f"offset = capture_text(scratch, offset, &record->{member}, find_executed_name(&stack), PATH_LIMIT);"
     vector = "envp" if argument["name"] == "envp" else "argv"
     return f"offset = capture_strings(scratch, offset, &record->{member}, stack.{vector});"
-
-
-def length_expression(event: Event, length: Mapping[str, Any]) -> str:
-    """Give a LENGTH of the schema as a C expression."""
-    if "constant" in length:
-        return str(length["constant"])
-    if "pointer" in length:
-        return _pointed_length(event, length["pointer"])
-    argument = _scalar(event, length["arg"]) if "arg" in length else ""
-    if length.get("ret"):
-        return f"minimum(call->ret, {argument})" if argument else "call->ret"
-    return argument
-
-
-def _pointed_length(event: Event, index: int) -> str:
-    """The kernel says how long the whole would be, and writes no more than it was told at entry."""
-    for argument in event["args"]:
-        if argument["index"] == index and "slot_out" in argument:
-            room = event["layout"]["slots"][argument["slot"]]["name"]
-            return f"written_length(scratch, &record->{room}, call->args[{index}])"
-    return f"read_length(call->args[{index}])"
-
-
-def _scalar(event: Event, index: int) -> str:
-    widths = {argument["index"]: argument["width"] for argument in event["args"]}
-    cast = "" if widths.get(index, 8) == 8 else "(__u32)"
-    return f"{cast}call->args[{index}]"
-
-
-def capture_call(event: Event, argument: Mapping[str, Any], member: str) -> str:
-    """Give the statement that captures what one pointer argument leads to."""
-    function, parameters = _capture(event, argument)
-    address = f"call->args[{argument['index']}]"
-    target = f"scratch, offset, &record->{member}"
-    rest = ", ".join([address, *parameters])
-    # A long call goes on in the next line, as far in as kernel style has it.
-    gap = " " if len(target) + len(rest) < LINE_MAX else CONTINUATION
-    return f"offset = {function}({target},{gap}{rest});"
-
-
-def _capture(event: Event, argument: Mapping[str, Any]) -> tuple[str, list[str]]:
-    length = length_expression(event, argument["length"]) if "length" in argument else ""
-    available = "call->ret" if argument["direction"] == "out" else "~0ULL"
-    match argument["kind"]:
-        case "path":
-            return "capture_text", ["PATH_LIMIT"]
-        case "text":
-            return "capture_text", ["config->text_limit"]
-        case "strings":
-            return "capture_strings", []
-        case "buffer":
-            return "capture_bytes", [length, "config->text_limit"]
-        case "sockaddr":
-            return "capture_bytes", [length, "SOCKADDR_MAX"]
-        case "sigset":
-            return "capture_bytes", [length, "128"]
-        case "fdset":
-            return "capture_bytes", [f"(({length} + 63) / 64) * 8", "128"]
-        case "struct":
-            size = str(argument["size"])
-            return "capture_bytes", [f"minimum({length}, {size})" if length else size, size]
-        case "value":
-            size = str(argument["element"]["width"])
-            return "capture_bytes", [size, size]
-        case "array":
-            limit = length if length.isdigit() else "config->text_limit"
-            return "capture_array", [length, str(argument["size"]), limit]
-        case "iovec":
-            return "capture_iovec", [length, available]
-        case "msghdr":
-            return "capture_msghdr", [available]
-    raise ValueError(f"no capture for kind {argument['kind']!r}")
-
-
-def _syscall_hooks(name: str, event: Event) -> list[Hook]:
-    entry, regs = event["entry"], "(const void *)ctx->args[0]"
-    extra = (f", {regs}", ", NULL") if name in EXEC_EVENTS else ("", "")
-    hooks = [_raw_enter(entry)] if entry in ("save", "emit") else []
-    if entry != "emit":
-        hooks.append(_raw_exit(extra[0]))
-    hooks.append(_tp_enter(event))
-    if entry not in ("emit", "number"):
-        hooks.append(_tp_exit(extra[1]))
-    hooks += [_kprobe(entry), _kprobe_plain(entry)]
-    if entry != "emit":
-        hooks.append(_kretprobe(extra[1]))
-    return hooks
-
-
-_RAW: Final = "struct raw_tracepoint_args *ctx"
-_REGISTERS: Final = "struct pt_regs *ctx"
-_HAS_RAW: Final = "HAS_RAW_TRACEPOINT"
-
-
-def _raw_enter(entry: str) -> Hook:
-    last = ("return emit_entry(config, &call);",) if entry == "emit" else ("save(config, &call);", "return 0;")
-    read = ("read_args(call.args, (const void *)ctx->args[0]);", "call.tid = bpf_get_current_pid_tgid();")
-    return Hook("raw_enter", "raw_tp", _RAW, lines=read + last, guard=_HAS_RAW)
-
-
-def _raw_exit(extra: str) -> Hook:
-    lines = ("take_raw_exit(ctx, config, EVENT, &call);", f"return emit(config, &call{extra});")
-    return Hook("raw_exit", "raw_tp", _RAW, lines=lines, guard=_HAS_RAW)
-
-
-def _tp_enter(event: Event) -> Hook:
-    loads = tuple(
-        f"call.args[{index}] = *(__u64 *)(ctx + {ARGUMENT_OFFSET + 8 * index});" for index in range(event["registers"])
-    )
-    return Hook("tp_enter", "tp", "void *ctx", lines=loads + _kept_entry(event["entry"], ("emit", "number")))
-
-
-def _kprobe(entry: str) -> Hook:
-    comment = ("/* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */",)
-    read = ("read_args(call.args, (const void *)ctx->di);",)
-    return Hook("kprobe", "kprobe", _REGISTERS, comment, lines=read + _kept_entry(entry, ("emit",)))
-
-
-def _kprobe_plain(entry: str) -> Hook:
-    comment = ("/* Below 4.17 a syscall is a function of its arguments. */",)
-    lines = ("read_plain_args(call.args, ctx);", *_kept_entry(entry, ("emit",)))
-    return Hook("kprobe_plain", "kprobe", _REGISTERS, comment, lines=lines, guard="TRACELEFT_LEVEL < 418")
-
-
-def _kept_entry(entry: str, emitting: tuple[str, ...]) -> tuple[str, ...]:
-    keep = ("if (!keep_entry(config, EVENT, &call))", "\treturn 0;")
-    if entry in emitting:
-        return (*keep, "return emit_entry(config, &call);")
-    if entry == "save":
-        return (*keep, "save(config, &call);", "return 0;")
-    return (*keep, "return 0;")
-
-
-def _tp_exit(extra: str) -> Hook:
-    return Hook("tp_exit", "tp", "void *ctx", lines=_kept_exit(f"*(__s64 *)(ctx + {ARGUMENT_OFFSET})", extra))
-
-
-def _kretprobe(extra: str) -> Hook:
-    return Hook("kretprobe", "kretprobe", _REGISTERS, lines=_kept_exit("(__s64)ctx->ax", extra))
-
-
-def _kept_exit(result: str, extra: str) -> tuple[str, ...]:
-    return (
-        f"if (!take_kept(config, EVENT, {result}, &call))",
-        "\treturn 0;",
-        f"return emit(config, &call{extra});",
-    )
 
 
 def _tracepoint_context(name: str, event: Event) -> dict[str, object]:

@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from traceleft import __version__
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
+from traceleft.generator.stack_model import STACK_RECORD_BYTES
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
-UNROLLED: Final = {"strings_max": 8, "iovec_max": 4}
-HEADERS: Final = ("types", "record", "maps", "filter", "emit", "capture", "vector", "syscall", "exec", "tracepoint")
+BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES}
+_HEADERS: Final = "types record maps filter emit capture stack vector syscall exec tracepoint"
 
 
 @cache
@@ -66,8 +67,8 @@ def _render(template: str, **context: object) -> str:
 
 
 def _shared_files() -> Iterator[tuple[str, str]]:
-    for header in HEADERS:
-        yield f"include/{header}.h", _render(f"include/{header}.h.j2", **UNROLLED)
+    for header in _HEADERS.split():
+        yield f"include/{header}.h", _render(f"include/{header}.h.j2", **BOUNDS)
     yield "core.c", _render("core.c.j2")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm import choose_kernels, read_kernels
+
 GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
 TRACEPOINTS = (
@@ -23,6 +25,24 @@ CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing")
+    parser.addoption("--kernels", default="all", help="which of scripts/kernels.txt to boot: all, ends, or names")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for a ``kernel`` one after another of those that are chosen."""
+    if "kernel" in metafunc.fixturenames:
+        metafunc.parametrize("kernel", choose_kernels(metafunc.config.getoption("--kernels")), scope="session")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Tell which kernels the tests boot, so that none is left out in silence."""
+    return f"kernels: {', '.join(choose_kernels(config.getoption('--kernels')))} of {', '.join(read_kernels())}"
+
+
+@pytest.fixture(scope="session")
+def kernels(pytestconfig: pytest.Config) -> list[str]:
+    """Return the kernels that are booted, the oldest first."""
+    return choose_kernels(pytestconfig.getoption("--kernels"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -67,7 +87,7 @@ def kernel_battery() -> Path:
             # Made by an older traceleft, or damaged: begin anew.
             shutil.rmtree(CACHE / "battery", ignore_errors=True)
         generate(None, expressions=["all", *TRACEPOINTS], output=CACHE / "generated")
-        build(CACHE / "generated", CACHE / "battery")
+        build(CACHE / "generated", CACHE / "battery", levels=["5.8"])
     return CACHE / "battery"
 
 

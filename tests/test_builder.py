@@ -9,17 +9,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery import Battery, builder
 from traceleft.battery.elf import inspect_object
+from traceleft.battery.level import DEFAULT_LEVELS
 from traceleft.battery.manifest import digest_of
 from traceleft.errors import BatteryError, CompileError, FormatError, TraceleftError, UnsupportedError
+from traceleft.generator import generate
 
 ROOT = Path(__file__).resolve().parent.parent
+FORMATS = ROOT / "tests/data/formats/6.18.44.json.xz"
 MACHINE = os.uname().machine
 
 HEADER = """
@@ -47,6 +50,8 @@ SEC("kprobe") int kprobe_{event}(struct {event}_record *record)
 }}
 const char layout[] SEC(".traceleft.layout") = "{digest}";
 """
+# The objects of this module use what kernels below 5.8 lack.
+build = partial(builder.build, levels=["5.8"])
 CORE = """
 #include "include/own.h"
 SEC("raw_tp") int dispatch_exit(void *ctx) { return 0; }
@@ -203,11 +208,29 @@ def test_levels_that_give_the_same_bytes_share_an_object(sources: Path, battery:
     assert build(sources, battery, levels=["4.4", "4.11"]).reused == 6
 
 
-def test_level_that_is_built_no_longer_is_forgotten(sources: Path, battery: Path) -> None:
+def test_levels_of_an_earlier_build_stay_while_their_sources_are_the_same(sources: Path, battery: Path) -> None:
     build(sources, battery, levels=["5.8", "4.18"])
     build(sources, battery)
 
+    assert set(Battery.open(battery).release("6.1.0").core) == {"5.8", "4.18"}
+
+    (sources / "core.c").write_text((sources / "core.c").read_text() + "/* another */")
+    build(sources, battery)
+
     assert {tuple(entry.sources) for entry in Battery.open(battery).manifest.objects.values()} == {("5.8",)}
+
+
+def test_every_level_is_built_by_default() -> None:
+    assert DEFAULT_LEVELS == ("4.4", "4.11", "4.18", "5.8")
+
+
+def test_tracepoints_are_left_out_of_levels_that_cannot_attach_to_them(tmp_path: Path) -> None:
+    generate(FORMATS, expressions=["close", "sched:sched_process_exit"], output=tmp_path / "sources")
+
+    build(tmp_path / "sources", tmp_path / "battery", levels=["4.4", "4.11"])
+
+    events = Battery.open(tmp_path / "battery").release("6.18.44").events
+    assert (set(events["close"]), set(events["sched:sched_process_exit"])) == ({"4.4", "4.11"}, {"4.11"})
 
 
 LOOP = "for (u64 i = 0; i < *(volatile u64 *)record->args; i++) record->args[2] += i;"

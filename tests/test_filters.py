@@ -19,6 +19,7 @@ def test_config_has_the_layout_of_the_schema() -> None:
         Offsets(fork_child_pid=44, exec_old_pid=16, compat=24),
         flags=filters.ENABLED,
         self_tgid=77,
+        cpus=3,
     )
 
     assert len(packed) == 64
@@ -27,7 +28,7 @@ def test_config_has_the_layout_of_the_schema() -> None:
     assert (self_tgid, uid, text_limit, error) == (77, 1000, 64, 2)
     assert (compat, child, old) == (24, 44, 16)
     assert packed[32:48] == b"cat".ljust(16, b"\0")
-    assert packed[48:] == bytes(16)
+    assert packed[48:] == struct.pack("=I", 3) + bytes(12)
 
 
 def test_no_filter_sets_no_flag() -> None:
@@ -80,7 +81,7 @@ def test_filter_that_can_match_nothing_is_refused(chosen: dict[str, object]) -> 
 def test_any_filter_packs_into_64_bytes(uid: int | None, comm: str | None, errno: int | None, text_limit: int) -> None:
     chosen = Filters(uid=uid, comm=comm, errno=errno, text_limit=text_limit)
 
-    packed = pack_config(chosen, OFFSETS, flags=0, self_tgid=1)
+    packed = pack_config(chosen, OFFSETS, flags=0, self_tgid=1, cpus=2)
 
     assert len(packed) == 64
     assert struct.unpack_from("=I", packed, 12)[0] <= filters.TEXT_MAX

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from traceleft.generator.handler_model import identifier, length_expression
+from traceleft.generator.captures import length_expression
+from traceleft.generator.handler_model import identifier
 from traceleft.generator.output import write_output
 from traceleft.generator.render import render, render_handler, templates_digest
 from traceleft.generator.run import describe

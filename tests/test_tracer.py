@@ -52,7 +52,7 @@ int main(int argc, char **argv)
 def battery(tmp_path_factory: pytest.TempPathFactory) -> Battery:
     place = tmp_path_factory.mktemp("battery")
     generate(None, expressions=[EVENTS], output=place / "generated")
-    build(place / "generated", place / "battery")
+    build(place / "generated", place / "battery", levels=["5.8"])
     return Battery.open(place / "battery")
 
 

@@ -7,6 +7,7 @@
  */
 #include "_native.h"
 #include "_perf.h"
+#include "_settle.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -220,7 +221,18 @@ static void keep_record(DrainObject *self, const struct header *header, struct t
 	memset(place + header->length, 0, size - header->length);
 }
 
-static void accept_record(void *context, const void *data, size_t size)
+/* Only the perf buffer's records come in memory of ours, and only there are they unsettled. */
+static bool is_settled(const DrainObject *self, const struct layout *layout, void *data)
+{
+	struct header *header = data;
+
+	if (!(header->flags & FLAG_UNSETTLED))
+		return true;
+	return self->perf && header->length >= layout->fixed_size &&
+	       settle_record(header, layout->slots_at, layout->n_slots);
+}
+
+static void accept_record(void *context, void *data, size_t size)
 {
 	DrainObject *self = context;
 	const struct header *header = data;
@@ -236,7 +248,7 @@ static void accept_record(void *context, const void *data, size_t size)
 	layout = header->event < self->n_layouts ? &self->layouts[header->event] : NULL;
 	tally = layout && layout->cpus ? &layout->cpus[header->cpu] : &self->strangers[header->cpu];
 	if (tally == &self->strangers[header->cpu] || header->length < sizeof(*header) || header->length > size ||
-	    !is_sound(layout, header)) {
+	    !is_settled(self, layout, data) || !is_sound(layout, header)) {
 		bump(&tally->undecodable);
 		return;
 	}

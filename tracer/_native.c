@@ -5,6 +5,7 @@
  * makes a Python call per record.
  */
 #include "_native.h"
+#include "_settle.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -537,6 +538,30 @@ static PyObject *map_keys(PyObject *module, PyObject *args)
 	return keys;
 }
 
+static PyObject *settle(PyObject *module, PyObject *args)
+{
+	unsigned int slots_at, n_slots;
+	struct header *header;
+	Py_ssize_t size;
+	PyObject *copy;
+	char *data;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "y#II", &data, &size, &slots_at, &n_slots))
+		return NULL;
+	if (size < (Py_ssize_t)sizeof(*header) || slots_at > UINT16_MAX || n_slots > UINT8_MAX)
+		return raise_error(ERANGE, "settle", NULL);
+	copy = PyBytes_FromStringAndSize(data, size);
+	if (!copy)
+		return NULL;
+	header = (struct header *)PyBytes_AS_STRING(copy);
+	if ((Py_ssize_t)header->length <= size && slots_at + n_slots * sizeof(struct slot) <= header->length &&
+	    settle_record(header, slots_at, n_slots))
+		return copy;
+	Py_DECREF(copy);
+	Py_RETURN_NONE;
+}
+
 static PyObject *possible_cpus(PyObject *module, PyObject *unused)
 {
 	int n = libbpf_num_possible_cpus();
@@ -657,6 +682,7 @@ static PyMethodDef module_methods[] = {
 	{"map_delete", map_delete, METH_VARARGS, "Delete a key; return whether it was there."},
 	{"map_keys", map_keys, METH_VARARGS, "List at most limit keys of a map."},
 	{"possible_cpus", possible_cpus, METH_NOARGS, "Return the number of possible CPUs."},
+	{"settle", settle, METH_VARARGS, "Return an unsettled record (level 4.4) as an ordinary one, None if it is not sound."},
 	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},
 	{"program_fd_by_id", program_fd_by_id, METH_VARARGS, "Open a program by id; the caller closes the fd."},
 	{"probe_program", probe_program, METH_VARARGS, "Load a small program of a type, which calls a helper, and drop it."},

@@ -32,7 +32,8 @@ struct perf_rings {
 };
 
 /* Called with each record; of size 0 for what the ring held in place of one. */
-typedef void (*perf_record_fn)(void *context, const void *data, size_t size);
+/* The data are the caller's to change until it returns. */
+typedef void (*perf_record_fn)(void *context, void *data, size_t size);
 
 /* Open a ring of so many pages, a power of two, on each CPU and put it into the map; NULL and errno if that fails. */
 struct perf_rings *perf_rings_open(int map_fd, uint32_t n_cpus, uint32_t pages);

@@ -11,6 +11,7 @@ from traceleft.tracer import _native
 from traceleft.tracer.filters import Offsets
 from traceleft.tracer.formats import digest_format, read_format
 from traceleft.tracer.kernel_btf import task_offsets
+from traceleft.tracer.kprobe_core import FUNCTIONS, attach_function
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
 
@@ -31,7 +32,9 @@ def convert_error(exc: _native.Error, probe: str, *, remedy: str = "") -> ProbeE
 
 
 def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
-    """Attach one of the programs that keep `tasks` current, by its role, to a raw tracepoint or to perf's."""
+    """Attach one of the programs that keep `tasks` current, by its role, to a tracepoint or a function."""
+    if role in FUNCTIONS:
+        return _attach(lambda: attach_function(core, role, program), " or ".join(FUNCTIONS[role]), "kprobes must work")
     if role.startswith(RAW):
         return attach_raw(core, program, SCHED[role.removeprefix(RAW)])
     return _attach(
@@ -44,6 +47,8 @@ def choose_sched_roles(programs: Collection[str], events: Collection[str]) -> li
 
     Beside an event of the same tracepoint both are perf's: only there is the order of programs that of attaching.
     """
+    if set(FUNCTIONS) <= set(programs):
+        return list(FUNCTIONS)
     raw = [f"{RAW}{role}" for role in SCHED]
     is_shared = any(f"sched:{tracepoint}" in events for tracepoint in SCHED.values())
     if is_shared or task_offsets().pid is None or not set(raw) <= set(programs):
@@ -147,6 +152,9 @@ def check_format(part: Part) -> None:
 
 def find_offsets(roles: Collection[str]) -> Offsets:
     """Return what the programs of these roles have to be told of the running kernel."""
+    if "kprobe_on_fork" in roles:
+        # Found once its program is loaded (kprobe_core.find_pid_offset).
+        return Offsets(fork_child_pid=0, exec_old_pid=0)
     found = task_offsets()
     if "raw_on_fork" in roles:
         return Offsets(fork_child_pid=found.pid or 0, exec_old_pid=0, compat=found.status)

@@ -27,7 +27,7 @@ UID_MAX: Final = (1 << 32) - 2
 ERRNO_MAX: Final = 4095
 TEXT_MAX: Final = 8189
 
-_CONFIG: Final = struct.Struct("=IIIIiIII16sQQ")
+_CONFIG: Final = struct.Struct("=IIIIiIII16sI12x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Offsets:
     compat: int | None = None
 
 
-def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: int) -> bytes:
+def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: int, cpus: int) -> bytes:
     """Return `struct config`: the filters' flags and these."""
     compat = 0 if offsets.compat is None else COMPAT
     return _CONFIG.pack(
@@ -97,8 +97,7 @@ def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: in
         offsets.fork_child_pid,
         offsets.exec_old_pid,
         (filters.comm or "").encode(errors="surrogateescape"),
-        0,
-        0,
+        cpus,
     )
 
 

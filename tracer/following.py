@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
+from traceleft.tracer import _native
 from traceleft.tracer.maps import IN_CALL, NO_EVENT, Maps, Task
 from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
 
@@ -16,6 +17,7 @@ PROC: Final = Path("/proc")
 ROUNDS_MAX: Final = 1000
 GRACE_S: Final = 0.5
 UNFINISHED_FLAGS: Final = 16 | 1
+UNSETTLED: Final = 32
 # /proc/TID/syscall of a thread that is blocked in a call: number, six arguments, stack pointer, instruction pointer.
 CALL_WORDS: Final = 9
 # x86_64's `syscall`; what 32-bit numbers come by (`int 0x80`, `sysenter`) is another.
@@ -170,7 +172,12 @@ def _make_record(spec: EventSpec, tid: int, task: Task, thread: Thread, saved: I
 
 
 def _saved_body(spec: EventSpec, value: bytes) -> bytes | None:
-    length, event = struct.unpack_from("=IH", value)
+    length, event, flags = struct.unpack_from("=IHH", value)
+    if flags & UNSETTLED and event == spec.id:
+        settled = _native.settle(value, HEADER_SIZE + 8 * spec.args_count, len(spec.slots))
+        if settled is None:
+            return None
+        value = settled
     return value[HEADER_SIZE:length] if event == spec.id and spec.fixed_size <= length <= len(value) else None
 
 

@@ -10,12 +10,16 @@ from traceleft.tracer.kernel import HOOKS, KernelFeatures, probe_kernel
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a level's objects need of a kernel, by the names of features, and the hooks that they have."""
+    """What a level's objects need of a kernel, by the names of features, and the hooks that they have.
+
+    ``is_stack``: records are built on the stack, arrays by CPU are ours, programs attach to functions only.
+    """
 
     name: str
     needs: tuple[str, ...]
     hooks: tuple[str, ...]
     is_perf: bool = True
+    is_stack: bool = False
 
 
 # The highest comes first: it costs least.
@@ -25,7 +29,7 @@ LEVELS: Final[Mapping[str, Level]] = {
         Level("5.8", ("ring_buffer", "read_user_str"), HOOKS, is_perf=False),
         Level("4.18", ("perf_buffer", "percpu_maps", "read_str", "raw_tracepoint", "cgroup_id"), HOOKS),
         Level("4.11", ("perf_buffer", "percpu_maps", "read_str"), ("tracepoint", "kprobe")),
-        Level("4.4", ("perf_buffer", "kprobe"), ("kprobe",)),
+        Level("4.4", ("perf_buffer", "kprobe"), ("kprobe",), is_stack=True),
     )
 }
 NEEDS: Final = frozenset(need for level in LEVELS.values() for need in level.needs)

@@ -25,9 +25,10 @@ from traceleft.tracer.attach import (
     find_offsets,
 )
 from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts, add_tallies
-from traceleft.tracer.maps import NAMES, Maps
+from traceleft.tracer.maps import NAMES, STACK_NAMES, Maps
 from traceleft.tracer.plan import Part, Plan
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Session:
             self._load_core(stack)
             # Programs on one tracepoint run in the order in which they were attached: an exec's event comes after what
             # the exec changes in `tasks`, an exit's before.
-            self._attach_sched("exec", "fork")
+            self._attach_sched("exec", "fork", "free")
             self._load_parts()
             self._attach_sched("exit")
             self._attach_dispatchers()
@@ -196,18 +197,36 @@ class Session:
 
     def _load_core(self, stack: contextlib.ExitStack) -> None:
         sizes = {"events": self.cpus if self._perf_pages else self.buffer_pages * PAGE_BYTES}
-        sizes |= dict.fromkeys(("counters", "counts"), self.plan.highest_id + 1)
-        wanted = [self.plan.core_programs[role] for role in self._core_roles()]
+        # At level 4.4 these are arrays by key and CPU.
+        share = self.cpus if self.plan.level.is_stack else 1
+        sizes |= dict.fromkeys(("counters", "counts"), (self.plan.highest_id + 1) * share) | {"cpu_state": share}
+        roles = self._core_roles()
+        wanted = [self.plan.core_programs[role] for role in roles]
+        if "kprobe_on_fork" in roles:
+            wanted.append(self.plan.core_programs[FIND_PID])
         try:
             self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted)
         except _native.Error as exc:
             raise convert_error(exc, "core") from exc
         stack.callback(self._core.close)
-        self.maps = Maps({name: self._core.map_fd(name) for name in NAMES})
-        self._offsets = find_offsets(self._core_roles())
+        is_stack = self.plan.level.is_stack
+        self.maps = Maps({name: self._core.map_fd(name) for name in (STACK_NAMES if is_stack else NAMES)}, is_stack)
+        self._offsets = find_offsets(roles)
         self._write_config(0)
+        if "kprobe_on_fork" in roles:
+            self._find_pid_offset()
         if self._filters.cgroup is not None:
             self._set_cgroup(self._filters.cgroup)
+
+    def _find_pid_offset(self) -> None:
+        assert self._offsets is not None
+        program = self.plan.core_programs[FIND_PID]
+        try:
+            offset = find_pid_offset(self._core, program, self._core.map_fd("pid_words"))
+        except _native.Error as exc:
+            raise convert_error(exc, "alloc_pid", remedy="kprobes must work") from exc
+        self._offsets = replace(self._offsets, fork_child_pid=offset)
+        self._write_config(0)
 
     def _core_roles(self) -> list[str]:
         """The core's programs that this trace needs: what is not loaded costs nobody anything."""
@@ -243,7 +262,7 @@ class Session:
     def _attach_sched(self, *wanted: str) -> None:
         """Attach what keeps `tasks` current."""
         for role in self._core_roles():
-            if role.endswith(tuple(f"on_{each}" for each in wanted)):
+            if any(f"on_{each}" in role for each in wanted):
                 links = self._raw_links if role.startswith(RAW) else self._links
                 links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
@@ -261,6 +280,8 @@ class Session:
         for part in self.plan.parts:
             if part.spec.kind == "tracepoint":
                 check_format(part)
+            elif self.plan.level.is_stack:
+                continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1)
         called = [part for part in self.plan.parts if self._is_called(part)]
@@ -309,6 +330,8 @@ class Session:
         return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
 
     def _set_cgroup(self, path: Path) -> None:
+        if self.plan.level.is_stack:
+            raise UnsupportedError("--cgroup", "level 4.4 cannot tell cgroups; filter by --uid, --comm or -p")
         remedy = "give a directory of a mounted cgroup v2 hierarchy"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -326,7 +349,8 @@ class Session:
         flags |= self._options.flags
         # An exit is paired with its entry through `tasks`.
         flags |= filters.UNFINISHED if self._keeps_entries() else 0
-        self.maps.put("config", 0, pack_config(self._filters, self._offsets, flags=flags, self_tgid=os.getpid()))
+        config = pack_config(self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus)
+        self.maps.put("config", 0, config)
 
 
 def _make_pool(workers: int) -> "ThreadPoolExecutor":

@@ -26,9 +26,12 @@ NAMES: Final = (
     "scratch",
     "cgroups",
 )
+# Those of level 4.4.
+STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")
 TASKS_MAX: Final = 32768
 SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768
+STACK_SAVED_BYTES: Final = 376
 WAIT_EXEC: Final = 1
 IN_CALL: Final = 2
 NO_EVENT: Final = -1
@@ -68,9 +71,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """The fds of the shared maps, which the core object owns."""
+    """The fds of the shared maps, which the core object owns.
+
+    ``is_stack``: those of level 4.4, where an array by CPU is one of ours, by key and CPU.
+    """
 
     fds: Mapping[str, int]
+    is_stack: bool = False
 
     def put(self, name: str, key: int, value: int | bytes) -> None:
         """Set the value of a u32 key; an int is a u32."""
@@ -102,6 +109,7 @@ class Maps:
     def saved(self, tid: int) -> Iterator[bytes]:
         """Return the records that were begun at the entry of a thread's call."""
         for name, size in (("saved", SAVED_BYTES), ("saved_exec", SAVED_EXEC_BYTES)):
+            size = STACK_SAVED_BYTES if self.is_stack else size
             value = _native.map_lookup(self.fds[name], _U32.pack(tid), size)
             if value is not None:
                 yield value
@@ -131,5 +139,9 @@ class Maps:
         return Count(sum(calls), sum(errors), sum(total_ns), min(min_ns), max(max_ns))
 
     def _rows(self, name: str, key: int, row: struct.Struct, cpus: int) -> Iterator[tuple[int, ...]]:
-        value = _native.map_lookup(self.fds[name], _U32.pack(key), row.size * cpus)
-        return row.iter_unpack(value or b"")
+        if self.is_stack:
+            keys = range(key * cpus, (key + 1) * cpus)
+            value = b"".join(_native.map_lookup(self.fds[name], _U32.pack(each), row.size) or b"" for each in keys)
+        else:
+            value = _native.map_lookup(self.fds[name], _U32.pack(key), row.size * cpus) or b""
+        return row.iter_unpack(value)

@@ -6,7 +6,7 @@
 
 #include "_perf.h"
 
-static void show(void *context, const void *data, size_t size)
+static void show(void *context, void *data, size_t size)
 {
 	const unsigned char *bytes = data;
 	size_t i;

@@ -18,6 +18,7 @@ _Static_assert(offsetof(struct accept4_record, upeer_sockaddr) == 128, "upeer_so
 _Static_assert(offsetof(struct accept4_record, upeer_addrlen) == 136, "upeer_addrlen");
 _Static_assert(offsetof(struct accept4_record, upeer_addrlen_out) == 144, "upeer_addrlen_out");
 
+#if HAS_SCRATCH
 static __always_inline struct accept4_record *begin(struct scratch *scratch, const struct call *call)
 {
 	struct accept4_record *record = (void *)scratch;
@@ -74,6 +75,67 @@ static __always_inline int emit(const struct config *config, struct call *call)
 		offset = capture_bytes(scratch, offset, &record->upeer_addrlen_out, call->args[2], 4, 4);
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct accept4_stack {
+	struct accept4_record record;
+	__u8 upeer_sockaddr[128];
+	__u8 upeer_addrlen[8];
+	__u8 upeer_addrlen_out[8];
+	__u8 rest[80];
+};
+
+static __always_inline void begin(struct accept4_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+	set_slot(&stack->record.upeer_sockaddr, 0, 0, STATUS_NOT_READ);
+	set_slot(&stack->record.upeer_addrlen, 0, 0, STATUS_NOT_READ);
+	set_slot(&stack->record.upeer_addrlen_out, 0, 0, STATUS_NOT_READ);
+}
+
+/* Begin the record with what only the entry can read, and keep it until the call returns. */
+static __always_inline void save(const struct config *config, const struct call *call)
+{
+	struct accept4_stack record = {}, *stack = &record;
+	__u32 tid = call->tid;
+
+	begin(stack, call);
+	stack_bytes(ROOM_OF(upeer_addrlen, 4), call->args[2], 4, 4);
+	record.record.header.event = EVENT;
+	record.record.header.length = sizeof(record);
+	record.record.header.flags = RECORD_UNSETTLED;
+	bpf_map_update_elem(&saved, &tid, stack, BPF_ANY);
+}
+
+static __always_inline int emit(const struct config *config, struct call *call)
+{
+	struct accept4_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct accept4_record);
+	const struct saved *begun;
+	__u32 tid = call->tid;
+
+	begin(stack, call);
+	begun = bpf_map_lookup_elem(&saved, &tid);
+	if (begun) {
+		if (begun->header.event == EVENT) {
+			__builtin_memcpy((void *)stack + sizeof(begun->header), begun->bytes, sizeof(begun->bytes));
+		}
+		bpf_map_delete_elem(&saved, &tid);
+	}
+	if (call->ret >= 0)
+		stack_bytes(ROOM(upeer_sockaddr), call->args[1], minimum(read_length(call->args[2]), *(__u32 *)stack->upeer_addrlen), SOCKADDR_MAX);
+	if (call->ret >= 0)
+		stack_bytes(ROOM_OF(upeer_addrlen_out, 4), call->args[2], 4, 4);
+	length = end_of(&record.record.upeer_sockaddr, length);
+	length = end_of(&record.record.upeer_addrlen, length);
+	length = end_of(&record.record.upeer_addrlen_out, length);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
 
 #if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
@@ -105,6 +167,7 @@ int raw_exit_accept4(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_accept4(void *ctx)
 {
@@ -122,7 +185,9 @@ int tp_enter_accept4(void *ctx)
 	save(config, &call);
 	return 0;
 }
+#endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_exit_accept4(void *ctx)
 {
@@ -135,6 +200,7 @@ int tp_exit_accept4(void *ctx)
 		return 0;
 	return emit(config, &call);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")

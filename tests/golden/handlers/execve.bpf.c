@@ -19,6 +19,7 @@ _Static_assert(offsetof(struct execve_record, filename) == 128, "filename");
 _Static_assert(offsetof(struct execve_record, argv) == 136, "argv");
 _Static_assert(offsetof(struct execve_record, envp) == 144, "envp");
 
+#if HAS_SCRATCH
 static __always_inline struct execve_record *begin(struct scratch *scratch, const struct call *call)
 {
 	struct execve_record *record = (void *)scratch;
@@ -91,6 +92,73 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	}
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct execve_stack {
+	struct execve_record record;
+	__u8 filename[72];
+	__u8 argv[152];
+};
+
+static __always_inline void begin(struct execve_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+	set_slot(&stack->record.filename, 0, 0, STATUS_NOT_READ);
+	set_slot(&stack->record.argv, 0, 0, STATUS_NOT_READ);
+	set_slot(&stack->record.envp, 0, 0, STATUS_NOT_READ);
+}
+
+/* Begin the record with what only the entry can read, and keep it until the call returns. */
+static __always_inline void save(const struct config *config, const struct call *call)
+{
+	struct execve_stack record = {}, *stack = &record;
+	__u32 tid = call->tid;
+
+	begin(stack, call);
+	stack_text(ROOM(filename), call->args[0], PATH_LIMIT);
+	stack_strings(ROOM(argv), 3, call->args[1], config->text_limit);
+	set_slot(&stack->record.envp, 0, 0, STATUS_LONGER);
+	record.record.header.event = EVENT;
+	record.record.header.length = sizeof(record);
+	record.record.header.flags = RECORD_UNSETTLED;
+	bpf_map_update_elem(&saved_exec, &tid, stack, BPF_ANY);
+}
+
+static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
+{
+	struct execve_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct execve_record);
+	const struct saved *begun;
+	__u32 tid = call->tid;
+	int resumed = 0;
+
+	begin(stack, call);
+	begun = bpf_map_lookup_elem(&saved_exec, &tid);
+	if (begun) {
+		if (begun->header.event == EVENT) {
+			__builtin_memcpy((void *)stack + sizeof(begun->header), begun->bytes, sizeof(begun->bytes));
+			resumed = 1;
+		}
+		bpf_map_delete_elem(&saved_exec, &tid);
+	}
+	if (call->ret >= 0 && !resumed)
+		return 0;
+	if (call->ret < 0 && (!resumed || stack->record.filename.status == -EFAULT))
+		stack_text(ROOM(filename), call->args[0], PATH_LIMIT);
+	if (call->ret < 0 && (!resumed || stack->record.argv.status == -EFAULT))
+		stack_strings(ROOM(argv), 3, call->args[1], config->text_limit);
+	if (call->ret < 0 && (!resumed || stack->record.envp.status == -EFAULT))
+		set_slot(&stack->record.envp, 0, 0, STATUS_LONGER);
+	length = end_of(&record.record.filename, length);
+	length = end_of(&record.record.argv, length);
+	length = end_of(&record.record.envp, length);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
 
 #if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
@@ -122,6 +190,7 @@ int raw_exit_execve(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_execve(void *ctx)
 {
@@ -138,7 +207,9 @@ int tp_enter_execve(void *ctx)
 	save(config, &call);
 	return 0;
 }
+#endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_exit_execve(void *ctx)
 {
@@ -151,6 +222,7 @@ int tp_exit_execve(void *ctx)
 		return 0;
 	return emit(config, &call, NULL);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")

@@ -12,6 +12,7 @@ struct exit_group_record {
 _Static_assert(sizeof(struct exit_group_record) == 128, "record");
 _Static_assert(offsetof(struct exit_group_record, args) == 80, "args");
 
+#if HAS_SCRATCH
 static __always_inline int emit(const struct config *config, const struct call *call)
 {
 	struct exit_group_record *record;
@@ -34,6 +35,30 @@ static __always_inline int emit(const struct config *config, const struct call *
 		counter->lost++;
 	return 0;
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct exit_group_stack {
+	struct exit_group_record record;
+};
+
+static __always_inline void begin(struct exit_group_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+}
+
+static __always_inline int emit(const struct config *config, struct call *call)
+{
+	struct exit_group_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct exit_group_record);
+
+	begin(stack, call);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
 
 /* The call does not return: it is put out when it is entered. */
 static __always_inline int emit_entry(const struct config *config, struct call *call)
@@ -63,6 +88,7 @@ int raw_enter_exit_group(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_exit_group(void *ctx)
 {
@@ -76,6 +102,7 @@ int tp_enter_exit_group(void *ctx)
 		return 0;
 	return emit_entry(config, &call);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")

@@ -14,6 +14,7 @@ _Static_assert(sizeof(struct openat_record) == 136, "record");
 _Static_assert(offsetof(struct openat_record, args) == 80, "args");
 _Static_assert(offsetof(struct openat_record, filename) == 128, "filename");
 
+#if HAS_SCRATCH
 static __always_inline struct openat_record *begin(struct scratch *scratch, const struct call *call)
 {
 	struct openat_record *record = (void *)scratch;
@@ -38,6 +39,34 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	offset = capture_text(scratch, offset, &record->filename, call->args[1], PATH_LIMIT);
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct openat_stack {
+	struct openat_record record;
+	__u8 filename[240];
+};
+
+static __always_inline void begin(struct openat_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+	set_slot(&stack->record.filename, 0, 0, STATUS_NOT_READ);
+}
+
+static __always_inline int emit(const struct config *config, struct call *call)
+{
+	struct openat_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct openat_record);
+
+	begin(stack, call);
+	stack_text(ROOM(filename), call->args[1], PATH_LIMIT);
+	length = end_of(&record.record.filename, length);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
 
 #if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
@@ -53,6 +82,7 @@ int raw_exit_openat(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_openat(void *ctx)
 {
@@ -69,7 +99,9 @@ int tp_enter_openat(void *ctx)
 		return 0;
 	return 0;
 }
+#endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_exit_openat(void *ctx)
 {
@@ -82,6 +114,7 @@ int tp_exit_openat(void *ctx)
 		return 0;
 	return emit(config, &call);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")

@@ -12,6 +12,7 @@ struct rt_sigreturn_record {
 _Static_assert(sizeof(struct rt_sigreturn_record) == 128, "record");
 _Static_assert(offsetof(struct rt_sigreturn_record, args) == 80, "args");
 
+#if HAS_SCRATCH
 static __always_inline int emit(const struct config *config, const struct call *call)
 {
 	struct rt_sigreturn_record *record;
@@ -34,6 +35,31 @@ static __always_inline int emit(const struct config *config, const struct call *
 		counter->lost++;
 	return 0;
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct rt_sigreturn_stack {
+	struct rt_sigreturn_record record;
+};
+
+static __always_inline void begin(struct rt_sigreturn_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+}
+
+static __always_inline int emit(const struct config *config, struct call *call)
+{
+	struct rt_sigreturn_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct rt_sigreturn_record);
+
+	begin(stack, call);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
+#if HAS_TRACEPOINT
 
 /* The call does not return: it is put out when it is entered. */
 static __always_inline int emit_entry(const struct config *config, struct call *call)
@@ -47,6 +73,7 @@ static __always_inline int emit_entry(const struct config *config, struct call *
 	call->flags = RECORD_NO_RETURN;
 	return emit(config, call);
 }
+#endif
 
 #if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
@@ -62,6 +89,7 @@ int raw_exit_rt_sigreturn(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_rt_sigreturn(void *ctx)
 {
@@ -74,6 +102,7 @@ int tp_enter_rt_sigreturn(void *ctx)
 		return 0;
 	return emit_entry(config, &call);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")

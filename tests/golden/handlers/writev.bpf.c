@@ -15,6 +15,7 @@ _Static_assert(sizeof(struct writev_record) == 136, "record");
 _Static_assert(offsetof(struct writev_record, args) == 80, "args");
 _Static_assert(offsetof(struct writev_record, vec) == 128, "vec");
 
+#if HAS_SCRATCH
 static __always_inline struct writev_record *begin(struct scratch *scratch, const struct call *call)
 {
 	struct writev_record *record = (void *)scratch;
@@ -39,6 +40,34 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	offset = capture_iovec(scratch, offset, &record->vec, call->args[1], call->args[2], ~0ULL);
 	return put_scratch(scratch, EVENT, 0, offset, call);
 }
+#else
+
+/* A record on the stack, with the rooms of its pointers. */
+struct writev_stack {
+	struct writev_record record;
+	__u8 vec[240];
+};
+
+static __always_inline void begin(struct writev_stack *stack, const struct call *call)
+{
+	int i;
+
+	for (i = 0; i < 6; i++)
+		stack->record.args[i] = call->args[i];
+	set_slot(&stack->record.vec, 0, 0, STATUS_NOT_READ);
+}
+
+static __always_inline int emit(const struct config *config, struct call *call)
+{
+	struct writev_stack record = {}, *stack = &record;
+	__u64 length = sizeof(struct writev_record);
+
+	begin(stack, call);
+	stack_iovec(ROOM(vec), 3, call->args[1], call->args[2], ~0ULL, config->text_limit);
+	length = end_of(&record.record.vec, length);
+	return emit_stack(&record.record.header, EVENT, sizeof(record.record), sizeof(record), length, call);
+}
+#endif
 
 #if HAS_RAW_TRACEPOINT
 SEC("raw_tp")
@@ -54,6 +83,7 @@ int raw_exit_writev(struct raw_tracepoint_args *ctx)
 }
 #endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_enter_writev(void *ctx)
 {
@@ -69,7 +99,9 @@ int tp_enter_writev(void *ctx)
 		return 0;
 	return 0;
 }
+#endif
 
+#if HAS_TRACEPOINT
 SEC("tp")
 int tp_exit_writev(void *ctx)
 {
@@ -82,6 +114,7 @@ int tp_exit_writev(void *ctx)
 		return 0;
 	return emit(config, &call);
 }
+#endif
 
 /* The wrapper's only argument is the caller's registers (Linux 4.17 and later). */
 SEC("kprobe")
