@@ -1,0 +1,22 @@
+"""The C programs that are traced."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+PROGRAMS: Final = Path(__file__).resolve().parent / "programs"
+# One without a C library, for what 64-bit machines lack of it.
+BARE: Final = ("-m32", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector")
+
+
+def compile_programs(place: Path) -> Path:
+    """Compile ``hooks.c`` and ``live_*.c``, static: their start calls little; and ``compat.c``, of 32 bits."""
+    commands = [
+        ["gcc", "-w", "-O1", "-static", "-pthread", "-o", place / source.stem, source]
+        for source in (PROGRAMS / "hooks.c", *sorted(PROGRAMS.glob("live_*.c")))
+    ]
+    commands.append(["gcc", "-w", *BARE, "-o", place / "compat", PROGRAMS / "compat.c"])
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda command: subprocess.run(command, check=True, timeout=120), commands))
+    return place
