@@ -43,24 +43,6 @@ def pytest_report_header(config: pytest.Config) -> str:
 def kernels(pytestconfig: pytest.Config) -> list[str]:
     """Return the kernels that are booted, the oldest first."""
     return choose_kernels(pytestconfig.getoption("--kernels"))
-    parser.addoption("--kernels", default="all", help="which of scripts/kernels.txt to boot: all, ends, or names")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that asks for a ``kernel`` one after another of those that are chosen."""
-    if "kernel" in metafunc.fixturenames:
-        metafunc.parametrize("kernel", choose_kernels(metafunc.config.getoption("--kernels")), scope="session")
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    """Tell which kernels the tests boot, so that none is left out in silence."""
-    return f"kernels: {', '.join(choose_kernels(config.getoption('--kernels')))} of {', '.join(read_kernels())}"
-
-
-@pytest.fixture(scope="session")
-def kernels(pytestconfig: pytest.Config) -> list[str]:
-    """Return the kernels that are booted, the oldest first."""
-    return choose_kernels(pytestconfig.getoption("--kernels"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
