@@ -93,7 +93,7 @@ def test_loss_names_the_option_and_a_value() -> None:
 
     ledger = make_ledger(kernel, ReaderCounts(), NAMES)
 
-    assert ledger.warnings(buffer_pages=8) == ("5 records lost, the buffer was full: use --buffer-pages 32",)
+    assert ledger.warnings(buffer_pages=8) == ("5 records lost, the buffer was full: use --buffer-pages 32 (now 8)",)
     assert ledger.has_loss
 
 

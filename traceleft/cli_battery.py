@@ -271,5 +271,5 @@ def notice_once(text: str) -> None:
 
 
 def notice(text: str) -> None:
-    """Print one line on stderr."""
-    print(f"traceleft: {text}", file=sys.stderr)
+    """Print one line on stderr, in one piece: it may lie where the data goes, too."""
+    sys.stderr.write(f"traceleft: {text}\n")

@@ -3,11 +3,12 @@
 import json
 import os
 import select
-import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from traceleft.cli_battery import notice
 
 if TYPE_CHECKING:
     from traceleft.cli_session import TraceOptions
@@ -110,6 +111,6 @@ def report(tracer: "Tracer", file: Output | None) -> None:
     """Print the account of a trace that has ended on stderr, one line, and write it to ``--ledger``."""
     ledger = tracer.ledger
     for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0), str(ledger)):
-        print(f"traceleft: {text}", file=sys.stderr)
+        notice(text)
     if file is not None:
         file.write(json.dumps(ledger.to_json()).encode() + b"\n")

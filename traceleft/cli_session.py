@@ -54,6 +54,7 @@ class TraceOptions:
     max_events: int | None
     duration_s: float | None
     buffer_pages: int | None
+    max_overhead_pct: float | None
     fail_on_loss: bool
     ledger: Path | None
     raw: bool
@@ -88,9 +89,16 @@ def run_trace(options: TraceOptions) -> int:
         tracer = make_tracer(options, battery, choice.events)
         for text in tracer.notices:
             notice(text)
+        tracer.on_warning(warn)
         available = catalogue_of(battery).names if options.fd_names else ()
         connect_output(options, tracer, output, available=available)
         return follow_tracer(options, tracer, output, ledger)
+
+
+def warn(text: str) -> None:
+    """Print one line on stderr between events; where nobody reads it, the trace goes on."""
+    with suppress(OSError):
+        notice(text)
 
 
 def require_signature(options: TraceOptions, battery: "Battery | None") -> None:
@@ -134,6 +142,7 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
         durations=options.durations,
         counting=options.counting,
         buffer_pages=options.buffer_pages,
+        max_overhead_pct=options.max_overhead_pct,
     )
 
 

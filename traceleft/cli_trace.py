@@ -78,6 +78,13 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
     metavar="N",
     help="Size of the buffer; rounded up to a power of two.",
 )
+@click.option(
+    "--max-overhead",
+    "max_overhead_pct",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PCT",
+    help="Shed the most expensive event while the trace takes more of the machine's CPU time.",
+)
 @click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
 @click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
 @click.option("--raw", is_flag=True, help="Show the six argument registers, too.")

@@ -599,6 +599,17 @@ static PyObject *program_fd_by_id(PyObject *module, PyObject *args)
 	return fd < 0 ? raise_error(errno, "open program", NULL) : PyLong_FromLong(fd);
 }
 
+/* Statistics are kept as long as the file descriptor is open. */
+static PyObject *enable_stats(PyObject *module, PyObject *args)
+{
+	int fd;
+
+	(void)module;
+	(void)args;
+	fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	return fd < 0 ? raise_error(errno, "enable statistics", NULL) : PyLong_FromLong(fd);
+}
+
 /*
  * Load and drop a small program of a type; raise what the kernel says. It
  * calls a helper that takes nothing, or a buffer, its size and an address.
@@ -685,6 +696,7 @@ static PyMethodDef module_methods[] = {
 	{"settle", settle, METH_VARARGS, "Return an unsettled record (level 4.4) as an ordinary one, None if it is not sound."},
 	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},
 	{"program_fd_by_id", program_fd_by_id, METH_VARARGS, "Open a program by id; the caller closes the fd."},
+	{"enable_stats", enable_stats, METH_NOARGS, "Let the kernel measure programs; the caller closes the fd."},
 	{"probe_program", probe_program, METH_VARARGS, "Load a small program of a type, which calls a helper, and drop it."},
 	{"btf_member_offset", btf_member_offset, METH_VARARGS, "Return the byte offset of a kernel struct's member."},
 	{NULL, NULL, 0, NULL},

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
+from traceleft.tracer.remedy import buffer_remedy, busiest, reader_remedy
+
 Tally = Mapping[tuple[int, int], int]
 """(event id, cpu) → number."""
 
@@ -79,7 +81,8 @@ class ReaderCounts:
 class Ledger:
     """The whole account. `gaps` is what the sequence numbers say was lost, which should be `total.lost`.
 
-    `overfull` is what a perf buffer says that it lost, where that is another figure; else None.
+    `overfull` is what a perf buffer says that it lost, where that is another figure; else None. `shed` are the events
+    that were given up for their cost, and after how many seconds: their later calls are no events.
     """
 
     total: Figures
@@ -89,6 +92,7 @@ class Ledger:
     late: int = 0
     surplus: int = 0
     overfull: int | None = None
+    shed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_loss(self) -> bool:
@@ -106,6 +110,7 @@ class Ledger:
             **self.total.to_json(),
             "by_event": {name: figures.to_json() for name, figures in sorted(self.by_event.items())},
             "by_cpu": {str(cpu): figures.to_json() for cpu, figures in sorted(self.by_cpu.items())},
+            **({"shed": {name: {"after_s": round(at_s, 3)} for name, at_s in self.shed.items()}} if self.shed else {}),
         }
 
     def __str__(self) -> str:
@@ -117,10 +122,11 @@ class Ledger:
     def warnings(self, *, buffer_pages: int) -> tuple[str, ...]:
         """Return one line for each thing that went missing, with its remedy."""
         total = self.total
+        emitted = {name: figures.emitted for name, figures in self.by_event.items()}
+        larger, faster = buffer_remedy(buffer_pages, emitted), reader_remedy(busiest(emitted))
         texts = {
-            f"{total.lost:,} records lost, the buffer was full: use --buffer-pages {buffer_pages * 4}": total.lost,
-            f"{self._dropped:,} records dropped, their reader was too slow: choose fewer events, or write to a "
-            "file": self._dropped,
+            f"{total.lost:,} records lost, the buffer was full: {larger}": total.lost,
+            f"{self._dropped:,} records dropped, their reader was too slow: {faster}": self._dropped,
             f"{total.undecodable:,} records undecodable: build the battery anew": total.undecodable,
             f"{total.unaccounted:,} records unaccounted: the kernel's counters and the reader's differ": (
                 total.unaccounted
@@ -135,7 +141,8 @@ class Ledger:
             f"{total.missed:,} calls or threads missed, a kernel map was full or, on kprobes, too many calls of all "
             "processes were under way: follow fewer processes, or --attach tracepoint": total.missed,
         }
-        return tuple(text for text, number in texts.items() if number)
+        shed = (f"{name} was shed after {at_s:.1f} s: later calls are no events" for name, at_s in self.shed.items())
+        return (*(text for text, number in texts.items() if number), *shed)
 
 
 def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, str]) -> Ledger:

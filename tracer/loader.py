@@ -4,7 +4,7 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts, add_tallies
 from traceleft.tracer.maps import NAMES, STACK_NAMES, Maps
 from traceleft.tracer.plan import Part, Plan
+from traceleft.tracer.remedy import PAGES_MAX
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
 RING_DEFAULT_BYTES: Final = 16 << 20
 RING_SMALL_BYTES: Final = 4 << 20
-RING_MAX_PAGES: Final = 1 << 18
 PERF_MIN_BYTES: Final = 128 << 10
 QUEUE_MIN_BYTES: Final = 64 << 20
 QUEUE_MAX_BYTES: Final = 1 << 30
@@ -84,8 +84,8 @@ def choose_ring_pages(buffer_pages: int | None) -> int:
         memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
         size = RING_DEFAULT_BYTES if memory >= 64 * RING_DEFAULT_BYTES else RING_SMALL_BYTES
         return size // PAGE_BYTES
-    if not 0 < buffer_pages <= RING_MAX_PAGES:
-        raise UnsupportedError(f"a buffer of {buffer_pages} pages", f"choose between 1 and {RING_MAX_PAGES}")
+    if not 0 < buffer_pages <= PAGES_MAX:
+        raise UnsupportedError(f"a buffer of {buffer_pages} pages", f"choose between 1 and {PAGES_MAX}")
     return 1 << (buffer_pages - 1).bit_length()
 
 
@@ -121,6 +121,8 @@ class Session:
         self._offsets: Offsets | None = None
         self._links: list[_native.Link] = []
         self._raw_links: list[_native.Link] = []
+        self._part_links: dict[int, list[_native.Link]] = {}
+        self._program_ids: list[int] = []
         self._returns = ReturnProbes()
         self._missed_returns: dict[int, int] = {}
         self._stack = contextlib.ExitStack()
@@ -188,6 +190,28 @@ class Session:
         returns = {(event, 0): number for event, number in self._missed_returns.items()}
         return replace(before, missed=add_tallies(before.missed, returns))
 
+    def shed(self, event: int) -> None:
+        """Trace an event no longer, by its id; what it has emitted stays. Others go on."""
+        part = next(part for part in self.plan.parts if part.spec.id == event)
+        number = part.spec.number
+        for link in self._part_links.pop(event, []):
+            link.detach()
+        if number is not None and number < SYSCALLS_MAX:
+            self.maps.put("chosen", number, 0)
+            for _, array in PROG_ARRAYS:
+                self.maps.clear(array, number)
+
+    def programs_ns(self) -> int:
+        """Return how long our attached programs have run, in nanoseconds, where the kernel keeps statistics.
+
+        What they tail-call counts as theirs.
+        """
+        return sum(map(_run_time_ns, self._program_ids))
+
+    def _note_programs(self, loaded: _native.Object, programs: Iterable[str]) -> None:
+        infos = (_native.program_info(loaded.program_fd(program)) for program in programs)
+        self._program_ids += [int(info["id"]) for info in infos]
+
     def _open_drain(self) -> _native.Drain:
         queue_bytes = choose_queue_bytes(self._options.queue_bytes)
         try:
@@ -209,6 +233,7 @@ class Session:
         except _native.Error as exc:
             raise convert_error(exc, "core") from exc
         stack.callback(self._core.close)
+        self._note_programs(self._core, wanted)
         is_stack = self.plan.level.is_stack
         self.maps = Maps({name: self._core.map_fd(name) for name in (STACK_NAMES if is_stack else NAMES)}, is_stack)
         self._offsets = find_offsets(roles)
@@ -319,7 +344,9 @@ class Session:
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
             if not self._is_dispatched(part):
-                return attach_part(loaded, part, self._returns)
+                self._note_programs(loaded, part.programs.values())
+                self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)
+                return links
             for role, array in PROG_ARRAYS:
                 if role in part.programs and part.spec.number is not None:
                     self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
@@ -358,6 +385,18 @@ def _make_pool(workers: int) -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(max_workers=workers)
+
+
+def _run_time_ns(program: int) -> int:
+    try:
+        fd = _native.program_fd_by_id(program)
+    except _native.Error:
+        # It was shed.
+        return 0
+    try:
+        return int(_native.program_info(fd)["run_time_ns"])
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

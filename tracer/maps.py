@@ -83,6 +83,10 @@ class Maps:
         """Set the value of a u32 key; an int is a u32."""
         _native.map_update(self.fds[name], _U32.pack(key), value if isinstance(value, bytes) else _U32.pack(value))
 
+    def clear(self, name: str, key: int) -> None:
+        """Remove a u32 key, if it is there."""
+        _native.map_delete(self.fds[name], _U32.pack(key))
+
     def put_task(self, tid: int, task: Task) -> None:
         """Trace a thread; UnsupportedError if there are too many."""
         try:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -72,6 +72,7 @@ class Reader:
         self._handout: Handout | None = None
         self._settling = threading.Lock()
         self._counts: Mapping[str, Count] = {}
+        self._tick: Callable[[], None] | None = None
 
     @property
     def counts(self) -> Mapping[str, Count]:
@@ -82,6 +83,10 @@ class Reader:
         """End the trace after a time."""
         self._deadline = None if duration_s is None else time.monotonic() + duration_s
 
+    def on_tick(self, tick: Callable[[], None]) -> None:
+        """Call this often while the trace runs, between batches, from the thread that reads."""
+        self._tick = tick
+
     def stop(self) -> None:
         """End the trace; what is in the buffer can still be read. May be called from a signal handler."""
         self._stop = True
@@ -91,6 +96,8 @@ class Reader:
         with self._lock:
             while not self._has_ended:
                 records = self._session.drain.take(self._wait_ms())
+                if self._tick is not None:
+                    self._tick()
                 if self._is_due(is_idle=not len(records)):
                     self._end()
                 if len(records):

@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,7 +20,9 @@ from traceleft.tracer.filters import Filters
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.loader import Options, Session
+from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
+from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from traceleft.tracer.lines import Writer
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WarningCallback = Callable[[str], object]
 DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
 
 
@@ -37,7 +41,9 @@ class Tracer:
     with callbacks, by iteration, or by `async for`; `ledger` holds the account once it is closed. What can be refused
     before anything is loaded is refused by the constructor. `level` forces one that the battery holds and the kernel
     offers; else it is the highest. Events that this kernel does not have are left out, as `notices` tell, but for
-    `required` ones (those that `events` name one by one). Needs root, or CAP_BPF and CAP_PERFMON.
+    `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
+    the machine's CPU time, the most expensive event is shed, second by second, but for the last.
+    Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Tracer:
         unfinished: bool | None = None,
         buffer_pages: int | None = None,
         queue_bytes: int | None = None,
+        max_overhead_pct: float | None = None,
     ) -> None:
         self._filters = Filters(
             pids=find_processes(pids, own_pid=os.getpid()),
@@ -87,6 +94,9 @@ class Tracer:
         )
         if command is not None:
             find_command(command[0] if command else "")
+        self._max_overhead_pct = None if max_overhead_pct is None else check_limit(max_overhead_pct)
+        self._on_warning: WarningCallback | None = None
+        self._overhead: Overhead | None = None
         self._command_line = command
         self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows, level=level, required=required)
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
@@ -125,6 +135,7 @@ class Tracer:
             session.enable()
             self._session = session
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
+            self._watch(session, self._reader, stack)
             self._stack = stack.pop_all()
 
     def on(self, events: str, callback: EventCallback) -> None:
@@ -134,6 +145,13 @@ class Tracer:
     def on_batch(self, events: str, callback: BatchCallback) -> None:
         """Call back with each batch of an event that an expression chooses."""
         self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
+
+    def on_warning(self, callback: WarningCallback) -> None:
+        """Call back with one line when records are lost, or an event is shed, while the trace runs.
+
+        Called between events, in the thread that reads. To be set before the start.
+        """
+        self._on_warning = callback
 
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
         """Write every event as a line of JSON, as ``jsonl.to_json_line`` has it, in bulk.
@@ -188,7 +206,7 @@ class Tracer:
         """Detach and release everything, end the command if it still runs; may be called again, from any thread."""
         with self._closing:
             if self._reader is not None:
-                self._ledger = self._reader.close()
+                self._ledger = self._end_reader(self._reader)
             self._stack.close()
 
     @property
@@ -233,6 +251,32 @@ class Tracer:
         """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
         return None if self._command is None else self._command.poll()
 
+    def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
+        ticks = []
+        if self._on_warning is not None:
+            ticks.append(LossWatch(session, self._on_warning).tick)
+        if self._max_overhead_pct is not None:
+            self._overhead = stack.enter_context(
+                watch_overhead(
+                    session,
+                    limit_pct=self._max_overhead_pct,
+                    counts_calls=self._options.counting == "only",
+                    tell=self._on_warning or (lambda line: None),
+                )
+            )
+            ticks.append(self._overhead.tick)
+        if ticks:
+
+            def tick_all() -> None:
+                for tick in ticks:
+                    tick()
+
+            reader.on_tick(tick_all)
+
+    def _end_reader(self, reader: Reader) -> Ledger:
+        ledger = reader.close()
+        return ledger if self._overhead is None else replace(ledger, shed=dict(self._overhead.shed))
+
     def _begin(self, duration_s: float | None) -> Reader:
         if self._session is None:
             self.start()
@@ -250,7 +294,7 @@ class Tracer:
     def _finish(self) -> None:
         with self._closing:
             if self._reader is not None:
-                self._ledger = self._reader.close()
+                self._ledger = self._end_reader(self._reader)
 
     @contextlib.contextmanager
     def _ended_by_signals(self) -> Iterator[None]:
