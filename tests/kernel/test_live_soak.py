@@ -71,9 +71,9 @@ def soak(tracer: Tracer, storm: Path, seconds: int) -> tuple[Seen, dict[str, int
 @pytest.mark.parametrize("level", ["5.8", "4.18"], ids=["ring buffer", "perf buffer"])
 def test_every_event_of_a_storm_is_accounted_for(battery: Battery, programs: Path, level: str, limit: str) -> None:
     sizes = {"buffer_pages": 2} if limit == "buffer" else {"queue_bytes": 1 << 20}
-    tracer = Tracer(battery, events=EVENTS, comm="live_storm", level=level, **sizes)
+    tracer = Tracer(battery, events=EVENTS, comm="live_soak", level=level, **sizes)
 
-    seen, made = soak(tracer, programs / "live_storm", SOAK_S)
+    seen, made = soak(tracer, programs / "live_soak", SOAK_S)
 
     assert_adds_up(tracer)
     ledger = tracer.ledger
@@ -90,9 +90,9 @@ def test_every_event_of_a_storm_is_accounted_for(battery: Battery, programs: Pat
 
 def test_expensive_events_are_shed_and_the_last_one_stays(battery: Battery, programs: Path) -> None:
     before = STATISTICS.read_text()
-    tracer = Tracer(battery, events=EVENTS, comm="live_storm", max_overhead_pct=0.01)
+    tracer = Tracer(battery, events=EVENTS, comm="live_soak", max_overhead_pct=0.01)
 
-    seen, made = soak(tracer, programs / "live_storm", 6)
+    seen, made = soak(tracer, programs / "live_soak", 6)
 
     assert_adds_up(tracer)
     ledger = tracer.ledger
