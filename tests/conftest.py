@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that asks for a ``kernel`` one after another of those that are chosen."""
-    if "kernel" in metafunc.fixturenames:
+    is_given = any("kernel" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "kernel" in metafunc.fixturenames and not is_given:
         metafunc.parametrize("kernel", choose_kernels(metafunc.config.getoption("--kernels")), scope="session")
 
 
