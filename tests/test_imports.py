@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ def modules_after(code: str) -> set[str]:
     """Run code in a fresh interpreter and return the names in ``sys.modules`` afterwards."""
     script = f"{code}\nimport sys as _s, json as _j\n_s.stderr.write(_j.dumps(sorted(_s.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    return set(json.loads(done.stderr))
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_import_of_traceleft_drags_in_nothing_heavy() -> None:
@@ -37,6 +38,18 @@ def test_tracing_needs_neither_generator_nor_compiler(name: str) -> None:
     loaded = modules_after(f"from traceleft import {name}")
 
     assert loaded & {"bcc", "click", "elftools", "jinja2", "pyarrow", "pycparser", "rich"} == set()
+    assert not any(name.startswith(("traceleft.generator", "traceleft.templates")) for name in loaded)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_trace_loads_only_what_it_needs(kernel_battery: Path, form: str) -> None:
+    arguments = ["trace", "--battery", str(kernel_battery), "-e", "getppid", "--format", form, "--duration", "0.1"]
+
+    loaded = modules_after(f"from traceleft.cli import main\nassert main({[*arguments, '-o', '/dev/null']!r}) == 0")
+
+    slow = {"asyncio", "concurrent.futures", "ctypes", "logging", "tempfile"}
+    assert loaded & ({*HEAVY, *slow} - {"msgspec"}) == set()
     assert not any(name.startswith(("traceleft.generator", "traceleft.templates")) for name in loaded)
 
 

@@ -1,7 +1,6 @@
 """Where the kernel shows its event formats."""
 
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -28,6 +27,8 @@ def find_tracefs(*, mount: bool = True) -> Path:
         if _is_readable(place):
             return place
     if mount and PLACES[0].is_dir():
+        import subprocess
+
         run = subprocess.run(["mount", "-t", "tracefs", "nodev", str(PLACES[0])], capture_output=True, check=False)
         if run.returncode == 0 and _is_readable(PLACES[0]):
             return PLACES[0]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from traceleft.battery.manifest import one_line
 from traceleft.errors import BatteryError
 
 MAX_ENTRIES: Final = 4096
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 def bad(place: str, message: str) -> BatteryError:
-    return BatteryError(f"schema: {place[:200]}: {message[:200]}")
+    return BatteryError(f"schema: {one_line(place)[:200]}: {one_line(message)[:200]}")
 
 
 def read_mapping(value: object, place: str, *, limit: int = MAX_ENTRIES) -> Mapping[str, Any]:

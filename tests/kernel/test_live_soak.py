@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -70,7 +70,7 @@ def soak(tracer: Tracer, storm: Path, seconds: int) -> tuple[Seen, dict[str, int
 @pytest.mark.parametrize("limit", ["buffer", "queue"], ids=["the buffer overruns", "the reader falls behind"])
 @pytest.mark.parametrize("level", ["5.8", "4.18"], ids=["ring buffer", "perf buffer"])
 def test_every_event_of_a_storm_is_accounted_for(battery: Battery, programs: Path, level: str, limit: str) -> None:
-    sizes = {"buffer_pages": 2} if limit == "buffer" else {"queue_bytes": 1 << 20}
+    sizes: dict[str, Any] = {"buffer_pages": 2} if limit == "buffer" else {"queue_bytes": 1 << 20}
     tracer = Tracer(battery, events=EVENTS, comm="live_soak", level=level, **sizes)
 
     seen, made = soak(tracer, programs / "live_soak", SOAK_S)
