@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from bench.process import telling_line
 from bench.tools import DEVELOPED, Place
 from traceleft.tracefs import find_tracefs
 
@@ -50,5 +51,7 @@ def _build(work: Path) -> dict[str, Any]:
 
 
 def _run(arguments: list[str]) -> str:
-    result = subprocess.run([*DEVELOPED, *arguments], check=True, capture_output=True, text=True)
+    result = subprocess.run([*DEVELOPED, *arguments], capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"bench: traceleft {arguments[0]}: {telling_line(result.stderr)}")
     return (result.stdout + result.stderr).strip().splitlines()[-1]

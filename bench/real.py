@@ -7,7 +7,7 @@ from typing import Any, Final
 from bench import tools
 from bench.costs import summarise
 from bench.process import WATCH_CPU, WORK_CPU, pinned
-from bench.session import Loop, NotAvailableError, Visit, alternate, clear, visit
+from bench.session import Loop, NotAvailableError, Visit, alternate, clear, read_account, visit
 from bench.tools import HERE, Place, Tool
 
 REPEATED: Final = 5
@@ -37,7 +37,7 @@ def _measure_command(place: Place, command: Sequence[str], rounds: int) -> dict[
     for tool in alternate(rounds, FOLLOWERS):
         bare.append(_repeat(place, command, None))
         try:
-            took, account = _repeat(place, command, tool), tool.account(place)
+            took, account = _repeat(place, command, tool), read_account(tool, place)
         except NotAvailableError as exc:
             found[tool.name] = {"unavailable": str(exc)}
             continue

@@ -104,6 +104,8 @@ def main() -> None:
     if os.geteuid() or not shutil.which("clang") or not shutil.which("taskset"):
         sys.exit("bench: needs root, clang and taskset: make bench installs what is missing")
     signal.signal(signal.SIGTERM, end_by_signal)
+    # Tools are ended by SIGINT, which a shell lets its background commands ignore, and they hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = read_results(arguments.results)
     with working_place(arguments.battery) as place:
         for name in arguments.only or BENCHES:
@@ -114,4 +116,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

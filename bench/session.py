@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.process import Calls, Usage, Watcher
+from bench.process import Calls, Usage, Watcher, telling_line
 from bench.tools import READY_BYTES, Account, Place, Tool
 
 READY_S: Final = 20.0
@@ -102,7 +102,17 @@ def _visit_started(tool: Tool, place: Place, program: Sequence[str], loop: Loop,
     with Calls(program, tool=tool.command(place, None, loop.events)) as calls:
         calls.run(loop.kind, times)
         under = bursts(calls, loop, times, number)
-    return Visit(bare, under, times * loop.traced * number, tool.account(place), None, None)
+    return Visit(bare, under, times * loop.traced * number, read_account(tool, place), None, None)
+
+
+def read_account(tool: Tool, place: Place) -> Account:
+    """Return what a tool saw. Raise ``NotAvailableError`` where it ended without telling."""
+    try:
+        return tool.account(place)
+    except (OSError, ValueError, LookupError) as exc:
+        stderr = place.scratch / "stderr"
+        said = telling_line(stderr.read_text(errors="replace")) if stderr.exists() else ""
+        raise NotAvailableError(f"no account of what it saw: {said or exc}") from exc
 
 
 def await_ready(tool: Tool, watcher: Watcher, place: Place, calls: Calls, loop: Loop) -> None:

@@ -1,5 +1,6 @@
 """Storms: more opens than anybody looks at, on an idle machine and beside busy loops, and what became of each."""
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 from bench import tools
 from bench.process import Calls, Watcher, busy_loops
-from bench.session import Loop, NotAvailableError, await_ready, clear
+from bench.session import Loop, NotAvailableError, await_ready, clear, read_account
 from bench.tools import Place, Tool, ring_bytes
 
 OPENS: Final = 2_000_000
@@ -55,13 +56,15 @@ def _measure(place: Place, tool: Tool, loop: Loop, opens: int) -> dict[str, Any]
     if reason:
         raise NotAvailableError(reason)
     clear(place.scratch)
-    with Calls([str(place.programs / "calls")]) as calls:
-        with Watcher(tool.command(place, calls.pid, loop.events), place.scratch, cpu=None) as watcher:
-            await_ready(tool, watcher, place, calls, loop)
-            begun = time.monotonic()
-            took_ns = calls.run(loop.kind, opens)
-            drained_s = watcher.await_idle() - begun
-    account, usage = tool.account(place), watcher.usage
+    with contextlib.ExitStack() as stack:
+        calls = stack.enter_context(Calls([str(place.programs / "calls")]))
+        command = tool.command(place, calls.pid, loop.events)
+        watcher = stack.enter_context(Watcher(command, place.scratch, cpu=None))
+        await_ready(tool, watcher, place, calls, loop)
+        begun = time.monotonic()
+        took_ns = calls.run(loop.kind, opens)
+        drained_s = watcher.await_idle() - begun
+    account, usage = read_account(tool, place), watcher.usage
     return {
         "storm_s": took_ns / 1e9,
         "drained_s": drained_s,

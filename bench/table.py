@@ -18,7 +18,8 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     size = abs(value)
-    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size else "0"
+    digits = 0 if size >= 100 or not size else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    return f"{value:,.{digits}f}"
 
 
 def megabytes(value: float | None) -> str:
@@ -57,7 +58,8 @@ class Target:
         """Return its line of the table: target, limit, measured, met."""
         sign = "≥" if self.is_least else "≤"
         met = {True: "yes", False: "**no**", None: NOTHING}[self.is_met]
-        return [self.text, f"{sign} {number(self.limit)} {self.unit}", f"{number(self.measured)} {self.unit}", met]
+        measured = NOTHING if self.measured is None else f"{number(self.measured)} {self.unit}"
+        return [self.text, f"{sign} {number(self.limit)} {self.unit}", measured, met]
 
 
 def look_up(document: Mapping[str, Any], *keys: str | int) -> Any:

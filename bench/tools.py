@@ -83,6 +83,8 @@ def _api(name: str, *options: str) -> Tool:
 
     def account(place: Place) -> Account:
         said = json.loads(_last_line(place))
+        if "--count" in options:
+            return Account(said["seen"])
         return _of_ledger(said["ledger"], seen=said["seen"])
 
     return Tool(name=name, command=command, account=account, says_ready=True)

@@ -53,7 +53,8 @@ def test_ratio_to_nothing_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, "-"), (0, "0"), (0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234"), (-5.0, "-5.00")]
+    ("value", "shown"),
+    [(None, "-"), (0, "0"), (0.123, "0.12"), (0.0123, "0.012"), (12.34, "12.3"), (1234.5, "1,234"), (-5.0, "-5.00")],
 )
 def test_number_shows_the_digits_that_count(value: float | None, shown: str) -> None:
     assert number(value) == shown
