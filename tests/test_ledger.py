@@ -108,3 +108,12 @@ def test_what_was_left_over_at_the_end_is_no_loss() -> None:
 
 def test_tallies_add_up() -> None:
     assert add_tallies({(0, 0): 1}, {(0, 0): 2, (1, 0): 3}) == {(0, 0): 3, (1, 0): 3}
+
+
+def test_loss_of_a_slow_reader_is_told_as_such() -> None:
+    kernel = KernelCounts(emitted={(0, 0): 5}, lost={(0, 0): 3})
+    reader = ReaderCounts(delivered={(0, 0): 2}, waits=7)
+
+    (line, *_) = make_ledger(kernel, reader, NAMES).warnings(buffer_pages=8)
+
+    assert line.startswith("3 records lost, the buffer was full, as their reader was too slow: choose fewer")

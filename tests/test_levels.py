@@ -11,7 +11,6 @@ from traceleft.tracer.kernel import Feature, KernelFeatures
 from traceleft.tracer.kprobes import find_leftovers, read_misses, read_syscall_symbols
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, choose_level, explain_level, offered_levels
-from traceleft.tracer.loader import choose_perf_pages
 from traceleft.tracer.plan import Part, place_kprobe
 
 ALL = tuple(LEVELS)
@@ -143,18 +142,6 @@ def test_misses_are_read_by_probe() -> None:
     profile = "  traceleft_7_1_x        12    0\n  mine    5   3\n garbage 1\n other 1 x\n"
 
     assert read_misses(profile) == {"traceleft_7_1_x": 0, "mine": 3}
-
-
-@pytest.mark.parametrize(
-    ("asked", "cpus", "pages"),
-    [(1, 2, 1), (1, 1, 1), (8, 2, 4), (9, 2, 8), (64, 3, 32), (1 << 18, 1, 1 << 18)],
-)
-def test_pages_are_shared_among_the_cpus(asked: int, cpus: int, pages: int) -> None:
-    assert choose_perf_pages(asked, cpus) == pages
-
-
-def test_ring_of_a_cpu_has_room_for_any_record_by_default() -> None:
-    assert choose_perf_pages(None, 1 << 14) == 32
 
 
 def account(kernel: KernelCounts, **reader: Any) -> Ledger:

@@ -37,3 +37,10 @@ def test_each_kind_of_loss_has_its_line() -> None:
         "30 records dropped so far, their reader is too slow: choose fewer events with -e (openat"
     )
     assert describe_loss(0, 0, {}, buffer_pages=8) == []
+
+
+def test_a_larger_buffer_is_no_remedy_for_a_slow_reader() -> None:
+    (line,) = describe_loss(1200, 0, {"close": 1, "openat": 3}, buffer_pages=8, waits=1)
+
+    assert "reader is too slow: choose fewer events" in line
+    assert "--buffer-pages" not in line

@@ -221,17 +221,48 @@ def test_a_full_ring_loses_exactly_what_is_not_delivered(tiny: bytes) -> None:
     assert delivered + lost == emitted
 
 
-def test_a_full_queue_drops_and_counts(tiny: bytes) -> None:
+def test_what_a_full_queue_has_no_room_for_waits_in_the_ring(tiny: bytes) -> None:
     loaded = open_tiny(tiny)
     drain = _native.Drain(loaded.map_fd("events"), LAYOUTS, 10 * SIZE)
     link = loaded.attach_raw_tracepoint("on_enter", "sys_enter")
     for _ in range(100):
         emit()
     time.sleep(0.1)
+    first = drain.take(500)
+    delivered = len(first) + sum(map(len, finish(SimpleNamespace(link=link, drain=drain))))
+
+    assert 0 < len(first) < 20
+    assert delivered == 100
+    assert drain.account()["dropped"] == {}
+
+
+def test_reader_that_never_takes_loses_exactly_what_the_ring_has_no_room_for(tiny: bytes) -> None:
+    loaded = open_tiny(tiny, ring_bytes=4096)
+    drain = _native.Drain(loaded.map_fd("events"), LAYOUTS, 10 * SIZE)
+    link = loaded.attach_raw_tracepoint("on_enter", "sys_enter")
+    for _ in range(1000):
+        emit()
     delivered = sum(map(len, finish(SimpleNamespace(link=link, drain=drain))))
 
-    assert delivered == 10
-    assert sum(drain.account()["dropped"].values()) == 90
+    emitted, lost = counters(loaded)
+
+    assert emitted == 1000
+    assert lost > 900
+    assert delivered + lost == emitted
+
+
+def test_small_queue_goes_on_as_it_is_taken_from(tiny: bytes) -> None:
+    loaded = open_tiny(tiny)
+    drain = _native.Drain(loaded.map_fd("events"), LAYOUTS, 10 * SIZE)
+    link = loaded.attach_raw_tracepoint("on_enter", "sys_enter")
+    for _ in range(500):
+        emit()
+    taken, deadline = 0, time.monotonic() + 10
+    while taken < 500 and time.monotonic() < deadline:
+        taken += len(drain.take(20))
+    finish(SimpleNamespace(link=link, drain=drain))
+
+    assert taken == 500
 
 
 def test_nothing_is_lost_of_many_records_from_all_cpus(live: SimpleNamespace) -> None:

@@ -24,7 +24,7 @@ from traceleft.tracer import Tracer, _native
 from traceleft.tracer.attach import convert_error
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters
-from traceleft.tracer.loader import Options, Session, choose_ring_pages
+from traceleft.tracer.loader import Options, Session
 from traceleft.tracer.plan import Part, Plan
 
 pytestmark = pytest.mark.kernel
@@ -504,14 +504,3 @@ def test_refusal_of_the_verifier_is_told_in_one_line() -> None:
 
     assert str(error) == "openat: cannot load: R1 invalid mem access 'scalar'"
     assert error.log == log
-
-
-@pytest.mark.parametrize(("asked", "pages"), [(1, 1), (3, 4), (64, 64), (65, 128)])
-def test_buffer_pages_are_rounded_up_to_a_power_of_two(asked: int, pages: int) -> None:
-    assert choose_ring_pages(asked) == pages
-
-
-@pytest.mark.parametrize("asked", [0, -1, 1 << 30])
-def test_absurd_buffer_is_refused(asked: int) -> None:
-    with pytest.raises(UnsupportedError):
-        choose_ring_pages(asked)

@@ -70,12 +70,13 @@ typedef struct {
 	struct tally *strangers;	/* by CPU: records of no known event */
 	struct sequence *sequences;	/* by CPU and class */
 	uint64_t undecodable_elsewhere;	/* so broken that not even the CPU is known */
+	uint64_t waits;			/* passes that found the queue full */
 
 	pthread_t thread;
 	pid_t owner;
 	bool running, taking;
 	struct queue filling;		/* the thread's own */
-	uint64_t last_ns, pass_floor_ns;
+	uint64_t last_ns, newest_ns, pass_floor_ns;
 	unsigned int pass_records;
 
 	pthread_mutex_t lock;
@@ -207,18 +208,22 @@ static void note_sequence(DrainObject *self, const struct header *header)
 static void keep_record(DrainObject *self, const struct header *header, struct tally *tally)
 {
 	size_t size = ALIGN8(header->length);
-	size_t queued = __atomic_add_fetch(&self->queued, size, __ATOMIC_RELAXED);
-	/* The last pass is bounded by the ring itself: nothing more is coming. */
-	size_t bound = self->bound + (__atomic_load_n(&self->stop, __ATOMIC_RELAXED) ? self->ring_bytes : 0);
-	char *place = queued <= bound ? reserve(&self->filling, size) : NULL;
+	char *place = reserve(&self->filling, size);
 
 	if (!place) {
-		__atomic_sub_fetch(&self->queued, size, __ATOMIC_RELAXED);
 		bump(&tally->dropped);
 		return;
 	}
+	__atomic_add_fetch(&self->queued, size, __ATOMIC_RELAXED);
 	memcpy(place, header, header->length);
 	memset(place + header->length, 0, size - header->length);
+}
+
+/* As much waits as may: the rest stays where it is. The last passes are bounded by the ring itself. */
+static bool is_full(const DrainObject *self)
+{
+	return __atomic_load_n(&self->queued, __ATOMIC_RELAXED) > self->bound &&
+	       !__atomic_load_n(&self->stop, __ATOMIC_RELAXED);
 }
 
 /* Only the perf buffer's records come in memory of ours, and only there are they unsettled. */
@@ -253,6 +258,8 @@ static void accept_record(void *context, void *data, size_t size)
 		return;
 	}
 	self->last_ns = header->timestamp_ns;
+	if (header->timestamp_ns > self->newest_ns)
+		self->newest_ns = header->timestamp_ns;
 	if (header->timestamp_ns < self->pass_floor_ns)
 		self->pass_floor_ns = header->timestamp_ns;
 	keep_record(self, header, tally);
@@ -263,7 +270,7 @@ static int accept_from_ring(void *context, void *data, size_t size)
 	const DrainObject *self = context;
 
 	accept_record(context, data, size);
-	return self->pass_records < PASS_RECORDS ? 0 : -EAGAIN;
+	return self->pass_records < PASS_RECORDS && !is_full(self) ? 0 : -EAGAIN;
 }
 
 /* One pass; true if nothing was left that was there when it began. */
@@ -274,6 +281,12 @@ static bool empty_rings(DrainObject *self, uint64_t *horizon)
 
 	self->pass_records = 0;
 	self->pass_floor_ns = UINT64_MAX;
+	if (is_full(self)) {
+		bump(&self->waits);
+		/* Nothing is held back: what is taken now makes the room that we wait for. */
+		*horizon = self->newest_ns + HOLD_NS;
+		return false;
+	}
 	if (self->perf) {
 		perf_rings_read(self->perf, accept_record, self);
 		*horizon = before;
@@ -303,7 +316,7 @@ static void *drain_main(void *context)
 			pthread_cond_broadcast(&self->arrived);
 		if (stopping && (empty || !self->pass_records))
 			break;
-		nap = self->pass_records ? NAP_MIN_NS : nap * 2 > NAP_MAX_NS ? NAP_MAX_NS : nap * 2;
+		nap = self->pass_records || !empty ? NAP_MIN_NS : nap * 2 > NAP_MAX_NS ? NAP_MAX_NS : nap * 2;
 		stopping = self->stop;
 		if (!stopping && self->pass_records < PASS_RECORDS) {
 			until = timespec_of(now_ns() + nap);
@@ -799,9 +812,9 @@ static PyObject *drain_account(DrainObject *self, PyObject *unused)
 	if (!err)
 		lost = account_lost(self, &is_final);
 	if (lost)
-		return Py_BuildValue("{sNsNsNsKsNsN}", "dropped", dropped, "undecodable", undecodable, "sequences",
+		return Py_BuildValue("{sNsNsNsKsNsNsK}", "dropped", dropped, "undecodable", undecodable, "sequences",
 				     sequences, "late", (unsigned long long)self->late, "lost", lost, "lost_is_final",
-				     PyBool_FromLong(is_final));
+				     PyBool_FromLong(is_final), "waits", (unsigned long long)peek(&self->waits));
 	Py_XDECREF(dropped);
 	Py_XDECREF(undecodable);
 	Py_XDECREF(sequences);

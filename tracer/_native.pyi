@@ -62,7 +62,8 @@ class Lines:
 class Account(TypedDict):
     """``dropped`` and ``undecodable`` by (event id, cpu), no known event being 65536; ``sequences``: (cpu, class) →
     (records received, one past the highest number). ``lost``: what a perf buffer says that it lost by CPU, at least
-    that where it is not final; None for a ring buffer."""
+    that where it is not final; None for a ring buffer. ``waits``: how often the buffer was not read, as
+    too much waited for the reader."""
 
     dropped: dict[tuple[int, int], int]
     undecodable: dict[tuple[int, int], int]
@@ -70,6 +71,7 @@ class Account(TypedDict):
     late: int
     lost: dict[int, int] | None
     lost_is_final: bool
+    waits: int
 
 class Drain:
     """A thread that empties a ring or perf buffer, and the merge of its records by time.

@@ -64,7 +64,8 @@ class ReaderCounts:
     """What the reader saw; `received` holds (cpu, class) → records that came out of the buffer.
 
     `surplus` of `dropped` was thrown away because the trace was over before it was read. `buffer_lost` is what a perf
-    buffer says that it lost by CPU, at least that where it is not final; None for a ring buffer.
+    buffer says that it lost by CPU, at least that where it is not final; None for a ring buffer. `waits` is how often
+    the buffer was not read, as too much waited for the reader.
     """
 
     delivered: Tally = field(default_factory=dict)
@@ -75,6 +76,7 @@ class ReaderCounts:
     surplus: int = 0
     buffer_lost: Mapping[int, int] | None = None
     is_final: bool = True
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Ledger:
     """The whole account. `gaps` is what the sequence numbers say was lost, which should be `total.lost`.
 
     `overfull` is what a perf buffer says that it lost, where that is another figure; else None. `shed` are the events
-    that were given up for their cost, and after how many seconds: their later calls are no events.
+    that were given up for their cost, and after how many seconds: their later calls are no events. `waits`: see
+    ReaderCounts.
     """
 
     total: Figures
@@ -93,6 +96,7 @@ class Ledger:
     surplus: int = 0
     overfull: int | None = None
     shed: Mapping[str, float] = field(default_factory=dict)
+    waits: int = 0
 
     @property
     def has_loss(self) -> bool:
@@ -124,8 +128,9 @@ class Ledger:
         total = self.total
         emitted = {name: figures.emitted for name, figures in self.by_event.items()}
         larger, faster = buffer_remedy(buffer_pages, emitted), reader_remedy(busiest(emitted))
+        full = f", as their reader was too slow: {faster}" if self.waits else f": {larger}"
         texts = {
-            f"{total.lost:,} records lost, the buffer was full: {larger}": total.lost,
+            f"{total.lost:,} records lost, the buffer was full{full}": total.lost,
             f"{self._dropped:,} records dropped, their reader was too slow: {faster}": self._dropped,
             f"{total.undecodable:,} records undecodable: build the battery anew": total.undecodable,
             f"{total.unaccounted:,} records unaccounted: the kernel's counters and the reader's differ": (
@@ -169,6 +174,7 @@ def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, 
         late=reader.late,
         surplus=reader.surplus,
         overfull=_contradiction(reader, total.lost),
+        waits=reader.waits,
     )
 
 

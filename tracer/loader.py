@@ -29,18 +29,12 @@ from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts, add_tallies
 from traceleft.tracer.maps import NAMES, STACK_NAMES, Maps
+from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.plan import Part, Plan
-from traceleft.tracer.remedy import PAGES_MAX
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
-RING_DEFAULT_BYTES: Final = 16 << 20
-RING_SMALL_BYTES: Final = 4 << 20
-PERF_MIN_BYTES: Final = 128 << 10
-QUEUE_MIN_BYTES: Final = 64 << 20
-QUEUE_MAX_BYTES: Final = 1 << 30
 SYSCALLS_MAX: Final = 1024
 LOADERS_MAX: Final = 8
 # From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
@@ -76,33 +70,6 @@ class Options:
             filters.COUNT_ONLY: self.counting == "only",
         }
         return sum(flag for flag, is_set in chosen.items() if is_set)
-
-
-def choose_ring_pages(buffer_pages: int | None) -> int:
-    """Return the pages of the ring buffer: a power of two, rounded up; by default 16 MiB, less on small machines."""
-    if buffer_pages is None:
-        memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
-        size = RING_DEFAULT_BYTES if memory >= 64 * RING_DEFAULT_BYTES else RING_SMALL_BYTES
-        return size // PAGE_BYTES
-    if not 0 < buffer_pages <= PAGES_MAX:
-        raise UnsupportedError(f"a buffer of {buffer_pages} pages", f"choose between 1 and {PAGES_MAX}")
-    return 1 << (buffer_pages - 1).bit_length()
-
-
-def choose_perf_pages(buffer_pages: int | None, cpus: int) -> int:
-    """Return the pages of each CPU's ring: a power of two, together no less than what a ring buffer would have."""
-    share = -(-choose_ring_pages(buffer_pages) // cpus)
-    # Where nobody asked for less, a record of any size has room.
-    least = 1 if buffer_pages is not None else PERF_MIN_BYTES // PAGE_BYTES
-    return 1 << (max(share, least) - 1).bit_length()
-
-
-def choose_queue_bytes(queue_bytes: int | None) -> int:
-    """Return the bound of what waits for the reader: by default a sixteenth of memory, from 64 MiB to 1 GiB."""
-    if queue_bytes is not None:
-        return queue_bytes
-    memory = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
-    return min(max(memory // 16, QUEUE_MIN_BYTES), QUEUE_MAX_BYTES)
 
 
 class Session:

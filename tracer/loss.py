@@ -42,20 +42,27 @@ class LossWatch:
             return
         self._told = lost + dropped
         self._next_look = now + REPEAT_S
-        for line in self._lines(lost, dropped, kernel.emitted):
+        for line in self._lines(lost, dropped, kernel.emitted, waits=account["waits"]):
             self._tell(line)
 
-    def _lines(self, lost: int, dropped: int, emitted: Tally) -> list[str]:
+    def _lines(self, lost: int, dropped: int, emitted: Tally, *, waits: int) -> list[str]:
         by_event: Counter[str] = Counter()
         for (event, _), number in emitted.items():
             by_event[self._names[event]] += number
-        return describe_loss(lost, dropped, by_event, buffer_pages=self._session.buffer_pages)
+        return describe_loss(lost, dropped, by_event, buffer_pages=self._session.buffer_pages, waits=waits)
 
 
-def describe_loss(lost: int, dropped: int, by_event: Mapping[str, int], *, buffer_pages: int) -> list[str]:
-    """Return a line for each kind of loss so far; ``by_event`` is what was emitted."""
+def describe_loss(
+    lost: int, dropped: int, by_event: Mapping[str, int], *, buffer_pages: int, waits: int = 0
+) -> list[str]:
+    """Return a line for each kind of loss so far; ``by_event`` is what was emitted, ``waits`` as in ReaderCounts."""
     lines = []
-    if lost:
+    if lost and waits:
+        lines.append(
+            f"{lost:,} records lost so far, the buffer is full, as their reader is too slow: "
+            f"{reader_remedy(busiest(by_event))}"
+        )
+    elif lost:
         lines.append(f"{lost:,} records lost so far, the buffer is full: {buffer_remedy(buffer_pages, by_event)}")
     if dropped:
         lines.append(

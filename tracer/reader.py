@@ -191,5 +191,6 @@ class Reader:
             surplus=self._surplus,
             buffer_lost=account["lost"],
             is_final=account["lost_is_final"],
+            waits=account["waits"],
         )
         return make_ledger(kernel, reader, {id: spec.name for id, spec in self._specs.items()})
