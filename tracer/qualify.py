@@ -26,8 +26,8 @@ from traceleft.tracer.kernel import HOOKS, KernelFeatures, probe_kernel
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
 from traceleft.tracer.loader import LOADERS_MAX
-from traceleft.tracer.memory import PAGE_BYTES
 from traceleft.tracer.maps import NAMES
+from traceleft.tracer.memory import PAGE_BYTES
 from traceleft.tracer.plan import CORE, EVENT_ROLE, ROLES
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
