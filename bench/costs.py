@@ -34,23 +34,30 @@ CASES: Final[dict[str, tuple[Loop, tuple[Tool, ...]]]] = {
 
 def measure_costs(place: Place, rounds: int) -> dict[str, Any]:
     """Return, by case and tool, what a call costs more than untraced (ns), and what the tool saw and used."""
-    return {title: _measure_case(place, loop, chosen, rounds) for title, (loop, chosen) in CASES.items()}
-
-
-def _measure_case(place: Place, loop: Loop, chosen: Sequence[Tool], rounds: int) -> dict[str, Any]:
     program = [str(place.programs / "calls")]
-    visits: dict[str, list[Visit]] = {tool.name: [] for tool in chosen}
+    return {
+        title: measure_case(place, program, loop, alternate(rounds, chosen), bursts=BURSTS)
+        for title, (loop, chosen) in CASES.items()
+    }
+
+
+def measure_case(
+    place: Place, program: Sequence[str], loop: Loop, turns: Iterable[Tool], *, bursts: int
+) -> dict[str, Any]:
+    """Let tools have their turns over a loop of a program; return the figures of each, or why it cannot run."""
+    visits: dict[str, list[Visit]] = {}
     reasons: dict[str, str] = {}
-    for tool in alternate(rounds, chosen):
+    for tool in turns:
+        found = visits.setdefault(tool.name, [])
         if tool.name in reasons:
             continue
         try:
-            visits[tool.name].append(visit(tool, place, program, loop, number=BURSTS))
+            found.append(visit(tool, place, program, loop, number=bursts))
         except NotAvailableError as exc:
             reasons[tool.name] = str(exc)
     bare_ns = min(min(one.bare_ns) for found in visits.values() for one in found)
-    # strace and its like attach to every call of a process, and their figures to the calls that were asked for.
-    scale = loop.calls / loop.traced
+    # What was added to calls that were not asked for is told of those that were.
+    scale = loop.calls / min(loop.traced, loop.calls)
     return {
         "bare_ns": bare_ns,
         "tools": {

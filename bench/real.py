@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench import tools
-from bench.costs import summarise
+from bench.costs import measure_case
 from bench.process import WATCH_CPU, WORK_CPU, pinned
-from bench.session import Loop, NotAvailableError, Visit, alternate, clear, read_account, visit
+from bench.session import Loop, NotAvailableError, alternate, clear, read_account
 from bench.tools import HERE, Place, Tool
 
 REPEATED: Final = 5
@@ -25,9 +25,10 @@ REQUESTS: Final = Loop("requests", SERVER_THREADS, 200, counted=2 * SERVER_THREA
 
 def measure_real(place: Place, rounds: int) -> dict[str, Any]:
     """Return what a run of each command takes (milliseconds), and what a request of the server costs more."""
+    program = [str(place.programs / "server"), str(SERVER_THREADS)]
     return {
         "commands": {title: _measure_command(place, command, rounds) for title, command in COMMANDS.items()},
-        "server": _measure_server(place, rounds),
+        "server": measure_case(place, program, REQUESTS, alternate(rounds, SERVER_TOOLS), bursts=SERVER_BURSTS),
     }
 
 
@@ -59,17 +60,3 @@ def _repeat(place: Place, command: Sequence[str], tool: Tool | None) -> float:
     if result.returncode:
         raise NotAvailableError((result.stderr.strip().splitlines() or ["no message"])[-1])
     return int(result.stdout) / 1e6
-
-
-def _measure_server(place: Place, rounds: int) -> dict[str, Any]:
-    program = [str(place.programs / "server"), str(SERVER_THREADS)]
-    visits: dict[str, list[Visit]] = {tool.name: [] for tool in SERVER_TOOLS}
-    reasons: dict[str, str] = {}
-    for tool in alternate(rounds, SERVER_TOOLS):
-        try:
-            visits[tool.name].append(visit(tool, place, program, REQUESTS, number=SERVER_BURSTS))
-        except NotAvailableError as exc:
-            reasons[tool.name] = str(exc)
-    bare_ns = min(min(one.bare_ns) for found in visits.values() for one in found)
-    figures = {name: summarise(found, bare_ns) for name, found in visits.items() if found}
-    return {"bare_ns": bare_ns, "tools": figures | {name: {"unavailable": text} for name, text in reasons.items()}}
