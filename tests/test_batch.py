@@ -4,14 +4,18 @@ import importlib.util
 import struct
 import subprocess
 import sys
+from itertools import accumulate
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.events import BOTH, S32, SCALARS, TABLES
+from tests.events import BOTH, S32, SCALARS, TABLES, pointer_schema, records, scalar_schema
 from tests.records import OPENED, Capture, Record, encode, openat, schema_of
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder, UndecodableError
+from traceleft.tracer.values import Value
 
 
 def batch_of(*records: Record) -> Batch:
@@ -90,6 +94,34 @@ def test_parts_that_do_not_go_together_are_refused(fixed: bytes, heap: bytes, en
 
     with pytest.raises(UndecodableError):
         Batch(Decoder(spec, tables), fixed, heap, ends)
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "strings", "struct both", "scalars"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_column_is_what_single_events_have_and_none_where_a_record_does_not_fit(kind: str, data: st.DataObject) -> None:
+    schema = scalar_schema() if kind == "scalars" else pointer_schema(kind)
+    (spec,) = schema.events.values()
+    encoded = []
+    for record in data.draw(st.lists(records(spec), max_size=5)):
+        bent = bytearray(encode(spec, record))
+        if place := data.draw(st.none() | st.sampled_from([0, 4, 15, *range(spec.fixed_size - 8, spec.fixed_size)])):
+            bent[place] = data.draw(st.integers(0, 255))
+        encoded.append(bytes(bent))
+    decoder = Decoder(spec, schema.tables)
+    tails = [record[spec.fixed_size :] for record in encoded]
+    ends = struct.pack(f"={len(tails) + 1}Q", *accumulate(map(len, tails), initial=0))
+    batch = Batch(decoder, b"".join(record[: spec.fixed_size] for record in encoded), b"".join(tails), ends)
+
+    for arg in spec.args:
+        assert batch.column(arg.name) == [value_of(decoder, record, arg.name) for record in encoded]
+
+
+def value_of(decoder: Decoder, record: bytes, name: str) -> Value:
+    try:
+        return decoder.decode(record).args[name]
+    except UndecodableError:
+        return None
 
 
 def test_arrow_needs_pyarrow_and_says_so() -> None:

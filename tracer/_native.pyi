@@ -1,5 +1,7 @@
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import TypedDict, TypeVar
+
+T = TypeVar("T")
 
 class Error(Exception):
     """What libbpf or the kernel refused; args: errno, what was tried, what libbpf and the verifier printed."""
@@ -48,6 +50,12 @@ class Records:
         """Count the records from start to stop by (event id, cpu)."""
     def record(self, row: int, /) -> bytes:
         """Return one record without its padding."""
+    def cut(
+        self, start: int, stop: int, table: dict[int, tuple[T, int, int, int]], /
+    ) -> list[tuple[int, T, bytes, bool]]:
+        """List the records from start to stop whose events are in a table: row, what the table has for the event,
+        the record, and whether it was checked: length, time and slots by the table's size of the fixed part, number of
+        args, number of slots (size 0: not checked)."""
     def columns(self, event: int, fixed_size: int, /) -> tuple[bytes, bytes, bytes, bytes]:
         """Split one event's records: fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers."""
 

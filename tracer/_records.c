@@ -223,6 +223,72 @@ static PyObject *records_record(RecordsObject *self, PyObject *row)
 	return PyBytes_FromStringAndSize((const char *)record_at(self, i), record_at(self, i)->length);
 }
 
+/* How records of an event are cut: what goes with them, and the layout to check them by. */
+struct cut {
+	int64_t event;
+	PyObject *kept;
+	unsigned int fixed, n_args, n_slots;
+};
+
+/* Find an event's cut, kept NULL where it was not chosen; it often is that of the record before. */
+static int find_cut(PyObject *table, uint16_t event, struct cut *cut)
+{
+	PyObject *key, *entry;
+
+	if (cut->event == event)
+		return 0;
+	key = PyLong_FromLong(event);
+	entry = key ? PyDict_GetItemWithError(table, key) : NULL;
+	Py_XDECREF(key);
+	*cut = (struct cut){.event = event};
+	if (entry && PyTuple_Check(entry))
+		return PyArg_ParseTuple(entry, "OIII", &cut->kept, &cut->fixed, &cut->n_args, &cut->n_slots) ? 0 : -1;
+	if (entry)
+		PyErr_SetString(PyExc_TypeError, "entries of the table are tuples");
+	return PyErr_Occurred() ? -1 : 0;
+}
+
+static bool is_checked(const struct cut *cut, const struct header *header)
+{
+	uint64_t slots_at = sizeof(*header) + 8 * (uint64_t)cut->n_args;
+
+	return cut->fixed && header->length >= cut->fixed && slots_at + 8 * (uint64_t)cut->n_slots <= cut->fixed &&
+	       !(header->timestamp_ns >> 63) &&
+	       slots_are_sound(header, cut->fixed, (uint32_t)slots_at, cut->n_slots);
+}
+
+static int append_cut(PyObject *list, Py_ssize_t row, const struct cut *cut, const struct header *header)
+{
+	PyObject *number = PyLong_FromSsize_t(row);
+	PyObject *data = PyBytes_FromStringAndSize((const char *)header, (Py_ssize_t)header->length);
+	PyObject *flag = is_checked(cut, header) ? Py_True : Py_False;
+	PyObject *item = number && data ? PyTuple_Pack(4, number, cut->kept, data, flag) : NULL;
+	int err = item ? PyList_Append(list, item) : -1;
+
+	Py_XDECREF(number);
+	Py_XDECREF(data);
+	Py_XDECREF(item);
+	return err;
+}
+
+static PyObject *records_cut(RecordsObject *self, PyObject *args)
+{
+	struct cut cut = {.event = -1};
+	Py_ssize_t start, stop, i;
+	PyObject *table, *list;
+
+	if (!PyArg_ParseTuple(args, "nnO!", &start, &stop, &PyDict_Type, &table))
+		return NULL;
+	if (start < 0 || start > stop || stop > self->count)
+		return raise_error(ERANGE, "cut records", NULL);
+	list = PyList_New(0);
+	for (i = start; list && i < stop; i++)
+		if (find_cut(table, record_at(self, i)->event, &cut) ||
+		    (cut.kept && append_cut(list, i, &cut, record_at(self, i))))
+			Py_CLEAR(list);
+	return list;
+}
+
 static PyMemberDef records_members[] = {
 	{"data", T_OBJECT_EX, offsetof(RecordsObject, data), READONLY, "The records, each padded to 8 bytes."},
 	{"offsets", T_OBJECT_EX, offsetof(RecordsObject, offsets), READONLY, "Where each record starts (u32)."},
@@ -232,6 +298,7 @@ static PyMemberDef records_members[] = {
 static PyMethodDef records_methods[] = {
 	{"tally", (PyCFunction)records_tally, METH_VARARGS, "Count records from start to stop by (event, cpu)."},
 	{"record", (PyCFunction)records_record, METH_O, "Return one record without its padding."},
+	{"cut", (PyCFunction)records_cut, METH_VARARGS, "List the records of some events, each checked by its layout."},
 	{"columns", (PyCFunction)records_columns, METH_VARARGS,
 	 "Split one event's records: (fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers)."},
 	{NULL, NULL, 0, NULL},

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.event import Event
-from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, ArgSpec, EventSpec
-from traceleft.tracer.values import Value, is_signed
+from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, ArgSpec, EventSpec
+from traceleft.tracer.values import Value, compile_scalar, is_signed, show_bytes
 
 if TYPE_CHECKING:
     import numpy
@@ -25,6 +25,7 @@ HEADER_COLUMNS: Final = (
     *(("cgroup_id", "u8", 40), ("ret", "i8", 48), ("duration_ns", "u8", 56), ("comm", "S16", 64)),
 )
 """Names, types and offsets of the header's columns; ``timestamp`` is the record's own clock."""
+_SLOT_COLUMNS: Final = [("offset", "u2"), ("length", "u2"), ("status", "i4")]
 _HEADER_NAMES: Final = frozenset(name for name, _, _ in HEADER_COLUMNS)
 
 
@@ -75,6 +76,7 @@ class Batch:
         count, rest = divmod(len(fixed), size)
         if rest or len(ends) != 8 * (count + 1):
             raise UndecodableError(f"{decoder.spec.name}: a batch's parts do not go together")
+        self._ends_bytes = ends
         self._ends: tuple[int, ...] = struct.unpack(f"={count + 1}Q", ends)
         pairs = zip(self._ends, self._ends[1:], strict=False)
         if self._ends[0] or self._ends[-1] > len(heap) or any(start > end for start, end in pairs):
@@ -102,9 +104,54 @@ class Batch:
 
     def column(self, name: str) -> list[Value]:
         """Return one argument of every event, decoded; None where a record does not fit. ``KeyError`` if not there."""
-        if name not in {arg.name for arg in self.spec.args}:
+        arg = next((arg for arg in self.spec.args if arg.name == name), None)
+        if arg is None:
             raise KeyError(name)
+        if self._decoder.layout is not None and len(self):
+            if arg.slot is None and arg.value.cases is None:
+                return self._numbers(arg)
+            if arg.slot is not None and arg.value.kind in ("path", "text") and arg.slot_out is None and arg.on_zero:
+                return self._texts(arg.name, arg.slot)
         return [self._value(row, name) for row in range(len(self))]
+
+    def _numbers(self, arg: ArgSpec) -> list[Value]:
+        numbers: list[Value] = self.to_numpy()[column_name(arg.name)].tolist()
+        show: Any = compile_scalar(arg.value, self._decoder.tables)
+        values = [*map(show, numbers)] if show else numbers
+        fits, _ = self._checked()
+        return values if fits.all() else [value if good else None for value, good in zip(values, fits, strict=True)]
+
+    def _texts(self, name: str, slot: int) -> list[Value]:
+        """Return texts in bulk, and one by one what was not captured."""
+        import numpy
+
+        fits, slots = self._checked()
+        places = slots[:, slot]
+        is_there = fits & (places["offset"] > 0) & (places["status"] >= 0)
+        starts = numpy.frombuffer(self._ends_bytes, "u8")[:-1].astype("i8") + places["offset"] - self.spec.fixed_size
+        ranges = zip(starts.tolist(), (starts + places["length"]).tolist(), is_there.tolist(), strict=True)
+        heap = self._heap
+        return [
+            show_bytes(heap[start:end]) if good else self._value(row, name)
+            for row, (start, end, good) in enumerate(ranges)
+        ]
+
+    def _checked(self) -> "tuple[NDArray[numpy.bool_], NDArray[numpy.void]]":
+        """Return which rows the decoder would take, and all slots by row and index, as ``Decoder.layout`` allows."""
+        import numpy
+
+        size, array = self.spec.fixed_size, self.to_numpy()
+        start = HEADER_SIZE + 8 * self.spec.args_count
+        by_place = numpy.ndarray(
+            (len(self), len(self.spec.slots)), _SLOT_COLUMNS, self._fixed, start, (size, SLOT_SIZE)
+        )
+        slots = by_place[:, [(slot.offset - start) // SLOT_SIZE for slot in self.spec.slots]]
+        lengths = array["length"].astype("i8")
+        tails = numpy.diff(numpy.frombuffer(self._ends_bytes, "u8")).astype("i8")
+        ends = slots["offset"].astype("i8") + slots["length"]
+        outside = (slots["length"] > 0) & ((slots["offset"] < size) | (ends > lengths[:, None]))
+        fits = (size <= lengths) & (lengths <= size + tails) & (array["event_id"] == self.spec.id)
+        return fits & (array["timestamp"] >> 63 == 0) & ~outside.any(axis=1), slots
 
     def _value(self, row: int, name: str) -> Value:
         try:

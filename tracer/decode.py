@@ -5,12 +5,13 @@ A decoder is a set of closures made from an event's specification; no code is ma
 """
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
 
 from traceleft.tracer.arguments import compile_arg, compile_check
 from traceleft.tracer.event import Event
 from traceleft.tracer.fixed import HEADER_FIELDS, Fields, FixedPart, ReadArg
-from traceleft.tracer.spec import ArgSpec, EventSpec, Schema, Tables
+from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, ArgSpec, EventSpec, Schema, Tables
 from traceleft.tracer.values import compile_scalar
 
 
@@ -19,9 +20,12 @@ class UndecodableError(ValueError):
 
 
 class Decoder:
-    """Decodes the records of one event."""
+    """Decodes the records of one event.
 
-    __slots__ = ("_checks", "_slots", "_unpack", "raw", "readers", "spec", "tables")
+    ``layout`` is set where the native module's checks are all that ``decode`` asks; ``fields`` unpacks what passed.
+    """
+
+    __slots__ = ("_checks", "_slots", "fields", "layout", "raw", "readers", "spec", "tables")
 
     def __init__(self, spec: EventSpec, tables: Tables) -> None:
         fixed = FixedPart(spec, tables)
@@ -29,9 +33,10 @@ class Decoder:
         self.tables = tables
         self.raw = struct.Struct(("<" if tables.byte_order == "little" else ">") + f"{spec.args_count}Q")
         self.readers = tuple((arg.name, HEADER_FIELDS + arg.index, _reader(arg, fixed, tables)) for arg in spec.args)
-        self._unpack = fixed.struct.unpack_from
+        self.fields: Callable[[bytes], Fields] = fixed.struct.unpack_from
         self._slots = fixed.slots
         self._checks = _compile_checks(spec, fixed, tables)
+        self.layout = None if self._checks else native_layout(spec, tables)
 
     def decode(self, record: bytes | memoryview, *, offset_ns: int = 0) -> Event:
         """Return the event of a record, which is copied; ``offset_ns`` leads from its clock to the epoch's.
@@ -39,7 +44,7 @@ class Decoder:
         Raise ``UndecodableError`` when the record is cut, another event's, or points outside itself.
         """
         fields, data = self.unpack(record)
-        return Event(self, fields, data, offset_ns)
+        return Event(self, data, offset_ns, fields)
 
     def unpack(self, record: bytes | memoryview) -> tuple[Fields, bytes]:
         """Return a record's fields (header, arguments, slots) and its bytes, checked as ``decode`` does."""
@@ -47,7 +52,7 @@ class Decoder:
         size, spec = len(data), self.spec
         if size < spec.fixed_size:
             raise UndecodableError(f"{spec.name}: {size} bytes are fewer than a record's {spec.fixed_size}")
-        fields = self._unpack(data)
+        fields = self.fields(data)
         length = fields[0]
         if not spec.fixed_size <= length <= size or fields[1] != spec.id or fields[3] >> 63:
             raise UndecodableError(f"{spec.name}: the header does not fit")
@@ -75,6 +80,18 @@ class Decoder:
                 check(data[offset : offset + captured])
             except ValueError as exc:
                 raise UndecodableError(f"{self.spec.name}: {exc}") from exc
+
+
+def native_layout(spec: EventSpec, tables: Tables) -> tuple[int, int, int] | None:
+    """Return what the native module needs to check records of an event (see ``Records.cut``).
+
+    None where their slots do not lie side by side, or numbers are not this machine's.
+    """
+    start = HEADER_SIZE + 8 * spec.args_count
+    places = sorted(slot.offset for slot in spec.slots)
+    if tables.byte_order != sys.byteorder or places != [start + SLOT_SIZE * rank for rank in range(len(places))]:
+        return None
+    return spec.fixed_size, spec.args_count, len(places)
 
 
 def _reader(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg | None:

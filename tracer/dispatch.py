@@ -1,7 +1,7 @@
 """From batches of records to events, callbacks, and the account of what reached them."""
 
 import struct
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
 
-_HEAD: Final = struct.Struct("=IH")
+CUT_RECORDS: Final = 1024
 _CPU: Final = struct.Struct("=I")
 _CPU_AT: Final = 20
 
@@ -82,17 +82,25 @@ class Dispatcher:
             reader.settle(handout)
 
     def _decode(
-        self, records: _native.Records, wanted: int, chosen: Container[int], refused: list[tuple[int, int]]
+        self, records: _native.Records, wanted: int, chosen: Iterable[int], refused: list[tuple[int, int]]
     ) -> Iterator[tuple[int, Event]]:
-        view = memoryview(records.data)
-        for row, start in enumerate(memoryview(records.offsets).cast("I")[:wanted] if chosen else ()):
-            length, event = _HEAD.unpack_from(view, start)
-            if event not in chosen:
-                continue
-            try:
-                yield row, self._decoder(event).decode(view[start : start + length], offset_ns=self.offset_ns)
-            except UndecodableError:
-                refused.append((event, _CPU.unpack_from(view, start + _CPU_AT)[0]))
+        """Yield the chosen events among the first records with their rows; list those that are refused."""
+        table = {event: self._entry(self._decoder(event)) for event in chosen}
+        offset_ns = self.offset_ns
+        for first in range(0, wanted if table else 0, CUT_RECORDS):
+            for row, decoder, record, is_checked in records.cut(first, min(first + CUT_RECORDS, wanted), table):
+                if is_checked:
+                    yield row, Event(decoder, record, offset_ns)
+                    continue
+                try:
+                    yield row, decoder.decode(record, offset_ns=offset_ns)
+                except UndecodableError:
+                    refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
+
+    @staticmethod
+    def _entry(decoder: Decoder) -> tuple[Decoder, int, int, int]:
+        """Return how records of an event are cut: with nothing to check by, each is left to the decoder."""
+        return (decoder, *(decoder.layout or (0, 0, 0)))
 
     def _dispatch_batches(self, records: _native.Records) -> None:
         for event, callbacks in self._batch_callbacks.items():

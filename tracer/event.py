@@ -47,18 +47,33 @@ class Args(Mapping[str, Value]):
 class Event:
     """One call of a syscall, or one hit of a tracepoint.
 
-    The arguments are decoded when first asked for; nothing here raises for bytes that the decoder let pass.
+    The record is unpacked and the arguments are decoded when first asked for; nothing here raises for bytes that the
+    decoder let pass.
     """
 
     __slots__ = ("_args", "_data", "_decoder", "_fields", "_notes", "_offset_ns")
+    _fields: tuple[int, ...]
+    _args: dict[str, Value]
+    _notes: Notes
 
-    def __init__(self, decoder: "Decoder", fields: tuple[int, ...], data: bytes, offset_ns: int) -> None:
+    def __init__(self, decoder: "Decoder", data: bytes, offset_ns: int, fields: tuple[int, ...] | None = None) -> None:
         self._decoder = decoder
-        self._fields = fields
         self._data = data
         self._offset_ns = offset_ns
-        self._args: dict[str, Value] | None = None
-        self._notes: Notes | None = None
+        if fields is not None:
+            self._fields = fields
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Fill in what is first asked for now: only the common case, a slot that is filled, costs nothing."""
+            if name == "_fields":
+                self._fields = self._decoder.fields(self._data)
+            elif name in ("_args", "_notes"):
+                self._decode()
+            else:
+                raise AttributeError(f"an event has no attribute {name!r}")
+            return getattr(self, name)
 
     @property
     def ts(self) -> int:
@@ -173,21 +188,20 @@ class Event:
         """The sets, structs and error names that go with ``spec``."""
         return self._decoder.tables
 
+    def _decode(self) -> None:
+        notes, fields, data = Notes(), self._fields, self._data
+        self._args = {
+            name: fields[place] if read is None else read(fields, data, notes)
+            for name, place, read in self._decoder.readers
+        }
+        self._notes = notes
+
     def decoded(self) -> dict[str, Value]:
         """Return the arguments as the dictionary that the event keeps: not to be changed."""
-        if self._args is None:
-            notes, fields, data = Notes(), self._fields, self._data
-            self._args = {
-                name: fields[place] if read is None else read(fields, data, notes)
-                for name, place, read in self._decoder.readers
-            }
-            self._notes = notes
         return self._args
 
     def notes(self) -> Notes:
         """Return what is known of the arguments beside their values."""
-        self.decoded()
-        assert self._notes is not None
         return self._notes
 
     def to_dict(self) -> dict[str, Value]:

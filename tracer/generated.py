@@ -102,7 +102,7 @@ def make_decoder(document: object) -> Decoder:
 
 def read_header(decoder: Decoder, fields: Fields, data: bytes, notes: Notes, offset_ns: int) -> HeaderValues:
     """Return what a ``Header`` is made of; ``notes`` are those that reading the arguments left."""
-    event = Event(decoder, fields, data, offset_ns)
+    event = Event(decoder, data, offset_ns, fields)
     return {
         "ts": event.ts,
         "event": event.event,

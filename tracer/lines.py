@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from traceleft.tracer import _native
-from traceleft.tracer.decode import Decoder, UndecodableError
+from traceleft.tracer.decode import Decoder, UndecodableError, native_layout
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.reader import Handout
 from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import (
-    HEADER_SIZE,
-    SLOT_SIZE,
     ArgSpec,
     EventSpec,
     SetSpec,
@@ -138,8 +136,7 @@ class _Program:
         """Add an event, unless Python checks bytes of it that it does not show, or its slots lie apart."""
         if any(arg.value.kind in _IN_PARTS and (arg.slot_out is not None or not arg.on_zero) for arg in spec.args):
             return
-        start = HEADER_SIZE + 8 * spec.args_count
-        if sorted(slot.offset for slot in spec.slots) != [start + SLOT_SIZE * rank for rank in range(len(spec.slots))]:
+        if native_layout(spec, self._tables) is None:
             return
         first = len(self._args)
         rows = [self._arg(arg, spec.slots) for arg in spec.args]
