@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from traceleft.battery.level import LEVELS as battery_levels
 from traceleft.tracer.levels import LEVELS
 
-# "4.4" comes first as soon as its objects are built.
-BUILT: Final = ("4.11", "4.18", "5.8")
+BUILT: Final = tuple(battery_levels)
 RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].hooks)
 """Each level with each of its hooks."""
 

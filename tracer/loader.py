@@ -24,7 +24,9 @@ from traceleft.tracer.attach import (
     convert_error,
     find_offsets,
 )
+from traceleft.tracer.compat import COUNT_RAW, COUNT_TRACEPOINT, FIND_STATUS, find_status_offset
 from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts, add_tallies
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 SYSCALLS_MAX: Final = 1024
+EXECS: Final = frozenset({"execve", "execveat"})
 LOADERS_MAX: Final = 8
 # From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
 DISPATCHED_MIN: Final = 8
@@ -195,6 +198,9 @@ class Session:
         wanted = [self.plan.core_programs[role] for role in roles]
         if "kprobe_on_fork" in roles:
             wanted.append(self.plan.core_programs[FIND_PID])
+        finds_status = FIND_STATUS in self.plan.core_programs and task_offsets().status is None
+        if finds_status:
+            wanted.append(self.plan.core_programs[FIND_STATUS])
         try:
             self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted)
         except _native.Error as exc:
@@ -204,6 +210,9 @@ class Session:
         is_stack = self.plan.level.is_stack
         self.maps = Maps({name: self._core.map_fd(name) for name in (STACK_NAMES if is_stack else NAMES)}, is_stack)
         self._offsets = find_offsets(roles)
+        if finds_status:
+            status = find_status_offset(self._core, self.plan.core_programs[FIND_STATUS], self.maps)
+            self._offsets = replace(self._offsets, compat=status)
         self._write_config(0)
         if "kprobe_on_fork" in roles:
             self._find_pid_offset()
@@ -231,7 +240,25 @@ class Session:
             roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
         elif self._dispatches_tracepoints:
             roles += ["dispatch_tp_exit", "dispatch_tp_enter"]
+        elif has_syscalls:
+            roles += self._counting_roles()
         return roles
+
+    def _counting_roles(self) -> list[str]:
+        """What counts 32-bit calls where no dispatcher does; a raw tracepoint costs bystanders least."""
+        held = self.plan.core_programs
+        if COUNT_RAW in held and not self._ends_execs:
+            return [COUNT_RAW]
+        return [COUNT_TRACEPOINT] if COUNT_TRACEPOINT in held and can_dispatch_tracepoints() else []
+
+    @cached_property
+    def _ends_execs(self) -> bool:
+        """Whether execs have tracepoints of their own, which do not fire at the end of those of 32-bit images."""
+        return (
+            self.plan.hook == "tracepoint"
+            and not self._dispatches_tracepoints
+            and any(part.spec.name in EXECS for part in self.plan.parts)
+        )
 
     @cached_property
     def _dispatches_tracepoints(self) -> bool:
@@ -261,10 +288,12 @@ class Session:
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
         roles = self._core_roles()
-        for role, tracepoint in (("dispatch_exit", "sys_exit"), ("dispatch_enter", "sys_enter")):
+        raw = {"dispatch_exit": "sys_exit", "dispatch_enter": "sys_enter", COUNT_RAW: "sys_exit"}
+        for role, tracepoint in raw.items():
             if role in roles:
                 self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
-        for role, tracepoint in (("dispatch_tp_exit", "sys_exit"), ("dispatch_tp_enter", "sys_enter")):
+        perf = {"dispatch_tp_exit": "sys_exit", "dispatch_tp_enter": "sys_enter", COUNT_TRACEPOINT: "sys_exit"}
+        for role, tracepoint in perf.items():
             if role in roles:
                 self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
 
@@ -310,6 +339,8 @@ class Session:
             raise convert_error(exc, part.spec.name) from exc
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
+            if self._ends_execs and part.spec.name in EXECS and part.spec.number is not None:
+                self.maps.put("progs_tp_exit", part.spec.number, loaded.program_fd(part.programs["tp_exit"]))
             if not self._is_dispatched(part):
                 self._note_programs(loaded, part.programs.values())
                 self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)

@@ -3,12 +3,87 @@
 #include "include/filter.h"
 
 #if HAS_TRACEPOINT
-static __always_inline void count_compat(void)
+#define STATUS_WORDS 64
+
+struct status_words {
+	__u32 words[STATUS_WORDS];
+};
+
+/* Of a native call, and of a 32-bit one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct status_words);
+} status_words SEC(".maps");
+
+static __always_inline int begins_image(__u32 nr, __s64 ret)
+{
+	return ret == 0 && (nr == NR_IA32_EXECVE || nr == NR_IA32_EXECVEAT);
+}
+
+/*
+ * Count a 32-bit call as it returns. A new image's first exit is none of its
+ * own: what made the call, and how, is gone.
+ */
+static __always_inline void count_compat(__u32 nr, __s64 ret)
 {
 	struct cpu_state *state = get_cpu_state();
 
-	if (state)
+	if (state && !begins_image(nr, ret))
 		state->compat++;
+}
+
+/*
+ * Where no dispatcher sees every call (kprobes, few events on tracepoints),
+ * nothing else counts those of 32-bit code. Nobody else's call costs more than
+ * the question whether it is one.
+ */
+static __always_inline int begins_count(const struct config *config, struct task **task)
+{
+	if (!config || !is_compat(config) || !is_traced(config, bpf_get_current_pid_tgid(), task))
+		return 0;
+	return !*task || !((*task)->flags & TASK_WAIT_EXEC);
+}
+
+/* Beside it, the end of an exec of a 32-bit image, for which syscalls:sys_exit_execve does not fire. */
+SEC("tp")
+int count_tp_exit(void *ctx)
+{
+	__u32 nr = *(__u64 *)(ctx + 8);
+	__s64 ret = *(__s64 *)(ctx + 16);
+	struct task *task;
+
+	if (!begins_count(get_config(), &task))
+		return 0;
+	if (task && (task->flags & TASK_IN_CALL) && begins_image(nr, ret) && pairs(task->event, nr))
+		bpf_tail_call(ctx, &progs_tp_exit, task->event);
+	else
+		count_compat(nr, ret);
+	return 0;
+}
+
+/*
+ * The words of a thread's task_struct as it enters a call, at the offset that
+ * is asked for: where the kernel has no BTF, thread_info.status is found by
+ * what differs between a native call and a 32-bit one.
+ */
+SEC("tp")
+int find_status(void *ctx)
+{
+	struct config *config = get_config();
+	struct status_words found = {};
+	struct task *task;
+	__u32 nr = *(__u64 *)(ctx + 8);
+	__u32 key = nr == NR_IA32_GETPID;
+
+	if (!config || (nr != NR_GETPID && nr != NR_IA32_GETPID))
+		return 0;
+	if (!is_traced(config, bpf_get_current_pid_tgid(), &task))
+		return 0;
+	bpf_probe_read_kernel(&found, sizeof(found), (void *)(bpf_get_current_task() + config->compat_offset));
+	bpf_map_update_elem(&status_words, &key, &found, BPF_ANY);
+	return 0;
 }
 
 #if HAS_RAW_TRACEPOINT
@@ -66,7 +141,7 @@ int dispatch_exit(struct raw_tracepoint_args *ctx)
 	if (event != NO_EVENT) {
 		nr = event;
 	} else if (is_compat(config)) {
-		count_compat();
+		count_compat(nr, ctx->args[1]);
 		return 0;
 	} else {
 		event = chosen_event(nr);
@@ -74,6 +149,20 @@ int dispatch_exit(struct raw_tracepoint_args *ctx)
 	if (event == NO_EVENT || !passes_exit(config, event, ctx->args[1], task))
 		return 0;
 	bpf_tail_call(ctx, &progs_exit, nr);
+	return 0;
+}
+
+SEC("raw_tp")
+int count_raw_exit(struct raw_tracepoint_args *ctx)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)ctx->args[0];
+	struct task *task;
+	__u64 orig_ax = 0;
+
+	if (!begins_count(get_config(), &task))
+		return 0;
+	bpf_probe_read_kernel(&orig_ax, sizeof(orig_ax), &regs->orig_ax);
+	count_compat(orig_ax, ctx->args[1]);
 	return 0;
 }
 
@@ -113,7 +202,7 @@ int dispatch_tp_exit(void *ctx)
 		return 0;
 	if (!task || !(task->flags & TASK_IN_CALL) || !pairs(task->event, nr)) {
 		if (is_compat(config))
-			count_compat();
+			count_compat(nr, *(__s64 *)(ctx + 16));
 		return 0;
 	}
 	nr = task->event;
