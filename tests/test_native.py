@@ -396,6 +396,38 @@ def test_hash_map_can_be_written_listed_and_emptied() -> None:
     os.close(fd)
 
 
+ARRAY, PERCPU_ARRAY, HASH = 2, 6, 1
+
+
+@pytest.mark.parametrize("kind", [ARRAY, PERCPU_ARRAY], ids=["array", "array by CPU"])
+def test_map_whose_values_are_larger_than_what_is_asked_for_is_refused(kind: int) -> None:
+    fd = _native.map_create(kind, 4, 16, 1)
+    whole = 16 * (_native.possible_cpus() if kind == PERCPU_ARRAY else 1)
+    try:
+        assert _native.map_lookup(fd, ZERO, whole) == bytes(whole)
+        for size in (0, 8, whole - 1):
+            with pytest.raises(_native.Error, match="look up in map"):
+                _native.map_lookup(fd, ZERO, size)
+            with pytest.raises(_native.Error, match="update map"):
+                _native.map_update(fd, ZERO, bytes(size))
+        with pytest.raises(_native.Error, match="look up in map"):
+            _native.map_lookup(fd, b"", whole)
+    finally:
+        os.close(fd)
+
+
+def test_map_whose_keys_are_larger_than_what_is_asked_for_is_refused() -> None:
+    fd = _native.map_create(HASH, 100, 8, 4)
+    try:
+        for use in (lambda: _native.map_keys(fd, 4, 9), lambda: _native.map_delete(fd, ZERO)):
+            with pytest.raises(_native.Error):
+                use()
+        with pytest.raises(_native.Error):
+            _native.map_lookup(0, ZERO, 8)
+    finally:
+        os.close(fd)
+
+
 def test_program_info_follows_a_program_by_id(tiny: bytes) -> None:
     loaded = open_tiny(tiny)
     info = _native.program_info(loaded.program_fd("on_enter"))

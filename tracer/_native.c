@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <link.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -455,6 +456,45 @@ static PyObject *map_create(PyObject *module, PyObject *args)
 	return fd < 0 ? raise_error(errno, "create map", NULL) : PyLong_FromLong(fd);
 }
 
+static void read_fdinfo(int fd, struct bpf_map_info *info)
+{
+	char line[128];
+	FILE *file;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
+	file = fopen(line, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		sscanf(line, "map_type: %u", &info->type);
+		sscanf(line, "key_size: %u", &info->key_size);
+		sscanf(line, "value_size: %u", &info->value_size);
+	}
+	if (file)
+		fclose(file);
+}
+
+/*
+ * Whether the kernel, which goes by the map's own sizes, would stay within a key
+ * and a value of these: what a battery's maps are like is for the battery to say.
+ */
+static bool fits_map(int fd, Py_ssize_t key, Py_ssize_t value)
+{
+	struct bpf_map_info info = {0};
+	__u32 size = sizeof(info);
+	size_t need;
+
+	/* Since v4.13; fdinfo has what is asked for here since v4.4. */
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		read_fdinfo(fd, &info);
+	need = info.value_size;
+	if (info.type == BPF_MAP_TYPE_PERCPU_HASH || info.type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+	    info.type == BPF_MAP_TYPE_LRU_PERCPU_HASH)
+		need = ALIGN8(need) * (size_t)libbpf_num_possible_cpus();
+	if (info.key_size && info.key_size <= (size_t)key && need <= (size_t)value)
+		return true;
+	errno = info.key_size ? EMSGSIZE : EBADF;
+	return false;
+}
+
 static PyObject *map_update(PyObject *module, PyObject *args)
 {
 	Py_buffer key, value;
@@ -463,7 +503,7 @@ static PyObject *map_update(PyObject *module, PyObject *args)
 	(void)module;
 	if (!PyArg_ParseTuple(args, "iy*y*", &fd, &key, &value))
 		return NULL;
-	err = bpf_map_update_elem(fd, key.buf, value.buf, BPF_ANY) ? errno : 0;
+	err = !fits_map(fd, key.len, value.len) || bpf_map_update_elem(fd, key.buf, value.buf, BPF_ANY) ? errno : 0;
 	PyBuffer_Release(&key);
 	PyBuffer_Release(&value);
 	if (err)
@@ -486,7 +526,9 @@ static PyObject *map_lookup(PyObject *module, PyObject *args)
 		PyBuffer_Release(&key);
 		return NULL;
 	}
-	err = bpf_map_lookup_elem(fd, key.buf, PyBytes_AS_STRING(value)) ? errno : 0;
+	memset(PyBytes_AS_STRING(value), 0, (size_t)value_size);
+	err = !fits_map(fd, key.len, value_size) || bpf_map_lookup_elem(fd, key.buf, PyBytes_AS_STRING(value)) ? errno :
+													       0;
 	PyBuffer_Release(&key);
 	if (!err)
 		return value;
@@ -504,7 +546,7 @@ static PyObject *map_delete(PyObject *module, PyObject *args)
 	(void)module;
 	if (!PyArg_ParseTuple(args, "iy*", &fd, &key))
 		return NULL;
-	err = bpf_map_delete_elem(fd, key.buf) ? errno : 0;
+	err = !fits_map(fd, key.len, PY_SSIZE_T_MAX) || bpf_map_delete_elem(fd, key.buf) ? errno : 0;
 	PyBuffer_Release(&key);
 	if (err && err != ENOENT)
 		return raise_error(err, "delete from map", NULL);
@@ -526,6 +568,8 @@ static PyObject *map_keys(PyObject *module, PyObject *args)
 		return NULL;
 	if (key_size <= 0 || key_size > (Py_ssize_t)sizeof(key))
 		return raise_error(EINVAL, "list keys of map", NULL);
+	if (!fits_map(fd, key_size, PY_SSIZE_T_MAX))
+		return raise_error(errno, "list keys of map", NULL);
 	keys = PyList_New(0);
 	while (keys && limit-- && !bpf_map_get_next_key(fd, first ? NULL : key, next)) {
 		memcpy(key, next, (size_t)key_size);
