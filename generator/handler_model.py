@@ -66,7 +66,7 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
 
 
 def _exit_declarations(*, saves: bool, is_exec: bool) -> list[str]:
-    declarations = ["const void *begun;", "__u64 resumed;"] if saves else []
+    declarations = ["__u32 tid = bpf_get_current_pid_tgid();", "const void *begun;", "__u64 resumed;"] if saves else []
     return [*declarations, "struct new_stack stack;"] if is_exec else declarations
 
 

@@ -45,7 +45,7 @@ _HAS_TRACEPOINT: Final = "HAS_TRACEPOINT"
 
 def _raw_enter(entry: str) -> Hook:
     last = ("return emit_entry(config, &call);",) if entry == "emit" else ("save(config, &call);", "return 0;")
-    read = ("read_args(call.args, (const void *)ctx->args[0]);", "call.tid = bpf_get_current_pid_tgid();")
+    read = ("kept_args(&call);",)
     return Hook("raw_enter", "raw_tp", _RAW, lines=read + last, guard=_HAS_RAW)
 
 

@@ -21,13 +21,14 @@ TIMES: Final = 1024
 COMPAT: Final = 2048
 ENABLED: Final = 8192
 UNFINISHED: Final = 16384
+ONE_PROCESS: Final = 32768
 
 COMM_BYTES: Final = 15
 UID_MAX: Final = (1 << 32) - 2
 ERRNO_MAX: Final = 4095
 TEXT_MAX: Final = 8189
 
-_CONFIG: Final = struct.Struct("=IIIIiIII16sI12x")
+_CONFIG: Final = struct.Struct("=IIIIiIII16sIII4x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,27 @@ class Offsets:
     compat: int | None = None
 
 
-def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: int, cpus: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class OneProcess:
+    """The only process that is traced; ``is_waiting``: from its next exec on."""
+
+    tgid: int
+    is_waiting: bool = False
+
+
+def pack_config(
+    filters: Filters,
+    offsets: Offsets,
+    *,
+    flags: int,
+    self_tgid: int,
+    cpus: int,
+    only: OneProcess | None = None,
+) -> bytes:
     """Return `struct config`: the filters' flags and these."""
     compat = 0 if offsets.compat is None else COMPAT
     return _CONFIG.pack(
-        filters.flags | flags | compat,
+        filters.flags | flags | compat | (0 if only is None else ONE_PROCESS),
         self_tgid,
         filters.uid or 0,
         min(filters.text_limit, TEXT_MAX),
@@ -98,6 +115,8 @@ def pack_config(filters: Filters, offsets: Offsets, *, flags: int, self_tgid: in
         offsets.exec_old_pid,
         (filters.comm or "").encode(errors="surrogateescape"),
         cpus,
+        0 if only is None else only.tgid,
+        only is not None and only.is_waiting,
     )
 
 

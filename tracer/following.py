@@ -10,7 +10,7 @@ from typing import Final
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.maps import IN_CALL, NO_EVENT, Maps, Task
+from traceleft.tracer.maps import IN_CALL, Maps, Task
 from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
 
 PROC: Final = Path("/proc")
@@ -125,7 +125,7 @@ def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec], *, with_earlier:
     numbers = {spec.number: spec.id for spec in specs.values() if spec.number is not None}
     for tid in sorted(maps.tids()):
         task = maps.get_task(tid)
-        if with_earlier and task is not None and (task.flags, task.event) == (0, NO_EVENT):
+        if with_earlier and task is not None and not task.flags:
             task = _find_earlier_call(tid, task, numbers)
         if task is None or not task.flags & IN_CALL or task.event not in specs:
             continue

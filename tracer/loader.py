@@ -25,12 +25,12 @@ from traceleft.tracer.attach import (
     find_offsets,
 )
 from traceleft.tracer.compat import COUNT_RAW, COUNT_TRACEPOINT, FIND_STATUS, find_status_offset
-from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts, add_tallies
-from traceleft.tracer.maps import NAMES, STACK_NAMES, Maps
+from traceleft.tracer.maps import CHOSEN_ENTRY, NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.plan import Part, Plan
 
@@ -68,7 +68,6 @@ class Options:
         chosen = {
             filters.TASKS_ONLY: self.tasks_only,
             filters.TIMES: self.times or self.counting is not None,
-            filters.UNFINISHED: self.unfinished,
             filters.COUNT: self.counting is not None,
             filters.COUNT_ONLY: self.counting == "only",
         }
@@ -89,6 +88,7 @@ class Session:
         self._filters = filters
         self._options = options
         self._offsets: Offsets | None = None
+        self._only: OneProcess | None = None
         self._links: list[_native.Link] = []
         self._raw_links: list[_native.Link] = []
         self._part_links: dict[int, list[_native.Link]] = {}
@@ -126,6 +126,14 @@ class Session:
     def enable(self) -> None:
         """Let events flow."""
         self._write_config(filters.ENABLED)
+
+    def trace_only(self, process: OneProcess) -> None:
+        """Take one process's calls and no others, its children's neither: that costs less than asking for threads.
+
+        Before enable(). Where programs do not see every exit, the threads in `tasks` tell as they do without.
+        """
+        if self.plan.hook == "raw_tracepoint":
+            self._only = process
 
     def disable(self) -> None:
         """Let no event flow any more; all stays attached."""
@@ -275,7 +283,8 @@ class Session:
         sees_no_args = self.plan.hook != "raw_tracepoint" and any(
             part.spec.kind == "syscall" for part in self.plan.parts
         )
-        asked = self._options.flags & (filters.TIMES | filters.UNFINISHED)
+        # Which calls are unfinished, /proc tells of a process, and the kernel alone of who else is asked for.
+        asked = self._options.flags & filters.TIMES or (self._options.unfinished and self.asks_identity)
         return sees_no_args or self.plan.needs_entry or bool(asked)
 
     def _attach_sched(self, *wanted: str) -> None:
@@ -304,7 +313,8 @@ class Session:
             elif self.plan.level.is_stack:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
-                self.maps.put("chosen", part.spec.number, part.spec.id + 1)
+                entry = 0 if part.spec.entry == "none" else CHOSEN_ENTRY
+                self.maps.put("chosen", part.spec.number, part.spec.id + 1 | entry)
         called = [part for part in self.plan.parts if self._is_called(part)]
         if len(called) == 1:
             self._links += self._load_part(called[0])
@@ -374,7 +384,9 @@ class Session:
         flags |= self._options.flags
         # An exit is paired with its entry through `tasks`.
         flags |= filters.UNFINISHED if self._keeps_entries() else 0
-        config = pack_config(self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus)
+        config = pack_config(
+            self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus, only=self._only
+        )
         self.maps.put("config", 0, config)
 
 

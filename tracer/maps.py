@@ -28,6 +28,8 @@ NAMES: Final = (
 )
 # Those of level 4.4.
 STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")
+# In `chosen`, beside an event's id + 1: its handler has something to do at entry.
+CHOSEN_ENTRY: Final = 1 << 16
 TASKS_MAX: Final = 32768
 SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768
@@ -39,7 +41,7 @@ NO_EVENT: Final = -1
 _U32: Final = struct.Struct("=I")
 _TASK: Final = struct.Struct("=IIiIQ6Q")
 _COUNTER: Final = struct.Struct("=QQQ")
-_CPU_STATE: Final = struct.Struct("=IIQQQ")
+_CPU_STATE: Final = struct.Struct("=IIQQQ72x")
 _COUNT: Final = struct.Struct("=QQQQQ")
 
 

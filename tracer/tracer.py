@@ -16,7 +16,7 @@ from traceleft.tracer.choice import choose_plan, select_specs
 from traceleft.tracer.command import Command, find_command
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.event import Event
-from traceleft.tracer.filters import Filters
+from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.loader import Options, Session
@@ -131,12 +131,19 @@ class Tracer:
                     self._command.pid, Task(0 if self._filters.follow else self._command.pid, WAIT_EXEC)
                 )
             seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
+            self._narrow(session)
             self._dispatcher.offset_ns = _clock_offset_ns()
             session.enable()
             self._session = session
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
             self._watch(session, self._reader, stack)
             self._stack = stack.pop_all()
+
+    def _narrow(self, session: Session) -> None:
+        command = self._command
+        processes = [*self._filters.pids, *([] if command is None else [command.pid])]
+        if len(processes) == 1 and not self._filters.follow:
+            session.trace_only(OneProcess(processes[0], is_waiting=command is not None))
 
     def on(self, events: str, callback: EventCallback) -> None:
         """Call back with each event that an expression chooses, in order of time."""

@@ -38,7 +38,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	struct scratch *scratch = get_scratch(0);
 	__u64 offset = sizeof(struct accept4_record);
 	struct accept4_record *record;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 
 	if (!scratch)
 		return;
@@ -54,20 +54,21 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	struct scratch *scratch = get_scratch(0);
 	__u64 offset = sizeof(struct accept4_record);
 	struct accept4_record *record;
+	__u32 tid = bpf_get_current_pid_tgid();
 	const void *begun;
 	__u64 resumed;
 
 	if (!scratch)
 		return 0;
 	record = (void *)scratch;
-	begun = bpf_map_lookup_elem(&saved, &call->tid);
+	begun = bpf_map_lookup_elem(&saved, &tid);
 	resumed = resume_record(scratch, begun, EVENT, 1024);
 	if (resumed)
 		offset = resumed;
 	else
 		begin(scratch, call);
 	if (begun)
-		bpf_map_delete_elem(&saved, &call->tid);
+		bpf_map_delete_elem(&saved, &tid);
 	if (call->ret >= 0)
 		offset = capture_bytes(scratch, offset, &record->upeer_sockaddr,
 				call->args[1], written_length(scratch, &record->upeer_addrlen, call->args[2]), SOCKADDR_MAX);
@@ -101,7 +102,7 @@ static __always_inline void begin(struct accept4_stack *stack, const struct call
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct accept4_stack record = {}, *stack = &record;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 
 	begin(stack, call);
 	stack_bytes(ROOM_OF(upeer_addrlen, 4), call->args[2], 4, 4);
@@ -116,7 +117,7 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	struct accept4_stack record = {}, *stack = &record;
 	__u64 length = sizeof(struct accept4_record);
 	const struct saved *begun;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 
 	begin(stack, call);
 	begun = bpf_map_lookup_elem(&saved, &tid);
@@ -146,8 +147,7 @@ int raw_enter_accept4(struct raw_tracepoint_args *ctx)
 
 	if (!config)
 		return 0;
-	read_args(call.args, (const void *)ctx->args[0]);
-	call.tid = bpf_get_current_pid_tgid();
+	kept_args(&call);
 	save(config, &call);
 	return 0;
 }

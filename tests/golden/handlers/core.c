@@ -87,11 +87,12 @@ int find_status(void *ctx)
 }
 
 #if HAS_RAW_TRACEPOINT
-static __always_inline __s32 chosen_event(__u32 nr)
+/* What is chosen of a number: an event's id + 1 and CHOSEN_ENTRY, or 0. */
+static __always_inline __u32 find_chosen(__u32 nr)
 {
-	__u32 *event = bpf_map_lookup_elem(&chosen, &nr);
+	__u32 *found = bpf_map_lookup_elem(&chosen, &nr);
 
-	return event && *event ? *event - 1 : NO_EVENT;
+	return found ? *found : 0;
 }
 
 SEC("raw_tp")
@@ -99,23 +100,29 @@ int dispatch_enter(struct raw_tracepoint_args *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct config *config = get_config();
-	__u32 nr = ctx->args[1];
+	__u32 nr = ctx->args[1], found;
+	struct cpu_state *state;
 	struct task *task;
 	__u64 args[6];
-	__s32 event;
 
-	if (!config || !is_traced(config, pid_tgid, &task) || is_waiting(task, nr))
+	if (!config)
+		return 0;
+	/* Of most calls the exit tells all. */
+	found = find_chosen(nr);
+	if (!(found & CHOSEN_ENTRY) && !(found && config->flags & CONFIG_TIMES))
+		return 0;
+	if (!is_traced(config, pid_tgid, &task) || is_waiting(task, nr))
 		return 0;
 	if (is_compat(config)) {
 		if (task)
 			task->flags &= ~TASK_IN_CALL;
 		return 0;
 	}
-	event = chosen_event(nr);
-	if (event == NO_EVENT)
+	state = keep_regs((const void *)ctx->args[0]);
+	if (!state)
 		return 0;
-	read_args(args, (const void *)ctx->args[0]);
-	enter_call(task, pid_tgid, event, args);
+	take_args(args, state->regs);
+	enter_call(task, pid_tgid, (found & CHOSEN_ID) - 1, args);
 	bpf_tail_call(ctx, &progs_enter, nr);
 	return 0;
 }
@@ -123,28 +130,41 @@ int dispatch_enter(struct raw_tracepoint_args *ctx)
 SEC("raw_tp")
 int dispatch_exit(struct raw_tracepoint_args *ctx)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)ctx->args[0];
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct config *config = get_config();
-	struct task *task;
-	__u64 orig_ax = 0;
-	__s32 event;
-	__u32 nr;
+	struct task *task = NULL;
+	struct cpu_state *state;
+	__s32 event = NO_EVENT;
+	__u32 nr, found;
 
-	if (!config || !is_traced(config, pid_tgid, &task))
+	if (!config)
 		return 0;
-	if (task && (task->flags & TASK_WAIT_EXEC))
+	if (config->flags & CONFIG_ONE_PROCESS) {
+		if (!is_of_process(config, pid_tgid))
+			return 0;
+	} else if (!is_traced(config, pid_tgid, &task) || (task && task->flags & TASK_WAIT_EXEC)) {
 		return 0;
-	bpf_probe_read_kernel(&orig_ax, sizeof(orig_ax), &regs->orig_ax);
-	nr = orig_ax;
-	event = leave_call(task, nr);
+	}
+	state = keep_regs((const void *)ctx->args[0]);
+	if (!state)
+		return 0;
+	nr = state->regs[REG_ORIG_AX];
+	found = find_chosen(nr);
+	if (!(config->flags & CONFIG_ONE_PROCESS)) {
+		event = leave_call(task, nr);
+	} else if (config->flags & CONFIG_TIMES || found & CHOSEN_ENTRY ||
+		   (config->flags & CONFIG_UNFINISHED && may_have_moved(nr))) {
+		if (!is_traced(config, pid_tgid, &task))
+			return 0;
+		event = leave_call(task, nr);
+	}
 	if (event != NO_EVENT) {
 		nr = event;
 	} else if (is_compat(config)) {
 		count_compat(nr, ctx->args[1]);
 		return 0;
 	} else {
-		event = chosen_event(nr);
+		event = (__s32)(found & CHOSEN_ID) - 1;
 	}
 	if (event == NO_EVENT || !passes_exit(config, event, ctx->args[1], task))
 		return 0;
@@ -246,10 +266,15 @@ static __always_inline int end_task(void)
 /* An exec from a thread that is not the leader goes on under the leader's tid. */
 static __always_inline int go_on_after_exec(__u32 old)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct config *config = get_config();
+	__u32 tid = pid_tgid;
 	struct task *task;
 	void *begun;
 
+	/* The command that is traced begins. */
+	if (config && config->is_waiting && pid_tgid >> 32 == config->only_tgid)
+		config->is_waiting = 0;
 	task = bpf_map_lookup_elem(&tasks, &old);
 	if (!task)
 		return 0;

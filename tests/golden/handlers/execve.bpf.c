@@ -39,7 +39,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	struct scratch *scratch = get_scratch(0);
 	__u64 offset = sizeof(struct execve_record);
 	struct execve_record *record;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 
 	if (!scratch)
 		return;
@@ -57,6 +57,7 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	struct scratch *scratch = get_scratch(0);
 	__u64 offset = sizeof(struct execve_record);
 	struct execve_record *record;
+	__u32 tid = bpf_get_current_pid_tgid();
 	const void *begun;
 	__u64 resumed;
 	struct new_stack stack;
@@ -64,14 +65,14 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	if (!scratch)
 		return 0;
 	record = (void *)scratch;
-	begun = bpf_map_lookup_elem(&saved_exec, &call->tid);
+	begun = bpf_map_lookup_elem(&saved_exec, &tid);
 	resumed = resume_record(scratch, begun, EVENT, 32767);
 	if (resumed)
 		offset = resumed;
 	else
 		begin(scratch, call);
 	if (begun)
-		bpf_map_delete_elem(&saved_exec, &call->tid);
+		bpf_map_delete_elem(&saved_exec, &tid);
 	if (call->ret >= 0 && !resumed)
 		return 0;
 	if (call->ret < 0 && (!resumed || record->filename.status == -EFAULT))
@@ -116,7 +117,7 @@ static __always_inline void begin(struct execve_stack *stack, const struct call 
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct execve_stack record = {}, *stack = &record;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 
 	begin(stack, call);
 	stack_text(ROOM(filename), call->args[0], PATH_LIMIT);
@@ -133,7 +134,7 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	struct execve_stack record = {}, *stack = &record;
 	__u64 length = sizeof(struct execve_record);
 	const struct saved *begun;
-	__u32 tid = call->tid;
+	__u32 tid = bpf_get_current_pid_tgid();
 	int resumed = 0;
 
 	begin(stack, call);
@@ -169,8 +170,7 @@ int raw_enter_execve(struct raw_tracepoint_args *ctx)
 
 	if (!config)
 		return 0;
-	read_args(call.args, (const void *)ctx->args[0]);
-	call.tid = bpf_get_current_pid_tgid();
+	kept_args(&call);
 	save(config, &call);
 	return 0;
 }

@@ -20,7 +20,7 @@ static __always_inline int emit(const struct config *config, const struct call *
 	__u32 seq = 0;
 	int i;
 
-	counter = count_emitted(EVENT, 0, &seq);
+	counter = count_emitted(EVENT, 0, &seq, call);
 	if (!counter)
 		return 0;
 	record = reserve_record(sizeof(*record));
@@ -82,8 +82,7 @@ int raw_enter_exit_group(struct raw_tracepoint_args *ctx)
 
 	if (!config)
 		return 0;
-	read_args(call.args, (const void *)ctx->args[0]);
-	call.tid = bpf_get_current_pid_tgid();
+	kept_args(&call);
 	return emit_entry(config, &call);
 }
 #endif

@@ -20,7 +20,7 @@ static __always_inline int emit(const struct config *config, const struct call *
 	__u32 seq = 0;
 	int i;
 
-	counter = count_emitted(EVENT, 0, &seq);
+	counter = count_emitted(EVENT, 0, &seq, call);
 	if (!counter)
 		return 0;
 	record = reserve_record(sizeof(*record));
