@@ -25,7 +25,7 @@ from traceleft.tracer.spec import (
 )
 from traceleft.tracer.values import error_name, is_signed
 
-ENOUGH_BYTES: Final = 256 * 1024
+ENOUGH_BYTES: Final = 1 << 20
 MAX_ERROR: Final = 4095
 RAW: Final = 1
 NOT_ON_ZERO: Final = 1
