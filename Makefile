@@ -3,6 +3,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 COMMAND ?= cat /etc/hostname
+# What the running kernel takes is enough for it; another kernel, or --level, may want another.
+LEVELS ?= $$($(ROOT) $(BIN)/python -c 'from traceleft.tracer.levels import offered_levels as f; print(*(f"--level={n}" for n in f()[:1]))')
 
 .PHONY: help
 help: ## show this
@@ -17,11 +19,11 @@ install-test:
 	@scripts/install.sh test
 
 .PHONY: battery
-battery: install ## generate and build a battery for the running kernel, in build/battery
+battery: install ## generate and build a battery for the running kernel (LEVELS=all: for every level), in build/battery
 	@mkdir -p build
 	$(ROOT) $(BIN)/traceleft snapshot -o build/kernel.snapshot
 	$(BIN)/traceleft generate --formats build/kernel.snapshot -o build/generated
-	$(BIN)/traceleft build build/generated -o build/battery
+	$(BIN)/traceleft build build/generated -o build/battery $(LEVELS:all=)
 
 .PHONY: run
 run: install ## trace COMMAND (a sample by default) on the running kernel, or in a VM where it permits no BPF

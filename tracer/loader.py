@@ -270,8 +270,10 @@ class Session:
 
     @cached_property
     def _dispatches_tracepoints(self) -> bool:
-        numbered = [part for part in self.plan.parts if part.spec.number is not None]
-        return self.plan.hook == "tracepoint" and len(numbered) >= DISPATCHED_MIN and can_dispatch_tracepoints()
+        numbered = [part.spec.name for part in self.plan.parts if part.spec.number is not None]
+        # Both execs return by one tracepoint, which has room for one program only on kernels below 4.15.
+        is_asked = len(numbered) >= DISPATCHED_MIN or {"execve", "execveat"} <= set(numbered)
+        return self.plan.hook == "tracepoint" and is_asked and can_dispatch_tracepoints()
 
     def _is_dispatched(self, part: Part) -> bool:
         """Whether the part's programs are tail-called by the core's, not attached to anything."""

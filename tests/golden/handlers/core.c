@@ -98,12 +98,11 @@ static __always_inline __u32 find_chosen(__u32 nr)
 SEC("raw_tp")
 int dispatch_enter(struct raw_tracepoint_args *ctx)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct config *config = get_config();
 	__u32 nr = ctx->args[1], found;
 	struct cpu_state *state;
+	__u64 args[6], pid_tgid;
 	struct task *task;
-	__u64 args[6];
 
 	if (!config)
 		return 0;
@@ -111,6 +110,7 @@ int dispatch_enter(struct raw_tracepoint_args *ctx)
 	found = find_chosen(nr);
 	if (!(found & CHOSEN_ENTRY) && !(found && config->flags & CONFIG_TIMES))
 		return 0;
+	pid_tgid = bpf_get_current_pid_tgid();
 	if (!is_traced(config, pid_tgid, &task) || is_waiting(task, nr))
 		return 0;
 	if (is_compat(config)) {
