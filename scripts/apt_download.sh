@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Brings the newest packages of a Debian suite, unpacked, into a directory, without touching the system.
 # usage: scripts/apt_download.sh SUITE DIRECTORY PACKAGE...    prints each package's name and version
-# PACKAGE may be a metapackage with a leading @: what it depends on is brought (@linux-image-amd64).
+# PACKAGE may be a metapackage with a leading @: what it depends on is brought (@linux-image-amd64). With a leading +
+# it is brought with all that it depends on.
 # Apt runs with lists, state and cache of its own, from the mirror that the system is configured with.
 set -euo pipefail
 
@@ -39,6 +40,11 @@ cd "$work/download"
 for package in "$@"; do
 	case $package in
 	@*) package=$(apt-cache "${options[@]}" depends "${package#@}" | awk '/Depends: linux-image-[0-9]/ {print $2; exit}') ;;
+	+*)
+		apt-get "${options[@]}" -s --no-install-recommends install "${package#+}" | awk '/^Inst / {print $2}' |
+			xargs -r apt-get "${options[@]}" -qq download
+		continue
+		;;
 	esac
 	apt-get "${options[@]}" -qq download "$package"
 done

@@ -3,6 +3,7 @@
 # usage: scripts/vm.sh NAME OUTDIR COMMAND    NAME as in scripts/kernels.txt
 #        scripts/vm.sh fetch NAME             only brings the kernel
 # The command sees OUTDIR as /mnt, writable; what it writes elsewhere is gone after it. OUTDIR/log is what it printed.
+# VM_ROOT is another directory than / to have as its files.
 # Exits with the command's status; 125 when the guest died before it was done (see OUTDIR/console).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -95,7 +96,7 @@ run() {
 	timeout --foreground "${VM_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg -cpu max,-cx16 -smp 2 -m "${VM_MEMORY:-2048}" \
 		-display none -no-reboot -kernel "$root"/boot/vmlinuz-* -initrd "$image.img" \
 		-append "console=ttyS0 panic=-1 quiet" \
-		-virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
+		-virtfs "local,path=${VM_ROOT:-/},mount_tag=root,security_model=none,readonly=on,multidevs=remap" \
 		-virtfs "local,path=$out,mount_tag=out,security_model=none" \
 		-serial "file:$out/console" </dev/null || die "QEMU ended with $?; see $out/console"
 	[ -e "$out/rc" ] || die "the guest died before the command was done; see $out/console"
