@@ -20,10 +20,11 @@ target=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Licences stay; what else is for people to read, and in other languages, is left out, as in Debian's slim images.
+# numpy asks for libstdc++6. Licences stay; what else is for people to read, and in other languages, is left out, as in
+# Debian's slim images.
 add_packages() {
 	local name
-	"$here/apt_download.sh" bookworm "$target" base-files +python3 +libbpf1 +dash busybox-static >"$work/packages"
+	"$here/apt_download.sh" bookworm "$target" base-files +python3 +libbpf1 +libstdc++6 +dash busybox-static >"$work/packages"
 	find "$target/usr/share/doc" ! -name copyright ! -type d -delete
 	rm -rf "$target"/usr/share/{info,lintian,locale,man}
 	for name in $("$target/bin/busybox" --list); do
@@ -54,17 +55,18 @@ compile() {
 		"$@"
 }
 
+# On disk, of these files and directories.
 megabytes() {
-	echo $(($(du -sB1 "$target" | cut -f 1) / 1000000))
+	du -csB1 "$@" | awk 'END {printf "%.0f MB", $1 / 1e6}'
 }
 
 add_packages
 compile "$target"/usr/lib/{python3,python3.11}
-debian=$(megabytes)
 [ $# = 2 ] || build_wheel
 add_wheel "${2:-$(ls "$work"/*.whl)}"
-compile "$target/usr/local/lib/python3.11"
-all=$(megabytes)
-echo "$(wc -l <"$work/packages") Debian packages: $debian MB"
-echo "traceleft and its dependencies: $((all - debian)) MB"
-echo "all: $all MB"
+installed=$target/usr/local/lib/python3.11/dist-packages
+compile "$installed"
+echo "user land: $(megabytes "$target")"
+echo "of that traceleft: $(megabytes "$installed"/traceleft*)"
+echo "of that what it depends on: $(find "$installed" -mindepth 1 -maxdepth 1 ! -name 'traceleft*' -print0 | megabytes --files0-from=-)"
+echo "of that numpy: $(megabytes "$installed"/numpy*)"

@@ -1,5 +1,6 @@
 """The kernels that scripts/kernels.txt lists, and commands that run in them."""
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -30,10 +31,19 @@ def choose_kernels(chosen: str) -> list[str]:
     return names
 
 
-def run_in(kernel: str, out: Path, command: str) -> str:
-    """Run a shell command in a kernel, with ``out`` as /mnt; what it printed. One that fails, or no boot, raises."""
+def run_in(kernel: str, out: Path, command: str, *, root: Path = Path("/")) -> str:
+    """Run a shell command in a kernel on the files of ``root``, with ``out`` as /mnt; what it printed.
+
+    One that fails, or no boot, raises.
+    """
     began = time.monotonic()
-    done = subprocess.run([SCRIPT, kernel, out, command], capture_output=True, text=True, timeout=GUEST_S + 60)
+    done = subprocess.run(
+        [SCRIPT, kernel, out, command],
+        capture_output=True,
+        text=True,
+        timeout=GUEST_S + 60,
+        env={**os.environ, "VM_ROOT": str(root)},
+    )
     log = (out / "log").read_text(errors="replace") if (out / "log").exists() else ""
     if done.returncode != 0:
         console = (out / "console").read_text(errors="replace") if (out / "console").exists() else ""
