@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from traceleft.generator.render import templates_digest
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
+WAIT_S: Final = 0.2
 STRIPPED_AT_ONCE: Final = 16
 
 
@@ -186,6 +187,9 @@ def _make(
 def _gather(futures: Sequence[Future[T]], progress: Progress | None) -> list[T]:
     results: list[T] = []
     for future in futures:
+        # A signal that comes just before a wait begins does not end it.
+        while not wait([future], timeout=WAIT_S).done:
+            pass
         results.append(future.result())
         if progress is not None:
             progress(len(results), len(futures))
