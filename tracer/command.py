@@ -8,7 +8,7 @@ import signal
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -16,6 +16,8 @@ from traceleft.errors import CommandError
 
 # Python ignores these; a command of its own would expect their defaults.
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+# What we handle ourselves, where it is not ignored.
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERRNO: Final = struct.Struct("=i")
 _SIGNAL_BASE: Final = 128
 
@@ -51,9 +53,14 @@ class Command:
         self._status: int | None = None
         go_read, self._go = os.pipe()
         self._failure, failure_write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _run_child(self._path, list(arguments), go_read, failure_write, close=(self._go, self._failure))
+        # A signal in between would run our handler in the child, too.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _run_child(self._path, list(arguments), go_read, failure_write, mask, (self._go, self._failure))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(go_read)
         os.close(failure_write)
 
@@ -110,13 +117,17 @@ class Command:
             self._status = code if code >= 0 else _SIGNAL_BASE - code
 
 
-def _run_child(path: str, arguments: list[str], go: int, failure: int, *, close: tuple[int, ...]) -> NoReturn:
-    """Wait for the parent's word and execute; never returns, whatever happens."""
+def _run_child(
+    path: str, arguments: list[str], go: int, failure: int, mask: Iterable[int], close: tuple[int, ...]
+) -> NoReturn:
+    """Wait for the parent's word and execute, with this mask of signals; never returns, whatever happens."""
     try:
         for fd in close:
             os.close(fd)
-        for number in _IGNORED_BY_PYTHON:
+        handled = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in (*_IGNORED_BY_PYTHON, *handled):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if os.read(go, 1):
             os.execv(path, arguments)
     except OSError as exc:
