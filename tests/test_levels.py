@@ -8,7 +8,7 @@ import pytest
 from tests.records import openat
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.tracer.kernel import Feature, KernelFeatures
-from traceleft.tracer.kprobes import find_leftovers, read_misses, read_syscall_symbols
+from traceleft.tracer.kprobes import find_leftovers, read_syscall_symbols
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, choose_level, explain_level, offered_levels
 from traceleft.tracer.plan import Part, place_kprobe
@@ -136,12 +136,6 @@ def test_leftovers_are_those_of_dead_tracers() -> None:
 
     names = [f"libbpf_{dead}_SyS_openat_0x0_1", f"libbpf_{dead}_SyS_read_0x0_2", f"traceleft_{dead}_3_SyS_read"]
     assert find_leftovers(text) == names
-
-
-def test_misses_are_read_by_probe() -> None:
-    profile = "  traceleft_7_1_x        12    0\n  mine    5   3\n garbage 1\n other 1 x\n"
-
-    assert read_misses(profile) == {"traceleft_7_1_x": 0, "mine": 3}
 
 
 def account(kernel: KernelCounts, **reader: Any) -> Ledger:

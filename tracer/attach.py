@@ -115,7 +115,7 @@ def _attachers(
         return lambda: loaded.attach_kprobe(part.programs[role], part.symbol)
 
     def kretprobe() -> _native.Link:
-        return returns.attach(loaded, part.programs["kretprobe"], part.symbol, event=name, id=part.spec.id)
+        return returns.attach(loaded, part.programs["kretprobe"], part.symbol, event=name)
 
     return {
         "tp_enter": [(tracepoint("tp_enter", "syscalls", f"sys_enter_{name}"), lacking)],

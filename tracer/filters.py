@@ -22,6 +22,7 @@ COMPAT: Final = 2048
 ENABLED: Final = 8192
 UNFINISHED: Final = 16384
 ONE_PROCESS: Final = 32768
+RETURNS: Final = 65536
 
 COMM_BYTES: Final = 15
 UID_MAX: Final = (1 << 32) - 2

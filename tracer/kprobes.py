@@ -1,11 +1,10 @@
-"""Kprobes on syscalls: the functions that there are, return probes that count, and what dead tracers left behind."""
+"""Kprobes on syscalls: the functions that there are, return probes, and what dead tracers left behind."""
 
 import contextlib
 import itertools
 import os
 import re
 import threading
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,6 @@ PREFIXES: Final = ("__x64_sys_", "SyS_", "sys_")
 # Our return probes, and libbpf's kprobes where the kernel has no PMU for them (below 4.17).
 LEFTOVER: Final = re.compile(r"[pr][0-9]*:(?:kprobes/)?((?:libbpf|traceleft)_([0-9]{1,10})_[^ ]{1,200}) ")
 KPROBE_EVENTS: Final = "kprobe_events"
-KPROBE_PROFILE: Final = "kprobe_profile"
 FUNCTIONS: Final = "available_filter_functions"
 # Calls in flight that a return probe can follow: by itself it follows two a CPU, ten at least. 4096 is the kernel's
 # own limit (KRETPROBE_MAXACTIVE_MAX); each takes some hundred bytes.
@@ -75,46 +73,35 @@ def _takes_kprobe(events: Path, symbol: str) -> bool:
 
 
 class ReturnProbes:
-    """Return probes made through tracefs: they follow many calls at once, and the kernel counts what they miss.
+    """Return probes made through tracefs: they follow many calls at once.
+
+    What they miss all the same the programs count: `kprobe_profile` leaves it out below 6.0 or so, and takes a read at
+    an unmapped page for one below 5.14.
 
     Any thread may attach; close() once all links are detached.
     """
 
     def __init__(self) -> None:
         self._events = _find_events()
-        self._made: dict[str, int] = {}
+        self._made: list[str] = []
         self._lock = threading.Lock()
 
-    def attach(self, loaded: _native.Object, program: str, symbol: str, *, event: str, id: int) -> _native.Link:
+    def attach(self, loaded: _native.Object, program: str, symbol: str, *, event: str) -> _native.Link:
         """Attach a program to a function's return; where tracefs refuses (below 4.12), as libbpf does."""
         name = f"traceleft_{os.getpid()}_{next(_serial)}_{symbol}"
         most = BLOCKING_MAX if event in BLOCKING else BRIEF_MAX
         if self._events is None or not _write_lines(self._events, [f"r{most}:kprobes/{name} {symbol}"]):
             return loaded.attach_kprobe(program, symbol, True)
         with self._lock:
-            self._made[name] = id
+            self._made.append(name)
         return loaded.attach_tracepoint(program, "kprobes", name)
 
-    def close(self) -> dict[int, int]:
-        """Remove the probes and return how many returns each event's missed, of all processes; may be called again."""
+    def close(self) -> None:
+        """Remove the probes; may be called again."""
         with self._lock:
-            made, self._made = self._made, {}
-        if self._events is None or not made:
-            return {}
-        missed: Counter[int] = Counter()
-        with contextlib.suppress(OSError):
-            profile = (self._events.parent / KPROBE_PROFILE).read_text(errors="replace")
-            for name, number in read_misses(profile).items():
-                if name in made:
-                    missed[made[name]] += number
-        _write_lines(self._events, [f"-:kprobes/{name}" for name in made])
-        return dict(missed)
-
-
-def read_misses(profile: str) -> dict[str, int]:
-    """Return what each kprobe missed, of the text of `kprobe_profile`: name, hits, misses."""
-    rows = (line.split() for line in profile.splitlines())
-    return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[2].isdecimal()}
+            made, self._made = self._made, []
+        if self._events is not None and made:
+            _write_lines(self._events, [f"-:kprobes/{name}" for name in made])
 
 
 def remove_leftovers() -> None:

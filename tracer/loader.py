@@ -29,7 +29,7 @@ from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
-from traceleft.tracer.ledger import KernelCounts, add_tallies
+from traceleft.tracer.ledger import KernelCounts
 from traceleft.tracer.maps import CHOSEN_ENTRY, NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.plan import Part, Plan
@@ -94,7 +94,6 @@ class Session:
         self._part_links: dict[int, list[_native.Link]] = {}
         self._program_ids: list[int] = []
         self._returns = ReturnProbes()
-        self._missed_returns: dict[int, int] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -151,8 +150,7 @@ class Session:
         if links:
             with _make_pool(min(len(links), DETACHERS_MAX)) as pool:
                 list(pool.map(_native.Link.detach, links))
-        for event, number in self._returns.close().items():
-            self._missed_returns[event] = self._missed_returns.get(event, 0) + number
+        self._returns.close()
 
     def counts(self) -> KernelCounts:
         """Return the kernel's counters once they stand still, which they do soon after disable() or detach()."""
@@ -164,9 +162,7 @@ class Session:
             if after == before:
                 break
             before = after
-        # Which CPU missed a return is not known: the first has it.
-        returns = {(event, 0): number for event, number in self._missed_returns.items()}
-        return replace(before, missed=add_tallies(before.missed, returns))
+        return before
 
     def shed(self, event: int) -> None:
         """Trace an event no longer, by its id; what it has emitted stays. Others go on."""
@@ -386,6 +382,7 @@ class Session:
         flags |= self._options.flags
         # An exit is paired with its entry through `tasks`.
         flags |= filters.UNFINISHED if self._keeps_entries() else 0
+        flags |= filters.RETURNS if self.plan.hook == "kprobe" else 0
         config = pack_config(
             self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus, only=self._only
         )

@@ -240,15 +240,14 @@ class _Trial:
         }
 
     def _look_at(self, ledger: Ledger) -> None:
-        """Hold what is accounted for against what was emitted, and note what kprobes say that they missed."""
+        """Hold what is accounted for against what was emitted, and note what kprobes missed."""
         total = ledger.total
         if total.lost or total.dropped or total.undecodable or total.unaccounted:
             self._problems.append(f"events went missing: {ledger}")
         missed = ", ".join(f"{name} {figures.missed}" for name, figures in ledger.by_event.items() if figures.missed)
         if missed:
-            # Of all processes; and up to v5.13 a fault in a program counts as a miss (kprobe_fault_handler), as it is
-            # where a string ends at an unmapped page. A call of ours that is missed is not delivered.
-            self._notes.append(f"missed, as the kernel counts all processes' calls: {missed}")
+            # A call that is missed is not delivered.
+            self._notes.append(f"missed: {missed}")
 
     def _attach(self, names: list[str], pid: int, stack: contextlib.ExitStack) -> Tracer:
         """Return a tracer that runs; an event whose programs the kernel refuses is left out of it, and named."""
