@@ -42,7 +42,7 @@ def run_in(kernel: str, out: Path, command: str, *, root: Path = Path("/")) -> s
         capture_output=True,
         text=True,
         timeout=GUEST_S + 60,
-        env={**os.environ, "VM_ROOT": str(root)},
+        env={"VM_TIMEOUT": str(GUEST_S), **os.environ, "VM_ROOT": str(root)},
     )
     log = (out / "log").read_text(errors="replace") if (out / "log").exists() else ""
     if done.returncode != 0:
