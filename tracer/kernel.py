@@ -268,7 +268,7 @@ def _probe_btf() -> Feature:
 def _probe_compat() -> Feature:
     offset = compat_offset()
     if offset is None:
-        return Feature("compat", False, "unknown", "32-bit calls cannot be told from others without kernel BTF")
+        return Feature("compat", True, "without kernel BTF: 32-bit calls are told from others by trying, at load")
     return Feature("compat", True, f"thread_info.status at {offset}")
 
 
