@@ -48,8 +48,10 @@ test: install-test lint typecheck ## lint, types and all tests (as root: live ke
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-kernels
-test-kernels: install-test ## only the tests that boot other kernels
+test-kernels: install-test ## the tests that boot other kernels, all of scripts/kernels.txt, and docs/support.md from them
+	$(ROOT) rm -rf build/tests/support
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS)
+	$(BIN)/python scripts/write_support.py build/tests/support/*.jsonl
 
 .PHONY: install-bench
 install-bench:

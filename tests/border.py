@@ -64,20 +64,23 @@ def check_buffers(events: Sequence[Json]) -> None:
     assert_whole(pause, "rqtp", {"tv_sec": 0, "tv_nsec": 1000})
 
 
-def check_execs(events: Sequence[Json]) -> None:
+def check_execs(events: Sequence[Json], level: str) -> None:
     """Hold that strings and vectors up to the border are whole, in a call that fails and in one that does not."""
+    # Level 4.4 has no room for the environment, and says so.
+    lacking = ["envp"] if level == "4.4" else []
     _, missing, endless, last = (event for event in events if event["event"] == "execve")
 
     for event, filename in ((missing, "/nonexistent/program"), (last, "/bin/true")):
-        assert_whole(event, "filename", filename)
-        assert_whole(event, "argv", ["first", "to the border"])
-        assert_whole(event, "envp", ["NAME=value"])
+        assert event.get("unreadable", []) == lacking and "truncated" not in event, event
+        assert event["args"]["filename"] == filename
+        assert event["args"]["argv"] == ["first", "to the border"]
+        assert lacking or event["args"]["envp"] == ["NAME=value"]
     assert (missing["error"], endless["error"], last["ret"]) == ("ENOENT", "EFAULT", 0)
-    assert (endless["args"]["argv"], endless["unreadable"]) == (["first"], ["argv"])
+    assert (endless["args"]["argv"], endless["unreadable"]) == (["first"], ["argv", *lacking])
 
 
 def check_border(events: Sequence[Json], level: str) -> None:
     """Hold all of that."""
     check_paths(events, level)
     check_buffers(events)
-    check_execs(events)
+    check_execs(events, level)
