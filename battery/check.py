@@ -28,6 +28,7 @@ HANDLER_ROLES: Final[dict[str, Hook]] = {
 CORE_ROLES: Final[dict[str, Hook]] = {
     "dispatch_enter": "raw_tp",
     "dispatch_exit": "raw_tp",
+    "dispatch_exit_task": "raw_tp",
     "dispatch_tp_enter": "tp",
     "dispatch_tp_exit": "tp",
     "count_raw_exit": "raw_tp",

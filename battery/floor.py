@@ -17,6 +17,8 @@ from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
 from traceleft.battery.verifier import find_refusals
 from traceleft.errors import BatteryError
 
+# Programs of the core that the tracer loads only on kernels that have what they need (loader.py); another stands in.
+OPTIONAL: Final = frozenset({"dispatch_exit_task"})
 FLAG_BITS: Final = 32
 
 
@@ -53,13 +55,14 @@ def find_floor(data: bytes) -> Floor:
 def floor_of(facts: ObjectFacts) -> Floor:
     """Return the floor of an object that was inspected."""
     since = load_since()
-    found = {reason for program in facts.programs for reason in _of_program(program, since)}
+    programs = [program for program in facts.programs if program.name not in OPTIONAL]
+    found = {reason for program in programs for reason in _of_program(program, since)}
     found |= {reason for each in facts.maps for reason in _of_map(each, since)}
     if facts.needs_kernel_btf:
         found.add(_feature("core_relocation", "the object", since))
     kernel = max((OLDEST, *(reason.kernel for reason in found)))
     if kernel < UNRULED:
-        found |= {reason for program in facts.programs for reason in _of_verifiers(program, facts.maps, kernel)}
+        found |= {reason for program in programs for reason in _of_verifiers(program, facts.maps, kernel)}
     reasons = sorted(found, key=lambda reason: (-reason.kernel.major, -reason.kernel.minor, reason))
     return Floor(max((OLDEST, *(reason.kernel for reason in reasons))), tuple(reasons))
 

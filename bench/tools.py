@@ -73,7 +73,7 @@ def _floor(variant: str) -> Tool:
         records, lost = _last_line(place).split()
         return Account(int(records), int(lost))
 
-    name = {"full": "floor", "path": "floor that reads the path", "bare": "bare floor"}[variant]
+    name = {"full": "floor", "path": "floor that reads memory", "bare": "bare floor"}[variant]
     return Tool(name=name, command=command, account=account, says_ready=True)
 
 

@@ -8,7 +8,7 @@ statements in the order in which they run; the helpers that they call are in
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from traceleft.generator.captures import Event, capture_call, slot_arguments
+from traceleft.generator.captures import Event, capture_call, capture_parameters, slot_arguments
 from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
 from traceleft.generator.stack_model import stack_context
 
@@ -60,9 +60,24 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
         "entry_lines": list(_entry_lines(event)),
         "exit_declarations": _exit_declarations(saves=saves, is_exec=is_exec),
         "exit_lines": list(_exec_exit_lines(event) if is_exec else _exit_lines(event)),
+        "short": _short(event) if not saves else None,
         "stack": stack_context(event, is_exec=is_exec, saves=saves),
         "hooks": syscall_hooks(name, event),
     }
+
+
+def _short(event: Event) -> dict[str, object] | None:
+    """Give the statements for a record whose only tail is a buffer, which `-s` keeps short."""
+    pointers = list(slot_arguments(event))
+    if [argument["kind"] for argument, _, _ in pointers] != ["buffer"]:
+        return None
+    ((argument, member, _),) = pointers
+    _, (length, limit) = capture_parameters(event, argument)
+    target = f"record->tail, length, &record->record.{member}"
+    capture = f"length = capture_short({target}, call->args[{argument['index']}], {length}, {limit});"
+    if argument["direction"] == "in" or argument.get("on_error"):
+        return {"member": member, "lines": [capture]}
+    return {"member": member, "lines": ["if (call->ret >= 0)", f"\t{capture}"]}
 
 
 def _exit_declarations(*, saves: bool, is_exec: bool) -> list[str]:

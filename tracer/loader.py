@@ -26,6 +26,7 @@ from traceleft.tracer.attach import (
 )
 from traceleft.tracer.compat import COUNT_RAW, COUNT_TRACEPOINT, FIND_STATUS, find_status_offset
 from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
+from traceleft.tracer.kernel import has_task_loads
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
@@ -49,6 +50,7 @@ PROG_ARRAYS: Final = (
     ("tp_exit", "progs_tp_exit"),
 )
 DETACHERS_MAX: Final = 64
+EXIT_BY_TASK: Final = "dispatch_exit_task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ class Session:
         events = [part.spec.name for part in self.plan.parts]
         roles = choose_sched_roles(self.plan.core_programs, events) if keeps_tasks else []
         if is_raw:
-            roles += ["dispatch_exit"] + (["dispatch_enter"] if self._keeps_entries() else [])
+            roles += [self._exit_role] + (["dispatch_enter"] if self._keeps_entries() else [])
         elif self._dispatches_tracepoints:
             roles += ["dispatch_tp_exit", "dispatch_tp_enter"]
         elif has_syscalls:
@@ -263,6 +265,10 @@ class Session:
             and not self._dispatches_tracepoints
             and any(part.spec.name in EXECS for part in self.plan.parts)
         )
+
+    @cached_property
+    def _exit_role(self) -> str:
+        return EXIT_BY_TASK if EXIT_BY_TASK in self.plan.core_programs and has_task_loads() else "dispatch_exit"
 
     @cached_property
     def _dispatches_tracepoints(self) -> bool:
@@ -295,7 +301,7 @@ class Session:
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
         roles = self._core_roles()
-        raw = {"dispatch_exit": "sys_exit", "dispatch_enter": "sys_enter", COUNT_RAW: "sys_exit"}
+        raw = {self._exit_role: "sys_exit", "dispatch_enter": "sys_enter", COUNT_RAW: "sys_exit"}
         for role, tracepoint in raw.items():
             if role in roles:
                 self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))

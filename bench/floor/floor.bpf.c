@@ -9,7 +9,10 @@
 #include <bpf/bpf_helpers.h>
 #include "floor.h"
 
+#define NR_READ 0
+#define NR_WRITE 1
 #define NR_OPENAT 257
+#define BUFFER_BYTES 32
 
 /* The kernel's struct pt_regs of x86_64. */
 struct registers {
@@ -92,7 +95,7 @@ int full(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The floor of a set of calls one of which takes a path. */
+/* The floor of calls that are told with what they read and write: a path, the first bytes of a buffer. */
 SEC("raw_tp/sys_exit")
 int path(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -110,6 +113,8 @@ int path(struct bpf_raw_tracepoint_args *ctx)
 	record->slot = 0;
 	if (record->fixed.event == NR_OPENAT)
 		record->slot = bpf_probe_read_user_str(record->path, FLOOR_PATH_BYTES, (void *)record->fixed.args[1]);
+	else if (record->fixed.event == NR_READ || record->fixed.event == NR_WRITE)
+		record->slot = bpf_probe_read_user(record->path, BUFFER_BYTES, (void *)record->fixed.args[1]);
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -127,8 +127,17 @@ int dispatch_enter(struct raw_tracepoint_args *ctx)
 	return 0;
 }
 
-SEC("raw_tp")
-int dispatch_exit(struct raw_tracepoint_args *ctx)
+/* Whether a call is a 32-bit one. can_load: task_struct is read without a helper. */
+static __always_inline int is_exit_compat(const struct config *config, int can_load)
+{
+#if HAS_TASK_LOADS
+	if (can_load && config->flags & CONFIG_COMPAT)
+		return *(const __u32 *)(bpf_get_current_task_btf() + TASK_STATUS_OFFSET) & TS_COMPAT;
+#endif
+	return is_compat(config);
+}
+
+static __always_inline int pass_exit(struct raw_tracepoint_args *ctx, int can_load)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct config *config = get_config();
@@ -160,7 +169,7 @@ int dispatch_exit(struct raw_tracepoint_args *ctx)
 	}
 	if (event != NO_EVENT) {
 		nr = event;
-	} else if (is_compat(config)) {
+	} else if (is_exit_compat(config, can_load)) {
 		count_compat(nr, ctx->args[1]);
 		return 0;
 	} else {
@@ -171,6 +180,21 @@ int dispatch_exit(struct raw_tracepoint_args *ctx)
 	bpf_tail_call(ctx, &progs_exit, nr);
 	return 0;
 }
+
+SEC("raw_tp")
+int dispatch_exit(struct raw_tracepoint_args *ctx)
+{
+	return pass_exit(ctx, 0);
+}
+
+#if HAS_TASK_LOADS
+/* Of kernels from 5.11 on with BTF, in place of dispatch_exit: a tenth of a call's cost less. Loaded nowhere else. */
+SEC("raw_tp")
+int dispatch_exit_task(struct raw_tracepoint_args *ctx)
+{
+	return pass_exit(ctx, 1);
+}
+#endif
 
 SEC("raw_tp")
 int count_raw_exit(struct raw_tracepoint_args *ctx)
