@@ -486,17 +486,21 @@ int kprobe_on_exec_begin(struct pt_regs *ctx)
 	return 0;
 }
 
-static __always_inline void move_task(__u32 tid, __u32 old)
+/* Whether there was an exec to go on with: a number that was used again may have left one that never ended. */
+static __always_inline int move_task(__u32 tid, __u32 old)
 {
 	struct task task, *found;
 
 	found = bpf_map_lookup_elem(&tasks, &old);
 	if (!found)
-		return;
+		return 0;
+	if (!(found->flags & TASK_IN_EXEC))
+		return 0;
 	task = *found;
 	task.flags &= ~(TASK_IN_EXEC | TASK_WAIT_EXEC);
 	bpf_map_update_elem(&tasks, &tid, &task, BPF_ANY);
 	bpf_map_delete_elem(&tasks, &old);
+	return 1;
 }
 
 /* What was kept at the entry of an exec goes on under another number. */
@@ -524,9 +528,10 @@ int kprobe_on_exec(struct pt_regs *ctx)
 	if (found) {
 		old = *found;
 		bpf_map_delete_elem(&execing, &tid);
-		move_task(tid, old);
-		move_saved(tid, old);
-		return 0;
+		if (move_task(tid, old)) {
+			move_saved(tid, old);
+			return 0;
+		}
 	}
 	task = bpf_map_lookup_elem(&tasks, &tid);
 	if (task)
