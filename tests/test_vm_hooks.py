@@ -36,7 +36,8 @@ SUPPORT: Final = CACHE / "support"
 DEAD: Final = 4194305
 # Each keeps one CPU of this machine busy.
 GUESTS_MAX: Final = 2
-PYTHON: Final = f"cd {REPOSITORY} && PYTHONPATH={REPOSITORY} {sys.executable}"
+# Below 5.8 no more than eight variables are seen of an exec's environment.
+PYTHON: Final = f"cd {REPOSITORY} && env -i PATH=$PATH PYTHONPATH={REPOSITORY} {sys.executable}"
 # Links, pins and programs that are no longer ours would be seen by the kernel's own lists.
 COMMAND: Final = """
 cd /mnt
