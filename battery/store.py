@@ -132,15 +132,17 @@ class Battery:
     def select(self, release: str, *, kernel_format: KernelFormat | None = None) -> Selection:
         """Choose what serves a kernel of this release.
 
-        Its own release if the battery has it; else the nearest older one of whose formats none is another on the
-        kernel, as ``kernel_format`` tells (a digest by event, None where the kernel has none); else the nearest older,
-        since what a syscall takes never changes once it is released; else the oldest.
+        Its own release if the battery has it; else the nearest one of no newer version (whatever its flavour and build)
+        of whose formats none is another on the kernel, as ``kernel_format`` tells (a digest by event, None where the
+        kernel has none); else the nearest of those, since what a syscall takes never changes once it is released; else
+        the oldest.
         """
         if not self.releases:
             raise BatteryError("holds no release; build it again", path=str(self.path))
         if release in self.manifest.releases:
             return self._selection(release, "the kernel's own release", exact=True)
-        older = [name for name in reversed(self.releases) if natural_key(name) <= natural_key(release)]
+        own = natural_key(upstream(release))
+        older = [name for name in reversed(self.releases) if natural_key(upstream(name)) <= own]
         if not older:
             return self._selection(self.releases[0], "the oldest release: none is older than the kernel")
         if kernel_format is None or len(older) == 1:
@@ -166,6 +168,12 @@ def object_path(battery: Path, digest: str) -> Path:
 def schema_path(battery: Path, digest: str) -> Path:
     """Return where a schema lies."""
     return battery / "schemas" / f"{digest.removeprefix('sha256:')}.json"
+
+
+def upstream(release: str) -> str:
+    """Return the part of a release that is the kernel's own, less a distribution's flavour and count of builds."""
+    match = re.match(r"[0-9]+(?:[.][0-9]+)*", release, re.ASCII)
+    return match[0] if match else release
 
 
 def natural_key(release: str) -> tuple[tuple[int, int, str], ...]:

@@ -145,6 +145,20 @@ def test_nearest_older_release_serves_a_kernel_that_is_not_there(release: str, c
     assert (selection.name, selection.exact) == (chosen, exact)
 
 
+@pytest.mark.parametrize(
+    ("release", "chosen"),
+    [
+        ("6.1.0-50-amd64", "6.1.0-50-cloud-amd64"),
+        ("5.10.0-32-amd64", "5.10.0-46-cloud-amd64"),
+        ("6.0.9", "5.10.0-46-cloud-amd64"),
+    ],
+)
+def test_flavour_and_count_of_builds_make_no_release_newer(release: str, chosen: str) -> None:
+    battery = Battery(Path("B"), manifest("4.19.13", "5.10.0-46-cloud-amd64", "6.1.0-50-cloud-amd64"))
+
+    assert battery.select(release).name == chosen
+
+
 def test_empty_battery_selects_nothing() -> None:
     with pytest.raises(BatteryError, match="holds no release"):
         Battery(Path("B"), manifest()).select("6.1.0")
