@@ -8,7 +8,7 @@ statements in the order in which they run; the helpers that they call are in
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from traceleft.generator.captures import Event, capture_call, capture_parameters, slot_arguments
+from traceleft.generator.captures import CONTINUATION, Event, capture_call, capture_parameters, slot_arguments
 from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
 from traceleft.generator.stack_model import stack_context
 
@@ -74,7 +74,7 @@ def _short(event: Event) -> dict[str, object] | None:
     ((argument, member, _),) = pointers
     _, (length, limit) = capture_parameters(event, argument)
     target = f"record->tail, length, &record->record.{member}"
-    capture = f"length = capture_short({target}, call->args[{argument['index']}], {length}, {limit});"
+    capture = f"length = capture_short({target},{CONTINUATION}call->args[{argument['index']}], {length}, {limit});"
     if argument["direction"] == "in" or argument.get("on_error"):
         return {"member": member, "lines": [capture]}
     return {"member": member, "lines": ["if (call->ret >= 0)", f"\t{capture}"]}
