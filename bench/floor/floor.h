@@ -3,7 +3,7 @@
 #define FLOOR_H
 
 #define FLOOR_CPUS 64
-#define FLOOR_PATH_BYTES 16
+#define FLOOR_PATH_BYTES 32
 
 /* 128 bytes: the fields that a record of traceleft's has (docs/schema.md, section 2). */
 struct floor_record {
