@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,6 +12,10 @@ from traceleft.errors import TraceleftError
 
 if TYPE_CHECKING:
     from traceleft.tracer.kernel import KernelFeatures
+
+
+# acct on x86_64.
+RARE_CALL: Final = 163
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,13 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
     from traceleft.tracer.kernel import probe_kernel
 
     features = probe_kernel()
-    choices = (choose_level(features), choose_hook(features), choose_battery(battery), choose_compiler())
+    choices = (
+        choose_level(features),
+        choose_hook(features),
+        weigh_hooks(features),
+        choose_battery(battery),
+        choose_compiler(),
+    )
     findings = explain_battery(battery) if battery else ()
     describe = describe_json if as_json else describe_text
     click.echo(describe(features, choices, findings))
@@ -61,6 +71,19 @@ def choose_hook(features: "KernelFeatures") -> Choice:
         return Choice("hook", True, kernel.choose_hook(features, among=among))
     except TraceleftError as error:
         return Choice("hook", False, str(error))
+
+
+def weigh_hooks(features: "KernelFeatures") -> Choice:
+    """Return the hook that ``--attach auto`` would take now where it matters most: few rare calls, of any process."""
+    from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, explain_costs
+    from traceleft.tracer.rates import measure_rates
+
+    if not (features.has(RAW) and features.has(TRACEPOINT)):
+        return Choice("rare_calls", True, "as others: there is one hook of the two to weigh")
+    rates = measure_rates([RARE_CALL])
+    if rates is None:
+        return Choice("rare_calls", False, f"{RAW}: calls cannot be counted here")
+    return Choice("rare_calls", True, f"{explain_costs(Shape('all', keeps_entries=True), rates)} (trace -T -e acct)")
 
 
 def choose_battery(named: Path | None) -> Choice:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from traceleft.tracer import Tracer
 
 LOSS = 3
+# What a shorter trace may save is not worth the time that measuring takes.
+BRIEF_S = 10
 TimeForm = Literal["default", "t", "tt", "ttt", "r"]
 CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
 
@@ -130,6 +132,7 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
         command=options.command or None,
         follow=options.follow,
         hook=options.hook,
+        brief=options.duration_s is not None and options.duration_s < BRIEF_S,
         level=options.level,
         required=named(options.expressions, catalogue_of(battery)) if options.expressions else (),
         uid=options.uid,

@@ -4,7 +4,7 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -273,9 +273,7 @@ class Session:
     @cached_property
     def _dispatches_tracepoints(self) -> bool:
         numbered = [part.spec.name for part in self.plan.parts if part.spec.number is not None]
-        # Both execs return by one tracepoint, which has room for one program only on kernels below 4.15.
-        is_asked = len(numbered) >= DISPATCHED_MIN or {"execve", "execveat"} <= set(numbered)
-        return self.plan.hook == "tracepoint" and is_asked and can_dispatch_tracepoints()
+        return self.plan.hook == "tracepoint" and wants_dispatcher(numbered) and can_dispatch_tracepoints()
 
     def _is_dispatched(self, part: Part) -> bool:
         """Whether the part's programs are tail-called by the core's, not attached to anything."""
@@ -393,6 +391,12 @@ class Session:
             self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus, only=self._only
         )
         self.maps.put("config", 0, config)
+
+
+def wants_dispatcher(syscalls: Collection[str]) -> bool:
+    """Whether these share one pair of tracepoints on the tracepoint hook, rather than having each its own."""
+    # Both execs return by one tracepoint, which has room for one program only on kernels below 4.15.
+    return len(syscalls) >= DISPATCHED_MIN or set(syscalls) >= EXECS
 
 
 def _make_pool(workers: int) -> "ThreadPoolExecutor":

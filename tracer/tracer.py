@@ -14,6 +14,7 @@ from traceleft.battery import Battery
 from traceleft.errors import TraceleftError
 from traceleft.tracer.choice import choose_plan, select_specs
 from traceleft.tracer.command import Command, find_command
+from traceleft.tracer.costs import Scope, Shape
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters, OneProcess
@@ -42,7 +43,8 @@ class Tracer:
     before anything is loaded is refused by the constructor. `level` forces one that the battery holds and the kernel
     offers; else it is the highest. Events that this kernel does not have are left out, as `notices` tell, but for
     `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
-    the machine's CPU time, the most expensive event is shed, second by second, but for the last.
+    the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
+    take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
@@ -55,6 +57,7 @@ class Tracer:
         command: Sequence[str] | None = None,
         follow: bool = False,
         hook: str = "auto",
+        brief: bool = False,
         level: str | None = None,
         required: Collection[str] | None = None,
         uid: int | None = None,
@@ -98,7 +101,15 @@ class Tracer:
         self._on_warning: WarningCallback | None = None
         self._overhead: Overhead | None = None
         self._command_line = command
-        self._plan, schema = choose_plan(battery, events, hook=hook, uses_pids=follows, level=level, required=required)
+        self._plan, schema = choose_plan(
+            battery,
+            events,
+            hook=hook,
+            uses_pids=follows,
+            level=level,
+            required=required,
+            shape=None if brief or command is not None else self._shape(),
+        )
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
@@ -138,6 +149,13 @@ class Tracer:
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
             self._watch(session, self._reader, stack)
             self._stack = stack.pop_all()
+
+    def _shape(self) -> Shape:
+        """What a trace of processes costs, apart from its events."""
+        pids = self._filters.pids
+        is_one = len(pids) == 1 and not self._filters.follow
+        scope: Scope = "one process" if is_one else "processes" if pids else "all"
+        return Shape(scope, keeps_entries=self._options.times or self._options.counting is not None)
 
     def _narrow(self, session: Session) -> None:
         command = self._command
