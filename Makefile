@@ -62,7 +62,7 @@ bench: install-bench battery ## measure traceleft beside its peers; writes docs/
 	$(ROOT) $(BIN)/python -m bench.run $(BENCH_ARGS)
 
 .PHONY: golden
-golden: install ## rewrite golden files, generated tables and the man page
+golden: install-test ## rewrite golden files, generated tables and the man page
 	$(BIN)/python -m pytest -q --update-golden -m 'not kernel and not vm' tests
 	$(BIN)/python scripts/make_man.py
 

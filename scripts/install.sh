@@ -6,13 +6,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES=(clang llvm libbpf-dev python3-venv python3-dev gcc libc6-dev)
-TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool)
+TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool openjdk-17-jre-headless chromium)
 BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools)
 
 case "${1:-}" in
-run) packages=("${RUN_PACKAGES[@]}") ;;
-test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") ;;
-bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") ;;
+run) packages=("${RUN_PACKAGES[@]}") extras=build ;;
+test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") extras=build,test ;;
+bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") extras=build,test ;;
 *) echo "usage: scripts/install.sh run|test|bench" >&2; exit 2 ;;
 esac
 
@@ -46,13 +46,16 @@ install_environment() {
 	local stamp=.venv/.installed wanted
 	# An editable install finds later edits by itself; these are what it does not.
 	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml tracer/*.[ch] traceleft/__init__.py)
-	[ -x .venv/bin/traceleft ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+	if [ -x .venv/bin/traceleft ] && [ "$(sed 1d "$stamp" 2>/dev/null)" = "$wanted" ]; then
+		# What tests need holds what a run needs.
+		[[ "$(head -n 1 "$stamp")" == "$extras"* ]] && return
+	fi
 	echo "install: virtual environment .venv" >&2
 	# One that was moved here or whose Python is gone is made anew.
 	.venv/bin/python -c 'import sys; sys.exit(sys.prefix != sys.argv[1])' "$PWD/.venv" 2>/dev/null ||
 		/usr/bin/python3 -m venv --clear --system-site-packages .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[build,test]' </dev/null
-	printf '%s\n' "$wanted" >"$stamp"
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]" </dev/null
+	printf '%s\n' "$extras" "$wanted" >"$stamp"
 }
 
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then

@@ -21,6 +21,14 @@ WALLS = {
     "elftools": {"battery/elf.py"},
     "bcc": {"tracer/symbols.py"},
     "cryptography": {"battery/ed25519.py"},
+    "zstandard": {"tracer/recording.py"},
+    "ibis": {"aggregator/query.py"},
+    "duckdb": {"aggregator/query.py"},
+    "pyspark": {"aggregator/query.py"},
+    "plotly": {"aggregator/html.py"},
+    "prometheus_client": {"aggregator/prometheus.py"},
+    "opentelemetry": {"aggregator/otlp.py"},
+    "pyarrow": {"aggregator/table.py", "aggregator/parquet.py", "tracer/batch.py"},
 }
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}
