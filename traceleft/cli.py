@@ -27,6 +27,14 @@ COMMANDS = {
     "battery": "traceleft.cli_artifact",
 }
 
+# Third party -> the extra that installs it; all others come with [build].
+EXTRAS = {
+    "pyarrow": "arrow",
+    **dict.fromkeys(("duckdb", "ibis", "plotly"), "report"),
+    **dict.fromkeys(("prometheus_client", "opentelemetry"), "metrics"),
+    "pyspark": "fleet",
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
@@ -77,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence_output()
         return 0
     except ModuleNotFoundError as error:
-        return fail(f"the Python package {error.name} is missing; install it with: pip install 'traceleft[build]'")
+        return fail(missing_line(error))
     except OSError as error:
         silence_output()
         return fail(system_line(error))
@@ -126,6 +134,13 @@ def usage_line(error: click.UsageError) -> str:
     words = path.split(" ", 1)[1:]
     message = error.format_message().rstrip(".")
     return f"{': '.join([*words, message])} (see: {path} --help)"
+
+
+def missing_line(error: ModuleNotFoundError) -> str:
+    """Return which package is missing, and the extra that installs it."""
+    package = (error.name or "").split(".")[0]
+    extra = EXTRAS.get(package, "build")
+    return f"the Python package {package} is missing; install it with: pip install 'traceleft[{extra}]'"
 
 
 def system_line(error: OSError) -> str:
