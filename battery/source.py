@@ -20,8 +20,8 @@ from traceleft.battery.manifest import (
     one_line,
 )
 from traceleft.battery.store import SCHEMA_BYTES_MAX
+from traceleft.document import read_regular
 from traceleft.errors import FormatError
-from traceleft.generator.source import read_regular
 
 MARK: Final = ".traceleft-generated"
 CORE: Final = "core"

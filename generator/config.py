@@ -1,20 +1,15 @@
 """The configuration file: which events, and which of their arguments."""
 
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from traceleft.document import Document, parse_toml, read_toml
 from traceleft.errors import ExpressionError, FormatError
 from traceleft.expression import Catalogue, select, suggest
-from traceleft.generator.source import read_regular
 
-MAX_BYTES: Final = 1 << 20
 MAX_EVENTS: Final = 10_000
-
-_AT_LINE = re.compile(r"\(at line (\d{1,9}), column \d{1,9}\)|\(at end of document\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +23,7 @@ class Config:
 
     def line_of(self, name: str, *, after: int = 0) -> int | None:
         """Return the first line beyond `after` that has `name` as a word, the place that an error is shown at."""
-        word = re.compile(rf"(?<![\w:]){re.escape(name)}(?![\w:])")
-        lines = [(number, line) for number, line in enumerate(self.text.split("\n"), 1) if number > after]
-        code = [(number, line) for number, line in lines if not line.lstrip().startswith("#")]
-        return next((number for number, line in code if word.search(line)), None)
+        return Document(self.file, self.text).line_of(name, after=after)
 
     def error(self, message: str, name: str, *, event: str | None = None) -> FormatError:
         """Return the error for `name`, in the table of `event` if given."""
@@ -41,17 +33,16 @@ class Config:
 
 def read_config(path: Path) -> Config:
     """Read a configuration file; FormatError whatever its bytes."""
-    data = read_regular(path, MAX_BYTES)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as exc:
-        raise FormatError("is no text", file=str(path), line=data.count(b"\n", 0, exc.start) + 1) from exc
-    return parse_config(text, file=str(path))
+    return _check_config(read_toml(path))
 
 
 def parse_config(text: str, *, file: str) -> Config:
     """Parse the text of a configuration and check its keys; events and arguments are checked against formats later."""
-    document = _load(text, file)
+    return _check_config(parse_toml(text, file=file))
+
+
+def _check_config(read: Document) -> Config:
+    file, text, document = read.file, read.text, read.table
     config = Config(file, text=text)
     _check_keys(config, document, ("events", "event"))
     expressions = _read_names(config, document, "events") if "events" in document else None
@@ -92,18 +83,6 @@ def choose_arguments(config: Config | None, catalogue: Catalogue) -> dict[str, t
 
 def _named_otherwise(name: str, catalogue: Catalogue) -> list[str]:
     return [event for event, others in catalogue.aliases.items() if name in others and event in catalogue.names]
-
-
-def _load(text: str, file: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        place = _AT_LINE.search(str(exc))
-        line = int(place[1]) if place and place[1] else text.count("\n") + 1
-        message = _AT_LINE.sub("", str(exc)).strip()
-        raise FormatError(f"is no TOML: {message[:1].lower()}{message[1:]}", file=file, line=line) from exc
-    except (RecursionError, ValueError) as exc:
-        raise FormatError("is nested too deeply or has a number too long", file=file) from exc
 
 
 def _check_keys(config: Config, table: Mapping[str, object], known: Sequence[str], *, event: str | None = None) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from traceleft.document import read_regular
 from traceleft.errors import FormatError, TraceleftError
-from traceleft.generator.source import read_regular
 
 RECORD: Final = ".traceleft-generated"
 """The file that lists what an earlier run wrote, with digests."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from traceleft.document import read_regular, reason
 from traceleft.errors import FormatError, UnsupportedError
 from traceleft.generator.format import MAX_BYTES
 from traceleft.tracefs import find_tracefs
@@ -56,7 +57,7 @@ def read_source(path: Path | None) -> Source:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as exc:
-        raise FormatError(f"cannot be read: {_reason(exc)}", file=str(path)) from exc
+        raise FormatError(f"cannot be read: {reason(exc)}", file=str(path)) from exc
     if stat.S_ISDIR(mode):
         return _open_directory(path)
     return parse_snapshot(read_regular(path, MAX_SNAPSHOT_BYTES), file=str(path))
@@ -101,21 +102,7 @@ def write_snapshot(source: Source, path: Path) -> None:
     try:
         _replace(path, data)
     except OSError as exc:
-        raise FormatError(f"cannot be written: {_reason(exc)}", file=str(path)) from exc
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes; a FIFO or a device is not waited for."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FormatError("is no regular file", file=str(path))
-            data = file.read(limit + 1)
-    except OSError as exc:
-        raise FormatError(f"cannot be read: {_reason(exc)}", file=str(path)) from exc
-    if len(data) > limit:
-        raise FormatError(f"is longer than {limit} bytes", file=str(path))
-    return data
+        raise FormatError(f"cannot be written: {reason(exc)}", file=str(path)) from exc
 
 
 class DirectoryFormats(Mapping[str, str]):
@@ -177,7 +164,7 @@ def _list_directories(directory: Path) -> list[str]:
     except PermissionError as exc:
         raise UnsupportedError(str(directory), "cannot be read; run as root, or pass formats with --formats") from exc
     except OSError as exc:
-        raise FormatError(f"cannot be read: {_reason(exc)}", file=str(directory)) from exc
+        raise FormatError(f"cannot be read: {reason(exc)}", file=str(directory)) from exc
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
@@ -202,7 +189,7 @@ def _decompress(data: bytes, file: str) -> bytes:
             case _:
                 text = data
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as exc:
-        raise FormatError(f"cannot be decompressed: {_reason(exc)}", file=file) from exc
+        raise FormatError(f"cannot be decompressed: {reason(exc)}", file=file) from exc
     if len(text) > MAX_SNAPSHOT_BYTES:
         raise FormatError(f"is longer than {MAX_SNAPSHOT_BYTES} bytes when decompressed", file=file)
     return text
@@ -238,7 +225,3 @@ def _replace(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def _reason(exc: BaseException) -> str:
-    return (getattr(exc, "strerror", None) or str(exc) or type(exc).__name__).lower()

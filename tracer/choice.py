@@ -17,7 +17,7 @@ from traceleft.tracer.levels import NEEDS, Level, choose_level
 from traceleft.tracer.loader import EXECS, wants_dispatcher
 from traceleft.tracer.plan import Plan, held_levels, make_plan
 from traceleft.tracer.running import describe_absent, describe_drift, find_absent, find_drift
-from traceleft.tracer.spec import EventSpec, Schema
+from traceleft.tracer.spec import EventSpec, Schema, make_catalogue
 
 NEEDED: Final = ("privileges", "no_lockdown")
 
@@ -109,7 +109,7 @@ def _weigh_hooks(syscalls: Sequence[EventSpec], shape: Shape) -> str:
 def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> list[EventSpec]:
     """Return the events that expressions choose, of these."""
     syscalls = [name for name, spec in specs.items() if spec.kind == "syscall"]
-    return [specs[name] for name in select(expressions, _make_catalogue(specs), default=syscalls)]
+    return [specs[name] for name in select(expressions, make_catalogue(specs), default=syscalls)]
 
 
 def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:
@@ -119,15 +119,3 @@ def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ..
     if not names:
         raise TraceleftError("no event is chosen; see: traceleft list")
     return names
-
-
-def _make_catalogue(specs: Mapping[str, EventSpec]) -> Catalogue:
-    classes: dict[str, set[str]] = {}
-    for name, spec in specs.items():
-        for each in spec.classes:
-            classes.setdefault(each, set()).add(name)
-    return Catalogue(
-        names=frozenset(specs),
-        aliases={name: spec.aliases for name, spec in specs.items()},
-        classes={name: frozenset(members) for name, members in classes.items()},
-    )

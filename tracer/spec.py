@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from traceleft.expression import Catalogue
+
 SCALAR_KINDS: Final = frozenset(
     {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
 )
@@ -149,3 +151,16 @@ class Schema:
     release: str
     events: Mapping[str, EventSpec]
     tables: Tables
+
+
+def make_catalogue(specs: Mapping[str, EventSpec]) -> Catalogue:
+    """Return what event expressions choose from, of these events."""
+    classes: dict[str, set[str]] = {}
+    for name, spec in specs.items():
+        for each in spec.classes:
+            classes.setdefault(each, set()).add(name)
+    return Catalogue(
+        names=frozenset(specs),
+        aliases={name: spec.aliases for name, spec in specs.items()},
+        classes={name: frozenset(members) for name, members in classes.items()},
+    )
