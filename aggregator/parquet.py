@@ -1,0 +1,195 @@
+"""Events as Parquet: ``host=…/day=YYYY-MM-DD/…parquet`` below one directory, which is what engines read.
+
+A file is written under a name that no engine reads, and gets its own when it is complete: what a reader sees is whole.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow
+import pyarrow.compute
+from pyarrow import parquet
+
+from traceleft.aggregator.columns import COLUMNS
+from traceleft.aggregator.table import SCHEMA
+from traceleft.errors import FormatError
+
+NS_A_DAY: Final = 86_400_000_000_000
+ROWS_A_GROUP: Final = 1 << 17
+ROWS_A_FILE: Final = 1 << 22
+UNFINISHED: Final = ".unfinished"
+"""How names of files end while they are written; they begin with a dot, too, so that no engine reads them."""
+_DAYS: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A directory of events: its files, and which columns each of them has."""
+
+    path: Path
+    files: tuple[Path, ...]
+    missing: frozenset[str]
+    """Columns that not one file has: they are null."""
+
+
+def partition_of(host: str, day: int) -> str:
+    """Return the directory of a host's events of a day (since the epoch), below the data's."""
+    date = datetime.fromtimestamp(day * (NS_A_DAY // 1_000_000_000), tz=UTC).date()
+    return f"host={quote(host, safe='')}/day={date.isoformat()}"
+
+
+class ParquetWriter:
+    """Writes tables of events into partitions; ``flush`` completes files, and so does closing.
+
+    Rows wait until they fill a row group. A failed write leaves what was completed before, and no file in part.
+    """
+
+    def __init__(self, directory: Path, *, rows_a_group: int = ROWS_A_GROUP, rows_a_file: int = ROWS_A_FILE) -> None:
+        self._directory = directory
+        self._rows_a_group = rows_a_group
+        self._rows_a_file = rows_a_file
+        self._open: dict[str, _File] = {}
+
+    def write(self, table: pyarrow.Table) -> None:
+        """Take a table of ``table.SCHEMA``."""
+        for partition, part in split(table):
+            file = self._open.get(partition)
+            if file is None:
+                file = self._open[partition] = _File(self._directory / partition, self._rows_a_group)
+            try:
+                file.write(part)
+            except BaseException:
+                self._open.pop(partition).discard()
+                raise
+            if file.rows >= self._rows_a_file:
+                self._open.pop(partition).complete()
+
+    def flush(self) -> None:
+        """Complete every file: readers see all that was written. The next row opens another."""
+        while self._open:
+            self._open.popitem()[1].complete()
+
+    def close(self) -> None:
+        """Complete every file."""
+        try:
+            self.flush()
+        finally:
+            while self._open:
+                self._open.popitem()[1].discard()
+
+    def __enter__(self) -> "ParquetWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _File:
+    """One file while it is written."""
+
+    def __init__(self, directory: Path, rows_a_group: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._rows_a_group = rows_a_group
+        self._waiting: list[pyarrow.Table] = []
+        self._waiting_rows = 0
+        self._first_ts: int | None = None
+        self.rows = 0
+        self._path = directory / f".{secrets.token_hex(8)}{UNFINISHED}"
+        self._writer: Any = parquet.ParquetWriter(self._path, SCHEMA, compression="zstd")
+
+    def write(self, table: pyarrow.Table) -> None:
+        """Take rows; write those that fill a row group."""
+        if self._first_ts is None:
+            self._first_ts = table["ts"][0].as_py()
+        self._waiting.append(table)
+        self._waiting_rows += len(table)
+        self.rows += len(table)
+        if self._waiting_rows >= self._rows_a_group:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pyarrow.concat_tables(self._waiting), row_group_size=self._rows_a_group)
+            self._waiting, self._waiting_rows = [], 0
+
+    def complete(self) -> None:
+        """Write what waits, and give the file its name once it is on the disk."""
+        try:
+            self._write_waiting()
+            self._writer.close()
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+            self._path.rename(self._directory / f"{self._first_ts}-{secrets.token_hex(4)}.parquet")
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with suppress(OSError, pyarrow.ArrowException):
+            self._writer.close()
+        self._path.unlink(missing_ok=True)
+
+
+def split(table: pyarrow.Table) -> Iterator[tuple[str, pyarrow.Table]]:
+    """Yield a table's rows by partition, in their order."""
+    table = table.combine_chunks()
+    days = table["ts"].to_numpy() // NS_A_DAY
+    table = table.append_column("day", pyarrow.array(days))
+    for pair in table.select(["host", "day"]).group_by(["host", "day"], use_threads=False).aggregate([]).to_pylist():
+        host, day = pair["host"], pair["day"]
+        is_part = pyarrow.compute.and_(
+            pyarrow.compute.equal(table["host"], host), pyarrow.compute.equal(table["day"], day)
+        )
+        yield partition_of(host, day), table.filter(is_part).drop_columns("day")
+
+
+def open_data(path: Path) -> Data:
+    """Find the files of a directory of events and check what they hold; a ``FormatError`` names what does not fit."""
+    if not path.is_dir():
+        raise FormatError("is no directory of Parquet files" if path.exists() else "does not exist", file=str(path))
+    files = tuple(sorted(path.rglob("[!.]*.parquet")))
+    if not files:
+        raise FormatError("holds no Parquet file; traceleft export -o DIR --format parquet writes some", file=str(path))
+    missing = frozenset.intersection(*map(_check_file, files))
+    return Data(path, files, missing)
+
+
+def _check_file(file: Path) -> frozenset[str]:
+    """Return the optional columns that a file lacks; raise FormatError where it cannot be read as events."""
+    try:
+        schema = parquet.read_schema(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"is damaged, or no Parquet: {reason}", file=str(file)) from error
+    found = dict(zip(schema.names, schema.types, strict=True))
+    for column, wanted in zip(COLUMNS, SCHEMA, strict=True):
+        if column.name not in found and not column.is_optional:
+            raise FormatError(f"holds no events of traceleft: there is no column {column.name}", file=str(file))
+        if column.name in found and not _is_same(found[column.name], wanted.type):
+            message = f"column {column.name} is {found[column.name]} and not {wanted.type}"
+            raise FormatError(f"holds no events of traceleft: {message}", file=str(file))
+    return frozenset(column.name for column in COLUMNS) - found.keys()
+
+
+def _is_same(found: Any, wanted: Any) -> bool:
+    """Tell whether a column can be read as the type that it should have."""
+    if pyarrow.types.is_map(wanted):
+        return bool(pyarrow.types.is_map(found)) and all(map(_is_text, (found.key_type, found.item_type)))
+    return _is_text(found) if pyarrow.types.is_string(wanted) else bool(found == wanted)
+
+
+def _is_text(found: Any) -> bool:
+    return bool(pyarrow.types.is_string(found) or pyarrow.types.is_large_string(found))
