@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """``left operator right``; false where either is None, but for ``!=`` and ``not in``, which are then true.
+    """``left operator right``, of which the left is no constant; false where either is None, but for ``!=`` and ``not in``, which are then true.
 
     ``error is None`` and ``error is not None`` are written so and become IsNone.
     """

@@ -6,9 +6,10 @@ A rollup is a value, the same on every engine: ``traceleft.aggregator.config`` r
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from traceleft.aggregator.expression import Expression
+from traceleft.errors import FormatError
 
 DEFAULT_MAX_KEYS: Final = 10_000
 
@@ -49,7 +50,8 @@ class Rollup:
     ``window_ns`` where they tumble) since the epoch and are told by ``ts``. An event that comes more than
     ``lateness_ns`` after the newest is late: counted, and in no window that was given out before. ``top`` keeps so many
     groups of each window, the largest by the measure ``order_by``, and adds the rest up as ``other``; ``max_keys``
-    bounds the groups that are kept at all while events stream, what comes with a new key beyond goes to ``other``.
+    bounds the groups that are kept at all while events stream (for each ``slide_ns`` of time, or the whole trace), what
+    comes with a new key beyond goes to ``other``. ``lines`` are those of the parts in the file.
     """
 
     name: str
@@ -65,6 +67,22 @@ class Rollup:
     max_keys: int = DEFAULT_MAX_KEYS
     file: str = ""
     line: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, name: str, **texts: Any) -> "Rollup":
+        """Return the rollup of texts as TOML has them: ``Rollup.parse("x", by=["comm"], measures=["count"])``.
+
+        Raise ``FormatError`` as for a file.
+        """
+        from traceleft.aggregator.config import make_rollup
+
+        return make_rollup(name, **texts)
+
+    def error(self, message: str, place: str = "") -> FormatError:
+        """Return the error for a place of the rollup (``where``, ``by.0``, ``measures.2``, …; see ``lines``)."""
+        line = self.lines.get(place) or self.line or None
+        return FormatError(f"rollup {self.name}: {message}", file=self.file or None, line=line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,9 @@ class Row:
 class Result:
     """Rows of a rollup: by window, in it by ``order_by`` from the largest on, equal ones by their keys, ``other`` last.
 
-    ``late`` events are in no row; ``capped`` came with a key beyond ``max_keys`` and are in ``other``.
+    The numbers of events are those since the beginning, whatever windows the rows are of: ``events`` that the rollup
+    is about, ``late`` ones that are in no row, and ``capped`` ones that came with a key beyond ``max_keys``, which are
+    in ``other``.
     """
 
     rollup: Rollup
@@ -93,6 +113,11 @@ class Result:
     def to_json(self) -> Iterable[dict[str, object]]:
         """Yield the rows as JSON objects; see ``row_to_json``."""
         return (row_to_json(self.rollup, row) for row in self.rows)
+
+
+def row_names(rollup: Rollup) -> tuple[str, ...]:
+    """Return the names of a row's keys and measures, in that order."""
+    return *(key.name for key in rollup.by), *(measure.name for measure in rollup.measures)
 
 
 def row_to_json(rollup: Rollup, row: Row) -> dict[str, object]:
