@@ -66,12 +66,12 @@ def _read_builtins() -> Mapping[str, Rollup]:
 
 
 def find_rollups(text: str) -> tuple[Rollup, ...]:
-    """Return the rollups that a user means: a file's, where a slash or a dot is in the text, else a built-in one."""
+    """Return the rollups that a user means: a file's, if the text has a slash or a dot, else a built-in one."""
     return read_rollups(Path(text)) if "/" in text or "." in text else (builtin(text),)
 
 
 def make_rollup(name: str, **texts: object) -> Rollup:
-    """Return the rollup of the keys that a TOML table has, with values as there; ``FormatError`` names the rollup."""
+    """Return the rollup of the keys that a TOML table has, with values as there; ``FormatError`` if wrong."""
     return _Table(Document("", ""), name, texts).rollup()
 
 
