@@ -21,7 +21,7 @@ WALLS = {
     "elftools": {"battery/elf.py"},
     "bcc": {"tracer/symbols.py"},
     "cryptography": {"battery/ed25519.py"},
-    "zstandard": {"tracer/recording.py"},
+    "zstandard": {"tracer/recording_codec.py"},
     "ibis": {"aggregator/query.py"},
     "duckdb": {"aggregator/query.py"},
     "pyspark": {"aggregator/query.py"},

@@ -9,6 +9,7 @@
     ├─ BatteryError       a battery that is missing, damaged or made for something else (path)
     ├─ UnsupportedError   the kernel or a privilege lacks something (feature)
     ├─ ProbeError         a program could not be loaded or attached (probe, log)
+    ├─ RecordingError     a recording that is damaged, cut, or none (file, offset, events_read)
     └─ CommandError       a command that cannot be started (command)
 
 ``str()`` of each is one line for the user that names the place and the remedy.
@@ -74,6 +75,22 @@ class ProbeError(TraceleftError):
         self.probe = probe
         self.log = log
         super().__init__(f"{probe}: {message}")
+
+
+class RecordingError(TraceleftError):
+    """A recording is damaged from ``offset`` on, cut there, or none; ``events_read`` came before (None: not counted).
+
+    ``reason`` is the message without the place.
+    """
+
+    def __init__(self, reason: str, *, file: str, offset: int | None = None, events_read: int | None = None) -> None:
+        self.reason = reason
+        self.file = file
+        self.offset = offset
+        self.events_read = events_read
+        place = "" if offset is None else f" (byte {offset:,})"
+        before = "" if events_read is None else f"; the {events_read:,} events before were read"
+        super().__init__(f"{file}: {reason}{place}{before}")
 
 
 class CommandError(TraceleftError):

@@ -70,12 +70,21 @@ def load_events(data: bytes, names: Collection[str]) -> Schema:
 
     Raise BatteryError that names the place when anything in them does not hold together.
     """
+    return load_schema(cut_document(data, names))
+
+
+def cut_document(data: bytes, names: Collection[str] | None = None) -> dict[str, object]:
+    """Return a schema document with these of its events (all, if none are named) and the tables that they use.
+
+    Raise BatteryError for what is no such document; what is in it is still to be checked.
+    """
     parts = _decode(data, _Parts)
-    events = {name: _decode(parts.events[name], object) for name in names if name in parts.events}
+    chosen = parts.events if names is None else [name for name in names if name in parts.events]
+    events = {name: _decode(parts.events[name], object) for name in chosen}
     sets, structs = _cut_tables(parts.tables, events)
     tables = {"sets": sets, "structs": structs, "errno": _decode(parts.tables.errno, object)}
     top = {key: getattr(parts, key) for key in ("schema", "machine", "release", "byte_order")}
-    return load_schema({**top, "events": events, "tables": tables})
+    return {**top, "events": events, "tables": tables}
 
 
 def _cut_tables(tables: _Tables, events: object) -> tuple[dict[str, object], dict[str, object]]:

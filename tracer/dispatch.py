@@ -85,22 +85,7 @@ class Dispatcher:
         self, records: _native.Records, wanted: int, chosen: Iterable[int], refused: list[tuple[int, int]]
     ) -> Iterator[tuple[int, Event]]:
         """Yield the chosen events among the first records with their rows; list those that are refused."""
-        table = {event: self._entry(self._decoder(event)) for event in chosen}
-        offset_ns = self.offset_ns
-        for first in range(0, wanted if table else 0, CUT_RECORDS):
-            for row, decoder, record, is_checked in records.cut(first, min(first + CUT_RECORDS, wanted), table):
-                if is_checked:
-                    yield row, Event(decoder, record, offset_ns)
-                    continue
-                try:
-                    yield row, decoder.decode(record, offset_ns=offset_ns)
-                except UndecodableError:
-                    refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
-
-    @staticmethod
-    def _entry(decoder: Decoder) -> tuple[Decoder, int, int, int]:
-        """Return how records of an event are cut: with nothing to check by, each is left to the decoder."""
-        return (decoder, *(decoder.layout or (0, 0, 0)))
+        yield from iter_events(records, wanted, map(self._decoder, chosen), self.offset_ns, refused)
 
     def _dispatch_batches(self, records: _native.Records) -> None:
         for event, callbacks in self._batch_callbacks.items():
@@ -114,6 +99,30 @@ class Dispatcher:
         if event not in self._decoders:
             self._decoders[event] = Decoder(self._specs[event], self._tables)
         return self._decoders[event]
+
+
+def iter_events(
+    records: _native.Records,
+    wanted: int,
+    decoders: Iterable[Decoder],
+    offset_ns: int,
+    refused: list[tuple[int, int]],
+) -> Iterator[tuple[int, Event]]:
+    """Yield the events that there are decoders for among the first records, with their rows.
+
+    Those whose bytes do not fit are listed in ``refused``, as (event, cpu).
+    """
+    # Records of an event with nothing to check them by are each left to the decoder.
+    table = {decoder.spec.id: (decoder, *(decoder.layout or (0, 0, 0))) for decoder in decoders}
+    for first in range(0, wanted if table else 0, CUT_RECORDS):
+        for row, decoder, record, is_checked in records.cut(first, min(first + CUT_RECORDS, wanted), table):
+            if is_checked:
+                yield row, Event(decoder, record, offset_ns)
+                continue
+            try:
+                yield row, decoder.decode(record, offset_ns=offset_ns)
+            except UndecodableError:
+                refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
 
 
 def _cut(records: _native.Records, count: int) -> _native.Records:

@@ -1,0 +1,353 @@
+"""Reads recordings, on any machine and without privileges. Whatever the bytes, what goes wrong is a RecordingError."""
+
+import os
+import stat
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+import msgspec
+
+from traceleft.errors import RecordingError
+from traceleft.tracer import _native
+from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode import Decoder
+from traceleft.tracer.dispatch import iter_events
+from traceleft.tracer.event import Event
+from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.recording_format import (
+    CGROUPS,
+    CGROUPS_MAX,
+    END,
+    HEAD,
+    HEADER_BYTES,
+    PREAMBLE,
+    RECORDS,
+    VERSION,
+    Block,
+    BrokenError,
+    End,
+    Head,
+    decode,
+    part_path,
+    read_cgroups,
+    read_header,
+    read_ledger,
+    read_preamble,
+    unpack_block,
+)
+from traceleft.tracer.spec import EventSpec, Schema
+
+GROUP_BYTES: Final = 4 << 20
+
+
+class _Part:
+    """One file of a recording: its head, what its other blocks tell, and where it is damaged, if it is."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.name = name
+        self.end: End | None = None
+        self.ledger: Ledger | None = None
+        self.cgroups: dict[int, str] = {}
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self._at = 0
+        self._number = 0
+        try:
+            self._check_version()
+            self.head = self._read_head()
+            self.schema = self.head.check()
+        except BrokenError as exc:
+            raise RecordingError(str(exc), file=name) from exc
+        if self.schema.tables.byte_order != sys.byteorder:
+            reason = f"was made on a {self.schema.tables.byte_order}-endian machine: replay it on one"
+            raise RecordingError(reason, file=name)
+        self._start = self._at
+        self._by_id = {spec.id for spec in self.schema.events.values()}
+        self._look_through()
+
+    def records(self) -> Iterator[bytes]:
+        """Yield the records of block after block; raise ``BrokenError`` at damage, whose place `damage` tells."""
+        for block in self._blocks():
+            if block.kind == RECORDS:
+                yield self._checked(block, self._content(block))
+
+    def damage(self, reason: str, events_read: int) -> RecordingError:
+        """Return the error for damage at the block that was read last."""
+        return RecordingError(reason, file=self.name, offset=self._at, events_read=events_read)
+
+    def _check_version(self) -> None:
+        if not self._size:
+            raise BrokenError("is empty, no recording")
+        version = read_preamble(self._read(PREAMBLE.size))
+        if version > VERSION:
+            remedy = "replay it with a newer traceleft"
+            raise BrokenError(f"is a recording of version {version}, this traceleft knows {VERSION}: {remedy}")
+        self._at = PREAMBLE.size
+
+    def _read_head(self) -> Head:
+        block = self._next_header()
+        if block is None or block.kind != HEAD:
+            raise BrokenError("its head is missing: nothing of it can be read")
+        head = decode(self._content(block), Head, "head")
+        self._at += HEADER_BYTES + block.stored
+        return head
+
+    def _look_through(self) -> None:
+        """Find the account and the cgroups; damage is met again where records are read."""
+        with suppress(BrokenError):
+            for block in self._blocks():
+                if block.kind == CGROUPS and len(self.cgroups) < CGROUPS_MAX:
+                    self.cgroups |= read_cgroups(self._content(block))
+                elif block.kind == END:
+                    end = decode(self._content(block), End, "end")
+                    self.ledger = read_ledger(end)
+                    self.end = end
+
+    def _blocks(self) -> Iterator[Block]:
+        """Yield the headers after the head; raise ``BrokenError`` at damage, or where the end is missing."""
+        self._at, self._number, last = self._start, 1, HEAD
+        self._seek(self._at)
+        while (block := self._next_header()) is not None:
+            if last == END:
+                raise BrokenError("something follows its end")
+            yield block
+            last = block.kind
+            self._at += HEADER_BYTES + block.stored
+            self._seek(self._at)
+        if last != END:
+            raise BrokenError("ends without its account: its writer was killed, or its disk was full")
+
+    def _next_header(self) -> Block | None:
+        data = self._read(HEADER_BYTES)
+        if not data:
+            return None
+        if len(data) < HEADER_BYTES:
+            raise BrokenError("is cut off within a block")
+        block = read_header(data)
+        if block.number != self._number:
+            raise BrokenError("a block is missing, or in another's place")
+        if block.stored > self._size - self._at - HEADER_BYTES:
+            raise BrokenError("is cut off within a block")
+        self._number += 1
+        return block
+
+    def _content(self, block: Block) -> bytes:
+        return unpack_block(block, self._read(block.stored))
+
+    def _checked(self, block: Block, data: bytes) -> bytes:
+        """Return records, once it is sure that they are as many as was said, and of known events."""
+        try:
+            records = _native.Records(data)
+        except _native.Error as exc:
+            raise BrokenError("a block holds something else than records") from exc
+        if len(records) != block.records or not records:
+            raise BrokenError("a block holds more or fewer records than it says")
+        if unknown := {event for event, _ in records.tally()} - self._by_id:
+            raise BrokenError(f"a block holds records of an event (id {min(unknown)}) that its schema lacks")
+        return data
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as exc:
+            raise RecordingError(exc.strerror or "cannot be read", file=self.name) from exc
+
+    def _seek(self, place: int) -> None:
+        self._file.seek(place)
+
+
+class Recording:
+    """A recording that is open for reading: a context manager, to be had from `open`.
+
+    Its records come in the order in which they were delivered, which is that of time but for late ones (the ledger
+    counts those). Whatever reads them raises RecordingError at damage, and where the writer was killed, once all that
+    lies before was yielded. Not for more than one thread, nor for two iterations at once.
+    """
+
+    def __init__(self, parts: Sequence[_Part], stack: ExitStack) -> None:
+        self._parts = parts
+        self._stack = stack
+        self._decoders: dict[int, Decoder] = {}
+        self.head = parts[0].head
+        self.schema: Schema = parts[0].schema
+        self.cgroups: dict[int, str] = {}
+        """Paths of cgroups by id, as far as they were found while recording."""
+        for part in parts:
+            self.cgroups |= part.cgroups
+        self.ledger: Ledger | None = parts[-1].ledger
+        """The account of the trace; None where the writer was killed, and for one of several files by itself."""
+        self.undecodable = 0
+        """Records that the last iteration over `events` passed over, as their bytes do not fit their events."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a recording by its (first) file, or by the directory that it lies in.
+
+        Another file of a recording that was split is read by itself. RecordingError for what is none, for one of a
+        newer version, and where not even its head can be read.
+        """
+        with ExitStack() as stack:
+            first = Path(path)
+            if first.is_dir():
+                first = _find_first(first)
+            parts = [_open_part(first, stack)]
+            while parts[0].head.part == 0 and _is_continued(parts[-1]):
+                part = _open_following(first, len(parts), stack)
+                if part is None or not _belongs(part, parts[0], len(parts)):
+                    break
+                parts.append(part)
+            return cls(parts, stack.pop_all())
+
+    @classmethod
+    def read_from(cls, file: BinaryIO, name: str) -> Self:
+        """Read a recording out of a file that is open and can be sought, closed with the recording."""
+        with ExitStack() as stack:
+            return cls([_Part(stack.enter_context(file), name)], stack.pop_all())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; may be called again."""
+        self._stack.close()
+
+    @property
+    def host(self) -> str:
+        """The host that was traced."""
+        return self.head.host
+
+    @property
+    def kernel(self) -> str:
+        """The release of its kernel."""
+        return self.head.kernel
+
+    @property
+    def machine(self) -> str:
+        """Its kind of machine, as ``uname -m``."""
+        return self.head.machine
+
+    @property
+    def offset_ns(self) -> int:
+        """What leads from the records' clock to the epoch's, in nanoseconds."""
+        return self.head.offset_ns
+
+    @property
+    def specs(self) -> Mapping[str, EventSpec]:
+        """The events that were traced, by name."""
+        return self.schema.events
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it lies in, in their order."""
+        return tuple(part.name for part in self._parts)
+
+    def records(self) -> Iterator[_native.Records]:
+        """Yield all records, some megabytes at a time."""
+        read = 0
+        for part in self._parts:
+            try:
+                for group in _groups(part):
+                    records = _native.Records(group)
+                    read += len(records)
+                    yield records
+            except BrokenError as exc:
+                raise part.damage(str(exc), read) from exc
+        last = self._parts[-1]
+        if self.head.part == 0 and _is_continued(last):
+            missing = f"{part_path(Path(self._parts[0].name), len(self._parts))}"
+            raise RecordingError("is missing: the recording goes on there", file=missing, events_read=read)
+
+    def batches(self, events: Collection[str] | None = None) -> Iterator[Batch]:
+        """Yield batches of one event each, of these events (None: all); an event's come in the order of the file."""
+        wanted = {spec.id: spec for name, spec in self.specs.items() if events is None or name in events}
+        for records in self.records():
+            present = {event for event, _ in records.tally()}
+            for event in sorted(present & wanted.keys()):
+                fixed, tails, ends, _ = records.columns(event, wanted[event].fixed_size)
+                if fixed:
+                    yield Batch(self.decoder(event), fixed, tails, ends, offset_ns=self.offset_ns)
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events one by one, in the order of the file; what does not fit is passed over and counted."""
+        self.undecodable = 0
+        decoders = [self.decoder(spec.id) for spec in self.specs.values()]
+        for records in self.records():
+            refused: list[tuple[int, int]] = []
+            for _, event in iter_events(records, len(records), decoders, self.offset_ns, refused):
+                yield event
+            self.undecodable += len(refused)
+
+    def decoder(self, event: int) -> Decoder:
+        """Return the decoder of an event by its id."""
+        if event not in self._decoders:
+            spec = next(spec for spec in self.specs.values() if spec.id == event)
+            self._decoders[event] = Decoder(spec, self.schema.tables)
+        return self._decoders[event]
+
+
+def _groups(part: _Part) -> Iterator[bytes]:
+    """Yield records of several blocks together; raise ``BrokenError`` at damage, once what lies before was yielded."""
+    waiting: list[bytes] = []
+    size = 0
+    try:
+        for data in part.records():
+            waiting.append(data)
+            size += len(data)
+            if size >= GROUP_BYTES:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+    except BrokenError:
+        if waiting:
+            yield b"".join(waiting)
+        raise
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _is_continued(part: _Part) -> bool:
+    return part.end is not None and part.end.is_continued
+
+
+def _belongs(part: _Part, first: _Part, number: int) -> bool:
+    return part.head == msgspec.structs.replace(first.head, part=number)
+
+
+def _open_part(path: Path, stack: ExitStack) -> _Part:
+    """Open a regular file; a FIFO or a device is refused, and not waited for."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = stack.enter_context(os.fdopen(fd, "rb"))
+    except OSError as exc:
+        raise RecordingError((exc.strerror or str(exc)).lower(), file=str(path)) from exc
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise RecordingError("is no regular file; pipe it into: traceleft replay -", file=str(path))
+    return _Part(file, str(path))
+
+
+def _open_following(first: Path, number: int, stack: ExitStack) -> _Part | None:
+    path = part_path(first, number)
+    return _open_part(path, stack) if path.exists() else None
+
+
+def _find_first(directory: Path) -> Path:
+    """Return the first file of the one recording in a directory."""
+    found = []
+    try:
+        files = [path for path in sorted(directory.iterdir()) if path.is_file()]
+    except OSError as exc:
+        raise RecordingError((exc.strerror or str(exc)).lower(), file=str(directory)) from exc
+    for path in files:
+        with suppress(RecordingError), ExitStack() as stack:
+            if _open_part(path, stack).head.part == 0:
+                found.append(path)
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found[:3])
+    reason = f"is a directory with {len(found)} recordings: name one of {names}" if found else "holds no recording"
+    raise RecordingError(reason, file=str(directory))
