@@ -29,7 +29,7 @@ UID_MAX: Final = (1 << 32) - 2
 ERRNO_MAX: Final = 4095
 TEXT_MAX: Final = 8189
 
-_CONFIG: Final = struct.Struct("=IIIIiIII16sIII4x")
+_CONFIG: Final = struct.Struct("=IIIIiIII16sIIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ def pack_config(
     self_tgid: int,
     cpus: int,
     only: OneProcess | None = None,
+    rollup: int = 0,
 ) -> bytes:
-    """Return `struct config`: the filters' flags and these."""
+    """Return `struct config`: the filters' flags and these; `rollup` is what KernelRollup.flags says."""
     compat = 0 if offsets.compat is None else COMPAT
     return _CONFIG.pack(
         filters.flags | flags | compat | (0 if only is None else ONE_PROCESS),
@@ -118,6 +119,7 @@ def pack_config(
         cpus,
         0 if only is None else only.tgid,
         only is not None and only.is_waiting,
+        rollup,
     )
 
 

@@ -31,12 +31,14 @@ from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts
-from traceleft.tracer.maps import CHOSEN_ENTRY, NAMES, STACK_NAMES, Maps
+from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.plan import Part, Plan
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+
+    from traceleft.tracer.rollup import KernelRollup, RawGroups
 
 SYSCALLS_MAX: Final = 1024
 EXECS: Final = frozenset({"execve", "execveat"})
@@ -51,11 +53,18 @@ PROG_ARRAYS: Final = (
 )
 DETACHERS_MAX: Final = 64
 EXIT_BY_TASK: Final = "dispatch_exit_task"
+ROLLUP_ENTER: Final = "rollup_enter"
+ROLLUP_EXIT: Final = "rollup_exit"
+ROLLUP_EXIT_BY_TASK: Final = "rollup_exit_task"
+EXITS_BY_TASK: Final = (EXIT_BY_TASK, ROLLUP_EXIT_BY_TASK)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too"."""
+    """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too".
+
+    `rollup`: what the kernel adds up of the calls.
+    """
 
     tasks_only: bool = False
     times: bool = False
@@ -63,17 +72,25 @@ class Options:
     counting: str | None = None
     buffer_pages: int | None = None
     queue_bytes: int | None = None
+    rollup: "KernelRollup | None" = None
 
     @property
     def flags(self) -> int:
         """The bits of `config.flags` that these options set."""
         chosen = {
             filters.TASKS_ONLY: self.tasks_only,
-            filters.TIMES: self.times or self.counting is not None,
+            filters.TIMES: self.times
+            or self.counting is not None
+            or (self.rollup is not None and self.rollup.durations),
             filters.COUNT: self.counting is not None,
             filters.COUNT_ONLY: self.counting == "only",
         }
         return sum(flag for flag, is_set in chosen.items() if is_set)
+
+    @property
+    def is_only_counting(self) -> bool:
+        """Whether calls that a dispatcher sees return become no records."""
+        return self.counting == "only" or (self.rollup is not None and self.rollup.only)
 
 
 class Session:
@@ -166,6 +183,11 @@ class Session:
             before = after
         return before
 
+    def rolled_up(self) -> "RawGroups":
+        """Return what the kernel has rolled up so far."""
+        spec = self._options.rollup
+        return {} if spec is None else spec.read(self.maps.fds, self.cpus, events=len(self.plan.parts))
+
     def shed(self, event: int) -> None:
         """Trace an event no longer, by its id; what it has emitted stays. Others go on."""
         part = next(part for part in self.plan.parts if part.spec.id == event)
@@ -200,6 +222,8 @@ class Session:
         # At level 4.4 these are arrays by key and CPU.
         share = self.cpus if self.plan.level.is_stack else 1
         sizes |= dict.fromkeys(("counters", "counts"), (self.plan.highest_id + 1) * share) | {"cpu_state": share}
+        spec = self._options.rollup
+        sizes |= spec.sizes(len(self.plan.parts)) if spec is not None else {}
         roles = self._core_roles()
         wanted = [self.plan.core_programs[role] for role in roles]
         if "kprobe_on_fork" in roles:
@@ -214,7 +238,10 @@ class Session:
         stack.callback(self._core.close)
         self._note_programs(self._core, wanted)
         is_stack = self.plan.level.is_stack
-        self.maps = Maps({name: self._core.map_fd(name) for name in (STACK_NAMES if is_stack else NAMES)}, is_stack)
+        names = (*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps))
+        self.maps = Maps({name: self._core.map_fd(name) for name in names}, is_stack)
+        if spec is not None:
+            spec.prepare(self.maps.fds, self.cpus)
         self._offsets = find_offsets(roles)
         if finds_status:
             status = find_status_offset(self._core, self.plan.core_programs[FIND_STATUS], self.maps)
@@ -243,7 +270,7 @@ class Session:
         events = [part.spec.name for part in self.plan.parts]
         roles = choose_sched_roles(self.plan.core_programs, events) if keeps_tasks else []
         if is_raw:
-            roles += [self._exit_role] + (["dispatch_enter"] if self._keeps_entries() else [])
+            roles += [self._exit_role] + ([self._enter_role] if self._keeps_entries() else [])
         elif self._dispatches_tracepoints:
             roles += ["dispatch_tp_exit", "dispatch_tp_enter"]
         elif has_syscalls:
@@ -268,7 +295,14 @@ class Session:
 
     @cached_property
     def _exit_role(self) -> str:
-        return EXIT_BY_TASK if EXIT_BY_TASK in self.plan.core_programs and has_task_loads() else "dispatch_exit"
+        by_task, by_helper = (EXIT_BY_TASK, "dispatch_exit")
+        if self._options.rollup is not None:
+            by_task, by_helper = (ROLLUP_EXIT_BY_TASK, ROLLUP_EXIT)
+        return by_task if by_task in self.plan.core_programs and has_task_loads() else by_helper
+
+    @property
+    def _enter_role(self) -> str:
+        return "dispatch_enter" if self._options.rollup is None else ROLLUP_ENTER
 
     @cached_property
     def _dispatches_tracepoints(self) -> bool:
@@ -299,7 +333,7 @@ class Session:
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
         roles = self._core_roles()
-        raw = {self._exit_role: "sys_exit", "dispatch_enter": "sys_enter", COUNT_RAW: "sys_exit"}
+        raw = {self._exit_role: "sys_exit", self._enter_role: "sys_enter", COUNT_RAW: "sys_exit"}
         for role, tracepoint in raw.items():
             if role in roles:
                 self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
@@ -315,13 +349,17 @@ class Session:
             elif self.plan.level.is_stack:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
-                entry = 0 if part.spec.entry == "none" else CHOSEN_ENTRY
-                self.maps.put("chosen", part.spec.number, part.spec.id + 1 | entry)
+                self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
         called = [part for part in self.plan.parts if self._is_called(part)]
         if len(called) == 1:
             self._links += self._load_part(called[0])
         else:
             self._load_in_parallel(called)
+
+    def _chosen_flags(self, part: Part) -> int:
+        spec = self._options.rollup
+        moves = spec is not None and part.spec.name in spec.byte_events
+        return (0 if part.spec.entry == "none" else CHOSEN_ENTRY) | (CHOSEN_BYTES if moves else 0)
 
     def _load_in_parallel(self, parts: Sequence[Part]) -> None:
         # The verifier takes nearly all of the time, and runs on as many CPUs as ask for it.
@@ -340,7 +378,9 @@ class Session:
     def _is_called(self, part: Part) -> bool:
         """Where calls are only counted, the dispatcher does that; but for those that it does not see return."""
         is_dispatched = self.plan.hook == "raw_tracepoint" and part.spec.kind == "syscall"
-        return self._options.counting != "only" or not is_dispatched or part.spec.entry == "emit"
+        if not self._options.is_only_counting or not is_dispatched:
+            return True
+        return self._options.rollup is None and part.spec.entry == "emit"
 
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:
@@ -388,7 +428,13 @@ class Session:
         flags |= filters.UNFINISHED if self._keeps_entries() else 0
         flags |= filters.RETURNS if self.plan.hook == "kprobe" else 0
         config = pack_config(
-            self._filters, self._offsets, flags=flags, self_tgid=os.getpid(), cpus=self.cpus, only=self._only
+            self._filters,
+            self._offsets,
+            flags=flags,
+            self_tgid=os.getpid(),
+            cpus=self.cpus,
+            only=self._only,
+            rollup=0 if self._options.rollup is None else self._options.rollup.flags,
         )
         self.maps.put("config", 0, config)
 

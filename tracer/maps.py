@@ -30,6 +30,8 @@ NAMES: Final = (
 STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")
 # In `chosen`, beside an event's id + 1: its handler has something to do at entry.
 CHOSEN_ENTRY: Final = 1 << 16
+# What it returns are bytes that it moved.
+CHOSEN_BYTES: Final = 1 << 17
 TASKS_MAX: Final = 32768
 SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768

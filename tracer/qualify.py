@@ -25,7 +25,7 @@ from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, has_task_loads, probe_kernel
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
-from traceleft.tracer.loader import EXIT_BY_TASK, LOADERS_MAX
+from traceleft.tracer.loader import EXITS_BY_TASK, LOADERS_MAX
 from traceleft.tracer.maps import NAMES
 from traceleft.tracer.memory import PAGE_BYTES
 from traceleft.tracer.plan import CORE, EVENT_ROLE, ROLES
@@ -193,7 +193,7 @@ class _Trial:
             for program in entry.programs
             if program.hook in CORE_TYPES[self._hook]
             and (program.hook != "tp" or has_tracepoints)
-            and (program.role != EXIT_BY_TASK or has_task_loads())
+            and (program.role not in EXITS_BY_TASK or has_task_loads())
         ]
         sizes = {"events": _native.possible_cpus() if self._level.is_perf else PAGE_BYTES, "counters": 1, "counts": 1}
         try:

@@ -5,13 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
 from traceleft.tracer.following import Watch, make_unfinished
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
 from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
+
+if TYPE_CHECKING:
+    from traceleft.tracer.rollup import RawGroups
 
 WAIT_MS: Final = 20
 # How often to look whether what is followed has ended, while records keep coming.
@@ -72,7 +75,12 @@ class Reader:
         self._handout: Handout | None = None
         self._settling = threading.Lock()
         self._counts: Mapping[str, Count] = {}
+        self._rolled_up: RawGroups | None = None
         self._tick: Callable[[], None] | None = None
+
+    def rolled_up(self) -> "RawGroups":
+        """Return what the kernel has rolled up so far, where it was asked to; complete after the end."""
+        return self._session.rolled_up() if self._rolled_up is None else self._rolled_up
 
     @property
     def counts(self) -> Mapping[str, Count]:
@@ -172,6 +180,7 @@ class Reader:
         session.detach()
         session.drain.stop()
         self._kernel = session.counts()
+        self._rolled_up = session.rolled_up()
         found = {spec.name: session.maps.count(spec.id, session.cpus) for spec in self._specs.values()}
         self._counts = {name: count for name, count in found.items() if count is not None}
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.battery import Battery
-from traceleft.errors import TraceleftError
+from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.tracer import _native
 from traceleft.tracer.choice import choose_plan, select_specs
 from traceleft.tracer.command import Command, find_command
 from traceleft.tracer.costs import Scope, Shape
@@ -26,9 +27,11 @@ from traceleft.tracer.maps import WAIT_EXEC, Count, Task
 from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import Writer
+    from traceleft.tracer.rollup import KernelGroups, KernelRollup
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WarningCallback = Callable[[str], object]
@@ -73,6 +76,7 @@ class Tracer:
         buffer_pages: int | None = None,
         queue_bytes: int | None = None,
         max_overhead_pct: float | None = None,
+        rollup: "KernelRollup | None" = None,
     ) -> None:
         self._filters = Filters(
             pids=find_processes(pids, own_pid=os.getpid()),
@@ -85,15 +89,23 @@ class Tracer:
             errno=errno,
             text_limit=text_limit,
         )
+        if rollup is not None and counting is not None:
+            raise TraceleftError("a trace counts calls or rolls them up: choose one of counting and rollup")
+        if rollup is not None and rollup.only and max_overhead_pct is not None:
+            # What is shed is told by how often it was called.
+            counting = "too"
         follows = bool(pids) or command is not None
         has_result_filter = success_only or failed_only or errno is not None
         self._options = Options(
             tasks_only=follows,
             times=durations,
-            unfinished=(follows if unfinished is None else unfinished) and counting != "only" and not has_result_filter,
+            unfinished=(follows if unfinished is None else unfinished)
+            and not (counting == "only" or (rollup is not None and rollup.only))
+            and not has_result_filter,
             counting=counting,
             buffer_pages=buffer_pages,
             queue_bytes=queue_bytes,
+            rollup=rollup,
         )
         if command is not None:
             find_command(command[0] if command else "")
@@ -108,8 +120,11 @@ class Tracer:
             uses_pids=follows,
             level=level,
             required=required,
-            shape=None if brief or command is not None else self._shape(),
+            shape=None if brief or command is not None or rollup is not None else self._shape(),
         )
+        if rollup is not None and (reason := rollup.why_not(self._plan, _native.possible_cpus())):
+            raise UnsupportedError("a rollup in the kernel", reason)
+        self._tables = schema.tables
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
@@ -247,6 +262,20 @@ class Tracer:
         return {} if self._reader is None else self._reader.counts
 
     @property
+    def rolled_up(self) -> "KernelGroups":
+        """What the kernel has rolled up so far (`rollup`), complete once the trace has ended. Any thread may ask."""
+        spec = self._options.rollup
+        if spec is None:
+            raise TraceleftError("nothing is rolled up: give the tracer a rollup")
+        with self._closing:
+            raw = {} if self._reader is None else self._reader.rolled_up()
+        names = {part.spec.id: part.spec.name for part in self._plan.parts}
+        return spec.show(raw, event=names.__getitem__, error=self._error_name)
+
+    def _error_name(self, number: int) -> str:
+        return self._tables.errno.get(number) or error_name(number)
+
+    @property
     def hook(self) -> str:
         """The hook in use."""
         return self._plan.hook
@@ -285,7 +314,7 @@ class Tracer:
                 watch_overhead(
                     session,
                     limit_pct=self._max_overhead_pct,
-                    counts_calls=self._options.counting == "only",
+                    counts_calls=self._options.is_only_counting,
                     tell=self._on_warning or (lambda line: None),
                 )
             )
