@@ -1,1 +1,37 @@
-"""Rollups of events: counts, rates and histograms, kept while a trace runs."""
+"""Rollups of events: counts, rates and histograms, kept while a trace runs or read from what was stored."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traceleft.aggregator.config import builtin as builtin
+    from traceleft.aggregator.config import builtin_names as builtin_names
+    from traceleft.aggregator.config import parse_rollups as parse_rollups
+    from traceleft.aggregator.config import read_rollups as read_rollups
+    from traceleft.aggregator.engine import Aggregator as Aggregator
+    from traceleft.aggregator.rollup import Result as Result
+    from traceleft.aggregator.rollup import Rollup as Rollup
+    from traceleft.aggregator.rollup import Row as Row
+
+__all__ = ["Aggregator", "Result", "Rollup", "Row", "builtin", "builtin_names", "parse_rollups", "read_rollups"]
+
+# Found on first use: numpy is imported with the engine only.
+_HOMES = {
+    "Aggregator": "engine",
+    "Result": "rollup",
+    "Rollup": "rollup",
+    "Row": "rollup",
+    "builtin": "config",
+    "builtin_names": "config",
+    "parse_rollups": "config",
+    "read_rollups": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

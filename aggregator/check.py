@@ -1,0 +1,73 @@
+"""A rollup held against the events that there are: each unknown event or argument one error with its line."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from traceleft.aggregator.expression import Arg, Both, Call, Compare, Expression, IsNone, Not
+from traceleft.aggregator.rollup import Rollup
+from traceleft.errors import ExpressionError
+from traceleft.expression import Catalogue, select, suggest
+from traceleft.tracer.spec import EventSpec, make_catalogue
+
+
+def select_events(rollup: Rollup, catalogue: Catalogue) -> frozenset[str]:
+    """Return the names of the events that a rollup is about; ``FormatError`` with the line of one that is unknown."""
+    if not rollup.events:
+        return catalogue.names
+    for rank, expression in enumerate(rollup.events):
+        try:
+            select([expression], catalogue, default=catalogue.names)
+        except ExpressionError as exc:
+            raise rollup.error(str(exc), f"events.{rank}") from exc
+    return frozenset(select(rollup.events, catalogue, default=catalogue.names))
+
+
+def check_rollup(
+    rollup: Rollup, specs: Mapping[str, EventSpec], *, catalogue: Catalogue | None = None
+) -> frozenset[str]:
+    """Check a rollup against events and return the names of those among ``specs`` that it is about.
+
+    ``catalogue`` lists the events that may be named where they are more than ``specs``. Raise ``FormatError`` with the
+    line of an event that is unknown, or an argument that none of the events has.
+    """
+    names = select_events(rollup, catalogue or make_catalogue(specs))
+    chosen = names & specs.keys()
+    if names <= specs.keys():
+        known = {arg.name for name in chosen for arg in specs[name].args}
+        for place, expression in expressions_of(rollup):
+            _check_args(rollup, place, expression, known)
+    return chosen
+
+
+def expressions_of(rollup: Rollup) -> Iterator[tuple[str, Expression]]:
+    """Yield a rollup's expressions, each with its place (see ``Rollup.lines``)."""
+    if rollup.where is not None:
+        yield "where", rollup.where
+    for rank, key in enumerate(rollup.by):
+        yield f"by.{rank}", key.expression
+    for rank, measure in enumerate(rollup.measures):
+        if measure.expression is not None:
+            yield f"measures.{rank}", measure.expression
+
+
+def _check_args(rollup: Rollup, place: str, expression: Expression, known: Iterable[str]) -> None:
+    for name in args_of(expression):
+        if name not in known:
+            hint = suggest(name, known)
+            raise rollup.error(f"no argument of its events is named {name!r}{hint}", place)
+
+
+def args_of(expression: Expression) -> Iterator[str]:
+    """Yield the names of the arguments that an expression has in it."""
+    match expression:
+        case Arg(name):
+            yield name
+        case Call(_, subject, _):
+            yield from args_of(subject)
+        case Not(operand) | IsNone(operand):
+            yield from args_of(operand)
+        case Both(_, operands):
+            for operand in operands:
+                yield from args_of(operand)
+        case Compare(_, left, right):
+            yield from args_of(left)
+            yield from args_of(right)
