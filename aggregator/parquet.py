@@ -8,8 +8,8 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -23,28 +23,52 @@ from traceleft.aggregator.columns import COLUMNS
 from traceleft.aggregator.table import SCHEMA
 from traceleft.errors import FormatError
 
+DAY: Final = "day"
+"""The partition that is no column of events."""
 NS_A_DAY: Final = 86_400_000_000_000
 ROWS_A_GROUP: Final = 1 << 17
 ROWS_A_FILE: Final = 1 << 22
 UNFINISHED: Final = ".unfinished"
 """How names of files end while they are written; they begin with a dot, too, so that no engine reads them."""
-_DAYS: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EPOCH: Final = date(1970, 1, 1)
+_PARTITION: Final = re.compile(rf"host=[^/]+/{DAY}=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/[^/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """From one day (UTC) to another, both included; None is without an end."""
+
+    since: date | None = None
+    until: date | None = None
+
+    def holds(self, day: str | None) -> bool:
+        """Tell whether a day (YYYY-MM-DD) may be one of them; None, an unknown one, may."""
+        is_after = day is None or self.since is None or self.since.isoformat() <= day
+        return is_after and (day is None or self.until is None or day <= self.until.isoformat())
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A directory of events: its files, and which columns each of them has."""
+    """A directory of events, and its files; those of a partitioned one lie in ``host=…/day=…``."""
 
     path: Path
     files: tuple[Path, ...]
-    missing: frozenset[str]
-    """Columns that not one file has: they are null."""
+    is_partitioned: bool
+
+    def within(self, days: "Days") -> "Data":
+        """Return the data without the files of other days; where it is not partitioned, all of it."""
+        files = tuple(file for file in self.files if days.holds(_day_of(self.path, file)))
+        return replace(self, files=files)
+
+
+def start_of(day: date) -> int:
+    """Return when a day begins (UTC), in nanoseconds since the epoch."""
+    return (day - _EPOCH).days * NS_A_DAY
 
 
 def partition_of(host: str, day: int) -> str:
     """Return the directory of a host's events of a day (since the epoch), below the data's."""
-    date = datetime.fromtimestamp(day * (NS_A_DAY // 1_000_000_000), tz=UTC).date()
-    return f"host={quote(host, safe='')}/day={date.isoformat()}"
+    return f"host={quote(host, safe='')}/{DAY}={(_EPOCH + timedelta(days=day)).isoformat()}"
 
 
 class ParquetWriter:
@@ -163,12 +187,19 @@ def open_data(path: Path) -> Data:
     files = tuple(sorted(path.rglob("[!.]*.parquet")))
     if not files:
         raise FormatError("holds no Parquet file; traceleft export -o DIR --format parquet writes some", file=str(path))
-    missing = frozenset.intersection(*map(_check_file, files))
-    return Data(path, files, missing)
+    for file in files:
+        _check_file(file)
+    return Data(path, files, all(_day_of(path, file) for file in files))
 
 
-def _check_file(file: Path) -> frozenset[str]:
-    """Return the optional columns that a file lacks; raise FormatError where it cannot be read as events."""
+def _day_of(directory: Path, file: Path) -> str | None:
+    """Return the day of a file's partition, None where it lies in none."""
+    found = _PARTITION.fullmatch(file.relative_to(directory).as_posix())
+    return found[1] if found else None
+
+
+def _check_file(file: Path) -> None:
+    """Raise FormatError where a file cannot be read as events; columns that may be null may be missing."""
     try:
         schema = parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:
@@ -181,7 +212,6 @@ def _check_file(file: Path) -> frozenset[str]:
         if column.name in found and not _is_same(found[column.name], wanted.type):
             message = f"column {column.name} is {found[column.name]} and not {wanted.type}"
             raise FormatError(f"holds no events of traceleft: {message}", file=str(file))
-    return frozenset(column.name for column in COLUMNS) - found.keys()
 
 
 def _is_same(found: Any, wanted: Any) -> bool:
