@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": "traceleft.cli_generate",
     "build": "traceleft.cli_build",
     "trace": "traceleft.cli_trace",
+    "record": "traceleft.cli_record",
     "battery": "traceleft.cli_artifact",
 }
 

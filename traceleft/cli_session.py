@@ -1,13 +1,14 @@
 """One run of ``trace``: refusals first, then the battery, then events until it ends, then the account."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from traceleft.cli_battery import catalogue_of, choose_battery, make_battery, notice
+from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery, notice
 from traceleft.cli_output import Output, connect_output, open_output, print_counts, report
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.errors import BatteryError
@@ -29,7 +30,7 @@ CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOptions:
-    """The options of ``trace``, by the names that the command gives them."""
+    """The options of ``trace``, by the names that the command gives them; other commands lack those that print."""
 
     pids: tuple[tuple[int, ...], ...]
     follow: bool
@@ -38,15 +39,8 @@ class TraceOptions:
     signer: Path | None
     hook: str
     level: str | None
-    form: str
-    output: Path | None
     durations: bool
-    count: bool
-    count_too: bool
     text_limit: int
-    fd_names: bool
-    clock: int
-    relative: bool
     success_only: bool
     failed_only: bool
     error: int | None
@@ -59,8 +53,15 @@ class TraceOptions:
     max_overhead_pct: float | None
     fail_on_loss: bool
     ledger: Path | None
-    raw: bool
     command: tuple[str, ...]
+    form: str = "text"
+    output: Path | None = None
+    count: bool = False
+    count_too: bool = False
+    fd_names: bool = False
+    clock: int = 0
+    relative: bool = False
+    raw: bool = False
 
     @property
     def all_pids(self) -> tuple[int, ...]:
@@ -80,21 +81,34 @@ class TraceOptions:
 
 def run_trace(options: TraceOptions) -> int:
     """Trace as the options say and return the exit status."""
-    choice = choose_battery(options.battery, options.expressions, options.level)
-    require_signature(options, choice.battery)
-    refuse_early(options)
+    choice = choose(options)
     with ExitStack() as stack:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
-        probe_kernel(only=("privileges",)).require("privileges")
-        battery = choice.battery or make_battery(choice.events, options.level)
-        tracer = make_tracer(options, battery, choice.events)
-        for text in tracer.notices:
-            notice(text)
-        tracer.on_warning(warn)
+        tracer, battery = make_ready(options, choice)
         available = catalogue_of(battery).names if options.fd_names else ()
         connect_output(options, tracer, output, available=available)
-        return follow_tracer(options, tracer, output, ledger)
+        at_end = partial(print_counts, options, tracer, output) if options.counting else None
+        return follow_tracer(options, tracer, ledger, at_end=at_end)
+
+
+def choose(options: TraceOptions) -> Choice:
+    """Choose battery and events, and refuse what can be refused before anything is made."""
+    choice = choose_battery(options.battery, options.expressions, options.level)
+    require_signature(options, choice.battery)
+    refuse_early(options)
+    return choice
+
+
+def make_ready(options: TraceOptions, choice: Choice) -> "tuple[Tracer, Battery]":
+    """Return a tracer that is not started, with its notices told, and the battery, made if there was none."""
+    probe_kernel(only=("privileges",)).require("privileges")
+    battery = choice.battery or make_battery(choice.events, options.level)
+    tracer = make_tracer(options, battery, choice.events)
+    for text in tracer.notices:
+        notice(text)
+    tracer.on_warning(warn)
+    return tracer, battery
 
 
 def warn(text: str) -> None:
@@ -149,16 +163,18 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
     )
 
 
-def follow_tracer(options: TraceOptions, tracer: "Tracer", output: Output, ledger: Output | None) -> int:
-    """Print events until the trace ends and account for them, however it ends; return the exit status."""
+def follow_tracer(
+    options: TraceOptions, tracer: "Tracer", ledger: Output | None, *, at_end: Callable[[], None] | None = None
+) -> int:
+    """Let a tracer run to its end, and account for its events however it ends; return the exit status."""
     status: int | None = None
     with accounted(tracer, ledger):
         tracer.start()
         with signals_left_alone():
             tracer.run(duration_s=options.duration_s, max_events=options.max_events)
         status = tracer.status
-        if options.counting:
-            print_counts(options, tracer, output)
+        if at_end is not None:
+            at_end()
     return exit_status(options, tracer, status)
 
 

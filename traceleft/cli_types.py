@@ -16,6 +16,9 @@ LONGEST_COMM_BYTES = 15
 LARGEST_ERRNO = 4095
 LONGEST_S = 1e9
 _PIDS = re.compile(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18})([kKmMgG]?)", re.ASCII)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
+SMALLEST_FILE_BYTES = 64 << 10
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 # The kernel's own, which errno(3) lacks; strace names them too.
 RESTARTS = {
@@ -70,6 +73,15 @@ def seconds(value: str) -> float:
         number = math.nan
     if not 0 < number <= LONGEST_S:
         raise click.BadParameter(f"{shorten(value)} is no number of seconds above 0")
+    return number
+
+
+def byte_size(value: str) -> int:
+    """Read a number of bytes, with K, M or G for powers of 1024."""
+    match = _SIZE.fullmatch(value)
+    number = int(match[1]) << _SHIFTS[match[2].upper()] if match else 0
+    if not SMALLEST_FILE_BYTES <= number < 1 << 62:
+        raise click.BadParameter(f"{shorten(value)} is no size of at least {SMALLEST_FILE_BYTES >> 10}K, such as 100M")
     return number
 
 

@@ -8,11 +8,12 @@ from traceleft.tracer import _native
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.event import Event
-from traceleft.tracer.reader import Reader
+from traceleft.tracer.reader import Handout, Reader
 from traceleft.tracer.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import LineWriter, Writer
+    from traceleft.tracer.recording_sink import RecordingSink
 
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
@@ -33,6 +34,7 @@ class Dispatcher:
         self._event_callbacks: dict[int, list[EventCallback]] = {}
         self._batch_callbacks: dict[int, list[BatchCallback]] = {}
         self._lines: LineWriter | None = None
+        self._sink: RecordingSink | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -50,9 +52,17 @@ class Dispatcher:
 
         self._lines = LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
 
+    def record(self, sink: "RecordingSink") -> None:
+        """Let a recording have all records; then those are delivered that it has written."""
+        self._sink = sink
+
     def dispatch(self, reader: Reader, records: _native.Records, wanted: int) -> None:
         """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
-        handout = reader.hand_out(records)
+        if self._sink is None:
+            handout = reader.hand_out(records)
+        else:
+            self._sink.take(reader, records, records if wanted == len(records) else _cut(records, wanted))
+            handout = Handout(records)
         try:
             if self._batch_callbacks:
                 self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
@@ -65,7 +75,8 @@ class Dispatcher:
                     callback(event)
             handout.done = wanted
         finally:
-            reader.settle(handout)
+            if self._sink is None:
+                reader.settle(handout)
 
     def events(self, reader: Reader, records: _native.Records) -> Iterator[Event]:
         """Yield the events of all records; one counts as delivered once it is handed over."""

@@ -76,7 +76,7 @@ class Reader:
         self._settling = threading.Lock()
         self._counts: Mapping[str, Count] = {}
         self._rolled_up: RawGroups | None = None
-        self._tick: Callable[[], None] | None = None
+        self._ticks: list[Callable[[], object]] = []
 
     def rolled_up(self) -> "RawGroups":
         """Return what the kernel has rolled up so far, where it was asked to; complete after the end."""
@@ -91,9 +91,9 @@ class Reader:
         """End the trace after a time."""
         self._deadline = None if duration_s is None else time.monotonic() + duration_s
 
-    def on_tick(self, tick: Callable[[], None]) -> None:
-        """Call this often while the trace runs, between batches, from the thread that reads."""
-        self._tick = tick
+    def on_tick(self, tick: Callable[[], object]) -> None:
+        """Call this, too, often while the trace runs, between batches, from the thread that reads."""
+        self._ticks.append(tick)
 
     def stop(self) -> None:
         """End the trace; what is in the buffer can still be read. May be called from a signal handler."""
@@ -104,8 +104,8 @@ class Reader:
         with self._lock:
             while not self._has_ended:
                 records = self._session.drain.take(self._wait_ms())
-                if self._tick is not None:
-                    self._tick()
+                for tick in self._ticks:
+                    tick()
                 if self._is_due(is_idle=not len(records)):
                     self._end()
                 if len(records):

@@ -227,10 +227,10 @@ class Recorder:
         try:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
-        except OSError as error:
+        except BaseException as error:
             self._is_broken = True
             self._take_back()
-            if error.errno == errno.EPIPE:
+            if not isinstance(error, OSError) or error.errno == errno.EPIPE:
                 raise
             raise OSError(error.errno, error.strerror, str(self.file)) from error
         self._size += len(data)

@@ -31,6 +31,8 @@ from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import Writer
+    from traceleft.tracer.recording_sink import RecordingSink
+    from traceleft.tracer.recording_writer import Recorder
     from traceleft.tracer.rollup import KernelGroups, KernelRollup
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -112,6 +114,8 @@ class Tracer:
         self._max_overhead_pct = None if max_overhead_pct is None else check_limit(max_overhead_pct)
         self._on_warning: WarningCallback | None = None
         self._overhead: Overhead | None = None
+        self._battery = battery
+        self._sink: RecordingSink | None = None
         self._command_line = command
         self._plan, schema = choose_plan(
             battery,
@@ -159,6 +163,8 @@ class Tracer:
             seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
             self._narrow(session)
             self._dispatcher.offset_ns = _clock_offset_ns()
+            if self._sink is not None:
+                self._sink.begin(offset_ns=self._dispatcher.offset_ns)
             session.enable()
             self._session = session
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
@@ -200,6 +206,17 @@ class Tracer:
         """
         self._dispatcher.write_json(writer, raw=raw)
 
+    def record(self, recorder: "Recorder") -> None:
+        """Let a recording have every record, as it came; to be set before the start, and for `run` alone.
+
+        What else was asked for goes beside it. An event is delivered once its block is written; the recorder is to be
+        closed with the ledger.
+        """
+        from traceleft.tracer.recording_sink import RecordingSink
+
+        self._sink = RecordingSink(recorder, self._battery, self.specs, hook=self.hook, level=self.level)
+        self._dispatcher.record(self._sink)
+
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
         """Read and call back until the trace ends.
 
@@ -215,6 +232,8 @@ class Tracer:
                 left = None if left is None else left - wanted
                 if left == 0:
                     break
+            if self._sink is not None:
+                self._sink.flush()
         self._finish()
 
     def events(self, *, duration_s: float | None = None) -> Iterator[Event]:
@@ -306,7 +325,7 @@ class Tracer:
         return None if self._command is None else self._command.poll()
 
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
-        ticks = []
+        ticks: list[Callable[[], object]] = []
         if self._on_warning is not None:
             ticks.append(LossWatch(session, self._on_warning).tick)
         if self._max_overhead_pct is not None:
@@ -319,15 +338,14 @@ class Tracer:
                 )
             )
             ticks.append(self._overhead.tick)
-        if ticks:
-
-            def tick_all() -> None:
-                for tick in ticks:
-                    tick()
-
-            reader.on_tick(tick_all)
+        if self._sink is not None:
+            ticks.append(self._sink.tick)
+        for tick in ticks:
+            reader.on_tick(tick)
 
     def _end_reader(self, reader: Reader) -> Ledger:
+        if self._sink is not None:
+            self._sink.finish()
         ledger = reader.close()
         return ledger if self._overhead is None else replace(ledger, shed=dict(self._overhead.shed))
 

@@ -1,0 +1,67 @@
+"""The command ``record``: a trace whose events go into a recording."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli_types import byte_size, seconds
+
+if TYPE_CHECKING:
+    from traceleft.tracer import Tracer
+    from traceleft.tracer.recording import Recorder
+
+
+@click.command("record", context_settings=COMMAND_SETTINGS)
+@click.option("-o", "recording", type=FILE, metavar="FILE", required=True, help="Write the recording there.")
+@click.option(
+    "--rotate-size",
+    "rotate_bytes",
+    type=byte_size,
+    metavar="SIZE",
+    help="Go on in FILE.1, FILE.2, ... when a file has this size, such as 100M.",
+)
+@click.option(
+    "--rotate-time", "rotate_s", type=seconds, metavar="S", help="Go on in another file after S seconds of events."
+)
+@tracing_options
+def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | None, **values: Any) -> int:
+    """Record syscalls and tracepoints as they are, to be shown later, on any machine.
+
+    \b
+    traceleft record -o make.rec -f -- make
+    traceleft record -o server.rec --rotate-size 100M -p 4321
+    traceleft replay make.rec
+
+    The exit status is the command's. A line on stderr accounts for every event at the end.
+    """
+    refuse_contradictions(values)
+    from traceleft.cli_output import open_output
+    from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready
+    from traceleft.tracer.cgroups import CgroupPaths
+    from traceleft.tracer.recording import Recorder
+
+    options = TraceOptions(**values)
+    choice = choose(options)
+    with ExitStack() as stack:
+        recorder = stack.enter_context(
+            Recorder(recording, rotate_bytes=rotate_bytes, rotate_s=rotate_s, find_cgroups=CgroupPaths().find)
+        )
+        ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
+        tracer, _ = make_ready(options, choice)
+        tracer.record(recorder)
+        stack.enter_context(closed_with_ledger(recorder, tracer))
+        return follow_tracer(options, tracer, ledger)
+
+
+@contextmanager
+def closed_with_ledger(recorder: "Recorder", tracer: "Tracer") -> Iterator[None]:
+    """Put the account of a trace into its recording, however it ended, unless it never began."""
+    try:
+        yield
+    finally:
+        if tracer.buffer_pages is not None:
+            recorder.close(tracer.ledger)
