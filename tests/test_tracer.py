@@ -83,7 +83,7 @@ def attached() -> set[str]:
         for kind in ("prog", "link")
     }
     programs = re.findall(
-        r"^\d+: .*name (?:on_|dispatch_|raw_|tp_|kprobe|kretprobe|event_).*", shown["prog"], re.MULTILINE
+        r"^\d+: .*name (?:on_|dispatch_|rollup_|raw_|tp_|kprobe|kretprobe|event_).*", shown["prog"], re.MULTILINE
     )
     links = re.findall(r"^\d+: \S+ .*", shown["link"], re.MULTILINE)
     names = {fd: Path(f"/dev/fd/{fd}") for fd in os.listdir("/dev/fd")}
