@@ -51,6 +51,7 @@ class _Part:
         self.end: End | None = None
         self.ledger: Ledger | None = None
         self.cgroups: dict[int, str] = {}
+        self.span: tuple[int, int] | None = None
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
         self._at = 0
@@ -96,10 +97,13 @@ class _Part:
         return head
 
     def _look_through(self) -> None:
-        """Find the account and the cgroups; damage is met again where records are read."""
+        """Find the account, the cgroups and the span of time; damage is met again where records are read."""
         with suppress(BrokenError):
             for block in self._blocks():
-                if block.kind == CGROUPS and len(self.cgroups) < CGROUPS_MAX:
+                if block.kind == RECORDS:
+                    first, last = self.span or (block.first_ns, block.last_ns)
+                    self.span = min(first, block.first_ns), max(last, block.last_ns)
+                elif block.kind == CGROUPS and len(self.cgroups) < CGROUPS_MAX:
                     self.cgroups |= read_cgroups(self._content(block))
                 elif block.kind == END:
                     end = decode(self._content(block), End, "end")
@@ -236,6 +240,14 @@ class Recording:
     def offset_ns(self) -> int:
         """What leads from the records' clock to the epoch's, in nanoseconds."""
         return self.head.offset_ns
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Its first and its last record's time, in nanoseconds since the epoch, as its blocks say; None without records."""
+        spans = [part.span for part in self._parts if part.span is not None]
+        if not spans:
+            return None
+        return min(first for first, _ in spans) + self.offset_ns, max(last for _, last in spans) + self.offset_ns
 
     @property
     def specs(self) -> Mapping[str, EventSpec]:
