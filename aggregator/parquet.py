@@ -75,10 +75,20 @@ class ParquetWriter:
     """Writes tables of events into partitions; ``flush`` completes files, and so does closing.
 
     Rows wait until they fill a row group. A failed write leaves what was completed before, and no file in part.
+    Files are named after their first event and ``stem``, which is random if not given: a file of the same name, which
+    the same rows written again have, is replaced.
     """
 
-    def __init__(self, directory: Path, *, rows_a_group: int = ROWS_A_GROUP, rows_a_file: int = ROWS_A_FILE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        stem: str | None = None,
+        rows_a_group: int = ROWS_A_GROUP,
+        rows_a_file: int = ROWS_A_FILE,
+    ) -> None:
         self._directory = directory
+        self._stem = stem
         self._rows_a_group = rows_a_group
         self._rows_a_file = rows_a_file
         self._open: dict[str, _File] = {}
@@ -88,7 +98,7 @@ class ParquetWriter:
         for partition, part in split(table):
             file = self._open.get(partition)
             if file is None:
-                file = self._open[partition] = _File(self._directory / partition, self._rows_a_group)
+                file = self._open[partition] = _File(self._directory / partition, self._stem, self._rows_a_group)
             try:
                 file.write(part)
             except BaseException:
@@ -122,9 +132,10 @@ class ParquetWriter:
 class _File:
     """One file while it is written."""
 
-    def __init__(self, directory: Path, rows_a_group: int) -> None:
+    def __init__(self, directory: Path, stem: str | None, rows_a_group: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._stem = stem or secrets.token_hex(8)
         self._rows_a_group = rows_a_group
         self._waiting: list[pyarrow.Table] = []
         self._waiting_rows = 0
@@ -155,7 +166,7 @@ class _File:
             self._writer.close()
             with self._path.open("rb") as file:
                 os.fsync(file.fileno())
-            self._path.rename(self._directory / f"{self._first_ts}-{secrets.token_hex(4)}.parquet")
+            self._path.rename(self._directory / f"{self._first_ts}-{self._stem}.parquet")
         except BaseException:
             self.discard()
             raise

@@ -28,7 +28,7 @@ WALLS = {
     "plotly": {"aggregator/html.py"},
     "prometheus_client": {"aggregator/prometheus.py"},
     "opentelemetry": {"aggregator/otlp.py"},
-    "pyarrow": {"aggregator/table.py", "aggregator/parquet.py", "tracer/batch.py"},
+    "pyarrow": {"aggregator/export.py", "aggregator/parquet.py", "aggregator/table.py", "tracer/batch.py"},
 }
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}

@@ -1,0 +1,165 @@
+"""Recordings as Arrow, Parquet, CSV and NDJSON: the columns of ``columns.COLUMNS``, the same in each."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import pyarrow
+from pyarrow import csv, ipc
+
+from traceleft.aggregator.parquet import ParquetWriter
+from traceleft.aggregator.table import SCHEMA, batch_to_table
+from traceleft.errors import FormatError
+from traceleft.expression import select
+from traceleft.tracer.batch import Batch
+from traceleft.tracer.recording import Recording
+from traceleft.tracer.spec import make_catalogue
+
+_ARGS: Final = SCHEMA.get_field_index("args")
+_CSV_SCHEMA: Final[Any] = SCHEMA.set(_ARGS, pyarrow.field("args", pyarrow.string(), nullable=False))
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+class Writer(Protocol):
+    """What takes tables of ``table.SCHEMA``."""
+
+    def write(self, table: Any) -> None:
+        """Take a table."""
+        ...
+
+
+def recording_tables(recording: Recording, expressions: Sequence[str] = ()) -> Iterator[pyarrow.Table]:
+    """Yield the events of a recording that expressions choose, some megabytes at a time, each part in order of time.
+
+    Raise ``RecordingError`` at damage, once all before it was yielded.
+    """
+    names = select(expressions, make_catalogue(recording.specs), default=recording.specs)
+    chosen = {recording.specs[name].id: recording.specs[name] for name in names}
+    for records in recording.records():
+        present = {event for event, _ in records.tally()}
+        tables = []
+        for event in sorted(present & chosen.keys()):
+            fixed, heap, ends, _ = records.columns(event, chosen[event].fixed_size)
+            batch = Batch(recording.decoder(event), fixed, heap, ends, offset_ns=recording.offset_ns)
+            if len(batch):
+                tables.append(_to_table(recording, batch))
+        if tables:
+            yield pyarrow.concat_tables(tables).sort_by([(name, "ascending") for name in ("ts", "cpu", "seq")])
+
+
+def _to_table(recording: Recording, batch: Batch) -> pyarrow.Table:
+    return batch_to_table(batch, recording.schema.tables, host=recording.host, cgroups=recording.cgroups.get)
+
+
+def export(paths: Sequence[Path], output: Path, form: str, *, expressions: Sequence[str] = ()) -> int:
+    """Write the events of recordings to a file, or below a directory (``parquet``); return how many.
+
+    ``RecordingError`` at damage, once all before it was written.
+    """
+    written = 0
+    with ExitStack() as stack:
+        recordings = [stack.enter_context(Recording.open(path)) for path in paths]
+        for recording in recordings:
+            select(expressions, make_catalogue(recording.specs), default=recording.specs)
+        if form == "parquet":
+            for recording in recordings:
+                written += export_parquet(recording, output, expressions=expressions)
+            return written
+        writer = stack.enter_context(WRITERS[form](output))
+        for recording in recordings:
+            written += _write_all(writer, recording, expressions)
+    return written
+
+
+def export_parquet(recording: Recording, directory: Path, *, expressions: Sequence[str] = ()) -> int:
+    """Write a recording's events as partitions below a directory; return how many.
+
+    Files are named after the recording: when it is exported again, in the same way, its files are replaced.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise FormatError("is no directory: Parquet is written as files below one", file=str(directory))
+    with ParquetWriter(directory, stem=_identify(recording)) as writer:
+        return _write_all(writer, recording, expressions)
+
+
+def _write_all(writer: Writer, recording: Recording, expressions: Sequence[str]) -> int:
+    written = 0
+    for table in recording_tables(recording, expressions):
+        writer.write(table)
+        written += len(table)
+    return written
+
+
+def _identify(recording: Recording) -> str:
+    """Return a short text that another recording does not have, unless it begins with the same event."""
+    head = recording.head
+    parts = (head.host, head.kernel, head.offset_ns, head.layouts, head.hook, head.part)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class _Lines:
+    """Writes a line of JSON for each event."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, table: pyarrow.Table) -> None:
+        """Write a table's events."""
+        columns = [dict_columns(table) if name == "args" else table[name].to_pylist() for name in SCHEMA.names]
+        names = SCHEMA.names
+        lines = [_ENCODE(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+        self._file.write(b"\n".join(lines) + b"\n")
+
+
+class _Csv:
+    """Writes a table as CSV: arguments as JSON, what is null as nothing, text in quotes."""
+
+    def __init__(self, file: Any) -> None:
+        self._writer = csv.CSVWriter(file, _CSV_SCHEMA)
+
+    def write(self, table: pyarrow.Table) -> None:
+        """Write a table's events."""
+        args = [_ENCODE(each).decode() for each in dict_columns(table)]
+        self._writer.write(table.set_column(_ARGS, _CSV_SCHEMA.field(_ARGS), pyarrow.array(args, pyarrow.string())))
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._writer.close()
+
+
+def dict_columns(table: pyarrow.Table) -> list[dict[str, str]]:
+    """Return the arguments of a table's events."""
+    return [dict(pairs) for pairs in table["args"].to_pylist()]
+
+
+@contextmanager
+def _open_lines(output: Path) -> Iterator[Writer]:
+    with output.open("wb") as file:
+        yield _Lines(file)
+
+
+@contextmanager
+def _open_csv(output: Path) -> Iterator[Writer]:
+    with output.open("wb") as file:
+        writer = _Csv(file)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+@contextmanager
+def _open_arrow(output: Path) -> Iterator[Writer]:
+    with output.open("wb") as file, ipc.new_file(file, SCHEMA) as writer:
+        yield writer
+
+
+WRITERS: Final[dict[str, Callable[[Path], AbstractContextManager[Writer]]]] = {
+    "arrow": _open_arrow,
+    "csv": _open_csv,
+    "ndjson": _open_lines,
+}
+FORMS: Final = ("arrow", "parquet", "csv", "ndjson")
