@@ -26,7 +26,7 @@ from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
 from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
-from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.spec import EventSpec, Tables
 from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
@@ -313,6 +313,11 @@ class Tracer:
     def specs(self) -> Mapping[str, EventSpec]:
         """The events that are traced, by name."""
         return {part.spec.name: part.spec for part in self._plan.parts}
+
+    @property
+    def tables(self) -> Tables:
+        """The sets, structs and error names that go with `specs`."""
+        return self._tables
 
     @property
     def buffer_pages(self) -> int | None:
