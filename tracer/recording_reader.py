@@ -243,7 +243,7 @@ class Recording:
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
-        """When its first and its last record were made (ns since the epoch), as its blocks say; None without records."""
+        """When its first and last record were made (ns since the epoch), as its blocks say; None without records."""
         spans = [part.span for part in self._parts if part.span is not None]
         if not spans:
             return None
