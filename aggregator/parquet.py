@@ -192,10 +192,13 @@ def split(table: pyarrow.Table) -> Iterator[tuple[str, pyarrow.Table]]:
 
 
 def open_data(path: Path) -> Data:
-    """Find the files of a directory of events and check what they hold; a ``FormatError`` names what does not fit."""
-    if not path.is_dir():
-        raise FormatError("is no directory of Parquet files" if path.exists() else "does not exist", file=str(path))
-    files = tuple(sorted(path.rglob("[!.]*.parquet")))
+    """Find the files of a directory of events, or the one file, and check what they hold.
+
+    A ``FormatError`` names what does not fit.
+    """
+    if not path.exists():
+        raise FormatError("does not exist", file=str(path))
+    files = tuple(sorted(path.rglob("[!.]*.parquet"))) if path.is_dir() else (path,)
     if not files:
         raise FormatError("holds no Parquet file; traceleft export -o DIR --format parquet writes some", file=str(path))
     for file in files:

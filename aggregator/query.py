@@ -6,12 +6,13 @@ the engine, so that what reaches this process is bounded by windows and ``top``.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import ibis
 
+from traceleft.aggregator.check import select_events
 from traceleft.aggregator.expression import Expression
 from traceleft.aggregator.finish import (
     COUNTERS,
@@ -29,6 +30,7 @@ from traceleft.aggregator.histogram import PERCENT_SCALE
 from traceleft.aggregator.parquet import DAY, NS_A_DAY, Days, start_of
 from traceleft.aggregator.rollup import KeyValue, Measure, Result, Rollup
 from traceleft.aggregator.translate import WIDE, bucket_of, floor_divide, floor_mod, translate
+from traceleft.expression import Catalogue
 
 HUNDRED_PERCENT: Final = 100 * PERCENT_SCALE
 EVER: Final = Days()
@@ -69,11 +71,17 @@ class Spread:
         return value if self.is_exact else bucket_of(value)
 
 
-def run_rollup(rollup: Rollup, engine: Engine, *, names: Collection[str] | None = None, days: Days = EVER) -> Result:
-    """Return a rollup of an engine's events: of those named so (None: of all), and of these days."""
+def run_rollup(rollup: Rollup, engine: Engine, *, catalogue: Catalogue | None = None, days: Days = EVER) -> Result:
+    """Return a rollup of an engine's events of some days.
+
+    ``catalogue`` lists events that the rollup may name beside those that are stored; ``FormatError`` for another.
+    """
     events = _within(engine.events, days)
-    if names is not None:
-        events = events.filter(events.event.isin(sorted(names)))
+    if rollup.events:
+        stored = {name for (name,) in engine.rows(events.select("event").distinct())}
+        known = catalogue or Catalogue(frozenset())
+        names = select_events(rollup, replace(known, names=known.names | stored))
+        events = events.filter(events.event.isin(sorted(names & stored)))
     return finish(rollup, _Query(rollup, engine, events).groups())
 
 

@@ -13,6 +13,7 @@ import ibis
 
 from traceleft.aggregator.columns import COLUMNS
 from traceleft.aggregator.parquet import DAY, Data
+from traceleft.aggregator.query import Engine
 from traceleft.errors import TraceleftError, UnsupportedError
 
 _IBIS_TYPES: Final = {"integer": "int64", "text": "string", "map": "map<string, string>"}
@@ -24,6 +25,7 @@ _LOCAL: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
 }
 _SESSION: Final = {
     "spark.sql.ansi.enabled": "true",
@@ -36,6 +38,19 @@ _WAIT_S: Final = 30
 MAX_SHOWN: Final = 500
 
 T = TypeVar("T")
+
+
+@contextmanager
+def open_engine(name: str, data: Data | str, *, master: str | None = None) -> Iterator[Engine]:
+    """Open ``duckdb`` or ``spark`` (at ``master``, see ``start_spark``) over events, and close it with all it kept."""
+    if name == "spark":
+        with start_spark(master) as session, open_spark(session, data) as engine:
+            yield engine
+    elif isinstance(data, Data):
+        with open_duckdb(data) as embedded:
+            yield embedded
+    else:
+        raise UnsupportedError(data, "DuckDB reads directories of this machine; use --engine spark")
 
 
 class DuckEngine:
@@ -64,6 +79,8 @@ class DuckEngine:
 @contextmanager
 def open_duckdb(data: Data, *, memory: str | None = None) -> Iterator[DuckEngine]:
     """Open DuckDB over a directory of events; ``memory`` bounds it (as ``4GB``), what is beyond goes to the disk."""
+    import duckdb  # noqa: F401 - its absence is told by its own name
+
     with TemporaryDirectory(prefix="traceleft-") as spill:
         options = {} if memory is None else {"memory_limit": memory}
         connection = ibis.duckdb.connect(temp_directory=spill, **options)
@@ -200,7 +217,9 @@ def _read(session: Any, data: Data | str) -> Any:
     if is_partitioned:
         columns.append(f"{DAY} STRING")
     reader = session.read.schema(", ".join(columns)).option("recursiveFileLookup", str(not is_partitioned).lower())
-    return reader.parquet(os.fspath(data.path) if isinstance(data, Data) else data)
+    if not isinstance(data, Data):
+        return reader.parquet(data)
+    return reader.parquet(*map(os.fspath, [data.path] if is_partitioned else data.files))
 
 
 def _complete(table: Any, data: Data | str) -> Any:

@@ -1,0 +1,38 @@
+"""The command ``export``: recordings as files that other tools read."""
+
+from pathlib import Path
+
+import click
+
+from traceleft.cli_types import expression_option
+
+FORMS = ["arrow", "parquet", "csv", "ndjson"]
+
+
+@click.command("export")
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    required=True,
+    help="Write there: a file, or a directory for parquet.",
+)
+@click.option("--format", "form", type=click.Choice(FORMS), default="parquet", show_default=True, help="Form.")
+@expression_option
+@click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDING...")
+def export_command(recordings: tuple[Path, ...], output: Path, form: str, expressions: tuple[str, ...]) -> None:
+    """Write the events of recordings as columns, the same in each form; docs/fleet.md lists them.
+
+    \b
+    traceleft export make.rec -o events --format parquet
+    traceleft export -e %file make.rec -o make.csv --format csv
+
+    Parquet is written below a directory, as host=.../day=YYYY-MM-DD/*.parquet, beside what is there; the same recording
+    exported again replaces its own files.
+    """
+    from traceleft.aggregator.export import export
+    from traceleft.cli_battery import notice
+
+    written = export(recordings, output, form, expressions=expressions)
+    notice(f"{written:,} events written to {output}")

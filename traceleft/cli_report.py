@@ -1,0 +1,149 @@
+"""The command ``report``: answers out of stored events."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from traceleft.errors import TraceleftError, UnsupportedError
+
+if TYPE_CHECKING:
+    from traceleft.aggregator.parquet import Data
+    from traceleft.aggregator.rollup import Rollup
+    from traceleft.expression import Catalogue
+
+# Engine -> the extra that installs it.
+ENGINES = {"duckdb": "report", "spark": "fleet"}
+PARQUET_MAGIC = b"PAR1"
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command("report")
+@click.option(
+    "--rollup", "rollup", metavar="R", required=True, help="A file of rollups, or the name of a built-in one."
+)
+@click.option("--name", metavar="N", help="Which of the file's rollups, where it holds several.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    required=True,
+    help="A directory of Parquet, a recording, or an address that Spark reads (s3a://...).",
+)
+@click.option("--engine", type=click.Choice(list(ENGINES)), default="duckdb", show_default=True, help="What runs it.")
+@click.option(
+    "--master", metavar="URL", help="Where Spark is; by default as its own settings say, else on this machine."
+)
+@click.option("--since", type=DAY, metavar="DAY", help="From this day on (UTC, YYYY-MM-DD).")
+@click.option("--until", type=DAY, metavar="DAY", help="Up to this day, which is included.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of a row."
+)
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of to stdout.")
+def report_command(**values: Any) -> None:
+    """Run a rollup over stored events: on this machine, or on a fleet's Spark; the numbers are the same.
+
+    \b
+    traceleft report --rollup syscalls --data make.rec
+    traceleft report --rollup slow.toml --data /srv/events --engine spark --since 2026-11-22
+    """
+    report_rollup(**values)
+
+
+def report_rollup(
+    *,
+    rollup: str,
+    name: str | None,
+    data: str,
+    engine: str,
+    master: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Run a rollup and print its rows."""
+    if master and engine != "spark":
+        raise click.UsageError("--master is of --engine spark", click.get_current_context())
+    chosen = choose_rollup(rollup, name)
+    try:
+        from traceleft.aggregator.parquet import Days
+        from traceleft.aggregator.query import run_rollup
+        from traceleft.aggregator.stores import open_engine
+
+        days = Days(as_day(since), as_day(until))
+        with open_stored(data) as stored, open_engine(engine, within(stored, days), master=master) as opened:
+            result = run_rollup(chosen, opened, catalogue=known_events(), days=days)
+    except ModuleNotFoundError as error:
+        remedy = f"pip install 'traceleft[{ENGINES[engine]}]' (there is no package {error.name})"
+        raise UnsupportedError(f"the engine {engine}", remedy) from error
+    from traceleft.cli_output import open_output
+    from traceleft.cli_result import result_lines
+
+    with open_output(output) as file:
+        for line in result_lines(result, form):
+            file.write(line)
+
+
+def choose_rollup(text: str, name: str | None) -> "Rollup":
+    """Return the one rollup that is meant; TraceleftError where it is none, or one of several."""
+    from traceleft.aggregator.config import find_rollups
+    from traceleft.expression import suggest
+
+    found = {rollup.name: rollup for rollup in find_rollups(text)}
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name is None:
+        raise TraceleftError(f"{text}: holds {len(found)} rollups; choose one by --name: {', '.join(found)}")
+    if name not in found:
+        raise TraceleftError(f"{text}: no rollup is named {name[:64]!r}{suggest(name, found)}")
+    return found[name]
+
+
+def as_day(moment: datetime | None) -> date | None:
+    """Return the day of an option."""
+    return moment.date() if moment else None
+
+
+@contextmanager
+def open_stored(text: str) -> Iterator["Data | str"]:
+    """Find stored events: a directory of Parquet, an address (left to Spark), or a recording, which becomes Parquet."""
+    from traceleft.aggregator.parquet import open_data
+
+    path = Path(text)
+    if "://" in text:
+        yield text
+    elif path.is_file() and not is_parquet(path):
+        from traceleft.aggregator.export import export_parquet
+        from traceleft.tracer.recording import Recording
+
+        with TemporaryDirectory(prefix="traceleft-") as directory, Recording.open(path) as recording:
+            export_parquet(recording, Path(directory))
+            yield open_data(Path(directory))
+    else:
+        yield open_data(path)
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file begins as Parquet does, or is named so."""
+    with path.open("rb") as file:
+        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC or path.suffix == ".parquet"
+
+
+def within(stored: "Data | str", days: Any) -> "Data | str":
+    """Leave out the files of other days."""
+    return stored if isinstance(stored, str) else stored.within(days)
+
+
+def known_events() -> "Catalogue":
+    """Return every syscall that rollups may name, also where no event of it is stored."""
+    from traceleft.expression import Catalogue
+    from traceleft.generator.classes import load_classes
+    from traceleft.generator.tables import MACHINES, load_syscalls
+
+    syscalls = {name: entry for machine in MACHINES for name, entry in load_syscalls(machine).items()}
+    aliases = {name: entry.aliases for name, entry in syscalls.items() if entry.aliases}
+    return Catalogue(frozenset(syscalls), aliases, load_classes())
