@@ -25,6 +25,8 @@ COMMANDS = {
     "build": "traceleft.cli_build",
     "trace": "traceleft.cli_trace",
     "record": "traceleft.cli_record",
+    "export": "traceleft.cli_export",
+    "report": "traceleft.cli_report",
     "battery": "traceleft.cli_artifact",
 }
 
