@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from bench.process import Calls
 from bench.tools import Place
@@ -15,7 +15,7 @@ from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.event import Event
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.reader import Handout, Reader
+from traceleft.tracer.reader import Handout
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import EventSpec, Tables
 
@@ -96,5 +96,5 @@ WAYS: Final[dict[str, Callable[[Dispatcher, list[EventSpec], Output], None]]] = 
 def _rate(dispatcher: Dispatcher, data: bytes) -> float:
     records = _native.Records(data)
     begun = time.perf_counter()
-    dispatcher.dispatch(cast(Reader, Unread()), records, len(records))
+    dispatcher.dispatch(Unread(), records, len(records))
     return len(records) / (time.perf_counter() - begun)

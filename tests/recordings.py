@@ -61,3 +61,13 @@ def write_recording(path: Path, *batches: Sequence[bytes], ledger: Ledger | None
             recorder.flush()
         recorder.close(ledger)
     return path
+
+
+def write_document(path: Path, schema: dict[str, Any], event: str, records: Sequence[Record]) -> Path:
+    """Write a recording of one event of any schema document; return its path."""
+    spec = load_schema(schema).events[event]
+    with Recorder(path) as recorder:
+        recorder.begin(make_head(schema, host="box", offset_ns=EPOCH))
+        recorder.write(b"".join(padded(encode(spec, record)) for record in records))
+        recorder.close(LEDGER)
+    return path

@@ -273,6 +273,12 @@ def test_tracepoint_is_an_event_like_others(traceleft: Runner) -> None:
     assert child["ret"] is None
 
 
+def test_tracepoint_is_a_line_of_text(traceleft: Runner) -> None:
+    done = traceleft.trace("-e", "sched:sched_process_exec", "--", "true")
+
+    assert "sched:sched_process_exec(filename: " in done.stdout
+
+
 def test_command_keeps_stdin_and_environment(traceleft: Runner) -> None:
     done = subprocess.run(
         [*traceleft._begin, "-e", "reboot", "--", "sh", "-c", "cat; echo $MARK"],

@@ -25,6 +25,7 @@ COMMANDS = {
     "build": "traceleft.cli_build",
     "trace": "traceleft.cli_trace",
     "record": "traceleft.cli_record",
+    "replay": "traceleft.cli_replay",
     "export": "traceleft.cli_export",
     "report": "traceleft.cli_report",
     "battery": "traceleft.cli_artifact",

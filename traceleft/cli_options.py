@@ -13,6 +13,41 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 # Everything from the command's name on is the command's: its options are not ours.
 COMMAND_SETTINGS = {"allow_interspersed_args": False}
 
+_MAX_EVENTS = click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
+_DURATIONS = click.option("-T", "durations", is_flag=True, help="Show the time that calls took.")
+_LEDGER = click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
+_FILTERS: Sequence[Callable[..., Any]] = (
+    click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded."),
+    click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed."),
+    click.option(
+        "--errno", "error", type=error_number, metavar="E", help="Only calls that failed so, by name or number."
+    ),
+    click.option("--uid", type=user, metavar="U", help="Only callers of this user, by number or name."),
+    click.option("--comm", type=task_name, metavar="C", help="Only tasks of this name."),
+)
+_RECORDED: Sequence[Callable[..., Any]] = (
+    click.option(
+        "-p",
+        "--pid",
+        "pids",
+        type=pid_list,
+        multiple=True,
+        metavar="PID[,PID]",
+        help="Only these processes; repeatable.",
+    ),
+    expression_option,
+    _DURATIONS,
+    click.option(
+        "-s",
+        "text_limit",
+        type=click.IntRange(0, 32 << 10),
+        metavar="N",
+        help="Bytes of text and buffers to show, at most those that were recorded; paths come whole.",
+    ),
+    *_FILTERS,
+    _MAX_EVENTS,
+    _LEDGER,
+)
 _TRACING: Sequence[Callable[..., Any]] = (
     click.option(
         "-p",
@@ -39,7 +74,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
         metavar="L",
         help="Level to use, such as 4.18; by default the highest that the battery holds and the kernel offers.",
     ),
-    click.option("-T", "durations", is_flag=True, help="Show the time that calls took."),
+    _DURATIONS,
     click.option(
         "-s",
         "text_limit",
@@ -49,20 +84,14 @@ _TRACING: Sequence[Callable[..., Any]] = (
         metavar="N",
         help="Bytes of text and buffers to show; paths come whole.",
     ),
-    click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded."),
-    click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed."),
-    click.option(
-        "--errno", "error", type=error_number, metavar="E", help="Only calls that failed so, by name or number."
-    ),
-    click.option("--uid", type=user, metavar="U", help="Only callers of this user, by number or name."),
-    click.option("--comm", type=task_name, metavar="C", help="Only tasks of this name."),
+    *_FILTERS,
     click.option(
         "--cgroup",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         metavar="PATH",
         help="Only tasks in this cgroup (v2) or below.",
     ),
-    click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events."),
+    _MAX_EVENTS,
     click.option("--duration", "duration_s", type=seconds, metavar="S", help="End after S seconds."),
     click.option(
         "--buffer-pages",
@@ -78,7 +107,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
         help="Shed the most expensive event while the trace takes more of the machine's CPU time.",
     ),
     click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost."),
-    click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON."),
+    _LEDGER,
     click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]"),
 )
 _PRINTING: Sequence[Callable[..., Any]] = (
@@ -105,6 +134,11 @@ _PRINTING: Sequence[Callable[..., Any]] = (
 def tracing_options(function: Decorated) -> Decorated:
     """Add the options that say what is traced, and the command to trace; see ``cli_session.TraceOptions``."""
     return _decorate(function, _TRACING)
+
+
+def recorded_options(function: Decorated) -> Decorated:
+    """Add the options that choose among recorded events, those of ``tracing_options`` that can."""
+    return _decorate(function, _RECORDED)
 
 
 def printing_options(function: Decorated) -> Decorated:

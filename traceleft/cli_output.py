@@ -3,23 +3,64 @@
 import json
 import os
 import select
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from traceleft.cli_battery import notice
 
 if TYPE_CHECKING:
-    from traceleft.cli_session import TraceOptions
     from traceleft.tracer import Tracer
+    from traceleft.tracer.counts import Count
     from traceleft.tracer.event import Event
+    from traceleft.tracer.fdnames import FdNames
+    from traceleft.tracer.ledger import Ledger
+    from traceleft.tracer.lines import Writer
+    from traceleft.tracer.spec import EventSpec
 
+TimeForm = Literal["default", "t", "tt", "ttt", "r"]
+CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
 STDOUT = 1
 STDERR = 2
 # O_TRUNC, and no O_EXCL: exactly this file, whatever it is (a device, a FIFO, a link).
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 PERMISSIONS = 0o666
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintOptions:
+    """The options that say how events are printed, by the names that commands give them."""
+
+    durations: bool = False
+    form: str = "text"
+    output: Path | None = None
+    count: bool = False
+    count_too: bool = False
+    fd_names: bool = False
+    clock: int = 0
+    relative: bool = False
+    raw: bool = False
+
+    @property
+    def time(self) -> TimeForm:
+        """The form of time in a line of text."""
+        return "r" if self.relative else CLOCKS[min(self.clock, 3)]
+
+    @property
+    def counting(self) -> str | None:
+        """What is counted: nothing, calls instead of events, or both."""
+        return "only" if self.count else "too" if self.count_too else None
+
+
+class Source(Protocol):
+    """Where events come from: a running trace, or a recording."""
+
+    @property
+    def specs(self) -> "Mapping[str, EventSpec]": ...
+    def on(self, events: str, callback: "Callable[[Event], object]") -> None: ...
+    def write_json(self, writer: "Writer", *, raw: bool = False) -> None: ...
 
 
 class Output:
@@ -65,23 +106,36 @@ def open_output(path: Path | None) -> Iterator[Output]:
         os.close(fd)
 
 
-def connect_output(options: "TraceOptions", tracer: "Tracer", output: Output, *, available: Collection[str]) -> None:
-    """Let a tracer's events go to an output as the options ask; ``available`` are all that could be traced."""
+def connect_output(
+    options: PrintOptions,
+    source: Source,
+    output: Output,
+    *,
+    available: Callable[[], Collection[str]],
+    read_link: Callable[[str], bytes] | None = None,
+) -> None:
+    """Let events go to an output as the options ask.
+
+    For ``-y``: ``available`` are all events that there could be, ``read_link`` reads links of /proc (None: this one).
+    """
     if options.form == "json" and not options.fd_names:
-        tracer.write_json(output, raw=options.raw)
-    else:
-        tracer.on("/./", make_printer(options, output, traced=tracer.specs, available=available))
+        source.write_json(output, raw=options.raw)
+        return
+    names = None
+    if options.fd_names:
+        from traceleft.tracer.fdnames import FdNames
+        from traceleft.tracer.fdnames import read_link as read_proc
+
+        names = FdNames(source.specs, available(), read_link=read_link or read_proc)
+    # By name: a pattern such as /./ means syscalls alone.
+    source.on(",".join(source.specs), make_printer(options, output, names))
 
 
-def make_printer(
-    options: "TraceOptions", output: Output, *, traced: Collection[str], available: Collection[str]
-) -> Callable[["Event"], None]:
-    """Return what prints an event as the options ask; ``traced`` are events of those that are ``available``."""
-    from traceleft.tracer.fdnames import FdNames
+def make_printer(options: PrintOptions, output: Output, names: "FdNames | None") -> Callable[["Event"], None]:
+    """Return what prints an event as the options ask."""
     from traceleft.tracer.jsonl import to_json_line
     from traceleft.tracer.text import Line, TextOptions
 
-    names = FdNames(traced, available) if options.fd_names else None
     if options.form == "json":
 
         def print_json(event: "Event") -> None:
@@ -98,12 +152,18 @@ def make_printer(
     return print_text
 
 
-def print_counts(options: "TraceOptions", tracer: "Tracer", output: Output) -> None:
-    """Print the table of ``-c`` and ``-C`` to where the events go."""
-    from traceleft.tracer.counts import Count, counts_to_dict, show_counts
+def counts_of(tracer: "Tracer") -> "list[Count]":
+    """Return what the kernel counted for ``-c`` and ``-C``."""
+    from traceleft.tracer.counts import Count
 
-    counts = [Count(name, each.calls, each.errors, each.total_ns) for name, each in tracer.counts.items()]
-    text = json.dumps(counts_to_dict(counts)) + "\n" if options.form == "json" else show_counts(counts)
+    return [Count(name, each.calls, each.errors, each.total_ns) for name, each in tracer.counts.items()]
+
+
+def print_counts(options: PrintOptions, counts: "Callable[[], list[Count]]", output: Output) -> None:
+    """Print the table of ``-c`` and ``-C`` to where the events go."""
+    from traceleft.tracer.counts import counts_to_dict, show_counts
+
+    text = json.dumps(counts_to_dict(counts())) + "\n" if options.form == "json" else show_counts(counts())
     output.write(text.encode())
 
 
@@ -113,4 +173,9 @@ def report(tracer: "Tracer", file: Output | None) -> None:
     for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0), str(ledger)):
         notice(text)
     if file is not None:
-        file.write(json.dumps(ledger.to_json()).encode() + b"\n")
+        write_ledger(ledger, file)
+
+
+def write_ledger(ledger: "Ledger", file: Output) -> None:
+    """Write an account as ``--ledger`` has it."""
+    file.write(json.dumps(ledger.to_json()).encode() + b"\n")

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery, notice
-from traceleft.cli_output import Output, connect_output, open_output, print_counts, report
+from traceleft.cli_output import Output, PrintOptions, connect_output, counts_of, open_output, print_counts, report
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.errors import BatteryError
 from traceleft.expression import named
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 LOSS = 3
 # What a shorter trace may save is not worth the time that measuring takes.
 BRIEF_S = 10
-TimeForm = Literal["default", "t", "tt", "ttt", "r"]
-CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceOptions:
+class TraceOptions(PrintOptions):
     """The options of ``trace``, by the names that the command gives them; other commands lack those that print."""
 
     pids: tuple[tuple[int, ...], ...]
@@ -39,7 +37,6 @@ class TraceOptions:
     signer: Path | None
     hook: str
     level: str | None
-    durations: bool
     text_limit: int
     success_only: bool
     failed_only: bool
@@ -54,29 +51,11 @@ class TraceOptions:
     fail_on_loss: bool
     ledger: Path | None
     command: tuple[str, ...]
-    form: str = "text"
-    output: Path | None = None
-    count: bool = False
-    count_too: bool = False
-    fd_names: bool = False
-    clock: int = 0
-    relative: bool = False
-    raw: bool = False
 
     @property
     def all_pids(self) -> tuple[int, ...]:
         """The pids of every ``-p``."""
         return tuple(pid for pids in self.pids for pid in pids)
-
-    @property
-    def time(self) -> TimeForm:
-        """The form of time in a line of text."""
-        return "r" if self.relative else CLOCKS[min(self.clock, 3)]
-
-    @property
-    def counting(self) -> str | None:
-        """What the kernel counts: nothing, calls instead of events, or both."""
-        return "only" if self.count else "too" if self.count_too else None
 
 
 def run_trace(options: TraceOptions) -> int:
@@ -86,9 +65,8 @@ def run_trace(options: TraceOptions) -> int:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         tracer, battery = make_ready(options, choice)
-        available = catalogue_of(battery).names if options.fd_names else ()
-        connect_output(options, tracer, output, available=available)
-        at_end = partial(print_counts, options, tracer, output) if options.counting else None
+        connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
+        at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
         return follow_tracer(options, tracer, ledger, at_end=at_end)
 
 

@@ -2,13 +2,13 @@
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from traceleft.tracer import _native
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.event import Event
-from traceleft.tracer.reader import Handout, Reader
+from traceleft.tracer.reader import Handout
 from traceleft.tracer.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ BatchCallback = Callable[[Batch], object]
 CUT_RECORDS: Final = 1024
 _CPU: Final = struct.Struct("=I")
 _CPU_AT: Final = 20
+
+
+class Account(Protocol):
+    """Who accounts for what is handed out: a reader, or who shows a recording."""
+
+    def hand_out(self, records: _native.Records) -> Handout: ...
+    def settle(self, handout: Handout) -> None: ...
 
 
 class Dispatcher:
@@ -56,16 +63,16 @@ class Dispatcher:
         """Let a recording have all records; then those are delivered that it has written."""
         self._sink = sink
 
-    def dispatch(self, reader: Reader, records: _native.Records, wanted: int) -> None:
+    def dispatch(self, reader: Account, records: _native.Records, wanted: int) -> None:
         """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
         if self._sink is None:
             handout = reader.hand_out(records)
         else:
-            self._sink.take(reader, records, records if wanted == len(records) else _cut(records, wanted))
+            self._sink.take(reader, records, records if wanted == len(records) else cut_records(records, wanted))
             handout = Handout(records)
         try:
             if self._batch_callbacks:
-                self._dispatch_batches(records if wanted == len(records) else _cut(records, wanted))
+                self._dispatch_batches(records if wanted == len(records) else cut_records(records, wanted))
             if self._lines is not None:
                 self._lines.write(handout, wanted, offset_ns=self.offset_ns)
                 return
@@ -78,7 +85,7 @@ class Dispatcher:
             if self._sink is None:
                 reader.settle(handout)
 
-    def events(self, reader: Reader, records: _native.Records) -> Iterator[Event]:
+    def events(self, reader: Account, records: _native.Records) -> Iterator[Event]:
         """Yield the events of all records; one counts as delivered once it is handed over."""
         handout = reader.hand_out(records)
         try:
@@ -136,6 +143,7 @@ def iter_events(
                 refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
 
 
-def _cut(records: _native.Records, count: int) -> _native.Records:
+def cut_records(records: _native.Records, count: int) -> _native.Records:
+    """Return the first of some records."""
     starts = memoryview(records.offsets).cast("I")
     return _native.Records(records.data[: starts[count]])

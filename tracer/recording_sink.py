@@ -10,8 +10,9 @@ import msgspec
 
 from traceleft.battery import Battery
 from traceleft.tracer import _native
+from traceleft.tracer.dispatch import Account
 from traceleft.tracer.formats import select_running
-from traceleft.tracer.reader import Handout, Reader
+from traceleft.tracer.reader import Handout
 from traceleft.tracer.recording_format import make_head
 from traceleft.tracer.recording_writer import Recorder
 
@@ -20,7 +21,7 @@ from traceleft.tracer.recording_writer import Recorder
 class _Waiting:
     """A handout of which so many records were taken, the last of all taken being number ``end``."""
 
-    reader: Reader
+    reader: Account
     handout: Handout
     taken: int
     end: int
@@ -51,7 +52,7 @@ class RecordingSink:
         """Write the head; ``offset_ns`` leads from the records' clock to the epoch's."""
         self._recorder.begin(msgspec.structs.replace(self._head, offset_ns=offset_ns))
 
-    def take(self, reader: Reader, records: _native.Records, wanted: _native.Records) -> None:
+    def take(self, reader: Account, records: _native.Records, wanted: _native.Records) -> None:
         """Take the first of a batch of records, those that are ``wanted``."""
         self._taken += len(wanted)
         self._waiting.append(_Waiting(reader, reader.hand_out(records), len(wanted), self._taken))

@@ -1,0 +1,111 @@
+"""The command ``replay``: recorded events, shown as ``trace`` shows them."""
+
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from traceleft.cli_options import printing_options, recorded_options, refuse_contradictions
+
+if TYPE_CHECKING:
+    from traceleft.tracer.recording import Recording
+    from traceleft.tracer.replay import Replay
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE")
+@recorded_options
+@printing_options
+def replay_command(file: Path, **values: Any) -> int:
+    """Show the events of a recording, as trace would have shown them, on any machine.
+
+    FILE is a recording, the first file of one that was split, the directory that it lies in, or - for stdin.
+
+    \b
+    traceleft replay make.rec
+    traceleft replay --format json -e %file -Z make.rec
+
+    No privileges are needed. Of a damaged recording all that lies before the damage is shown.
+    """
+    refuse_contradictions(values)
+    from traceleft.cli_output import PrintOptions, connect_output, open_output, print_counts, write_ledger
+    from traceleft.tracer.recording import Recording
+    from traceleft.tracer.replay import Replay, ReplayFilters
+
+    names = PrintOptions.__dataclass_fields__
+    options = PrintOptions(**{name: value for name, value in values.items() if name in names})
+    filters = ReplayFilters(
+        pids=tuple(pid for pids in values["pids"] for pid in pids),
+        uid=values["uid"],
+        comm=values["comm"],
+        success_only=values["success_only"],
+        failed_only=values["failed_only"],
+        errno=values["error"],
+        text_limit=values["text_limit"],
+    )
+    with ExitStack() as stack:
+        recording = stack.enter_context(Recording.open(file) if str(file) != "-" else read_stdin(stack))
+        refuse_overwriting(recording, options.output, values["ledger"])
+        replay = Replay(recording, events=values["expressions"], filters=filters)
+        output = stack.enter_context(open_output(options.output))
+        ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
+        if not options.count:
+            connect_output(options, replay, output, available=lambda: replay.specs, read_link=read_no_link)
+        counts = replay.count() if options.counting else None
+        stack.callback(report_replay, recording, replay)
+        if ledger is not None and recording.ledger is not None:
+            write_ledger(recording.ledger, ledger)
+        replay.run(max_events=values["max_events"])
+        if counts is not None:
+            print_counts(options, counts, output)
+    return 0
+
+
+def read_stdin(stack: ExitStack) -> "Recording":
+    """Read a recording from stdin; it is kept in a temporary file if it cannot be sought."""
+    from traceleft.tracer.recording import Recording
+
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed", click.get_current_context())
+    if sys.stdin.buffer.seekable():
+        return Recording.read_from(os.fdopen(os.dup(0), "rb"), "stdin")
+    import tempfile
+
+    kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    shutil.copyfileobj(sys.stdin.buffer, kept)
+    kept.seek(0)
+    return Recording.read_from(kept, "stdin")
+
+
+def refuse_overwriting(recording: "Recording", *outputs: Path | None) -> None:
+    """Refuse an output that is the recording itself: it would be gone before it is read."""
+    for output in outputs:
+        if output is not None and any(is_same(output, each) for each in recording.files):
+            raise click.UsageError(f"{output} is the recording itself", click.get_current_context())
+
+
+def is_same(output: Path, file: str) -> bool:
+    """Tell whether two names lead to one file."""
+    try:
+        return os.path.samefile(output, file)
+    except OSError:
+        return False
+
+
+def read_no_link(path: str) -> bytes:
+    """Stand for /proc, which knows other processes by now."""
+    raise OSError(path)
+
+
+def report_replay(recording: "Recording", replay: "Replay") -> None:
+    """Tell on stderr what was passed over, and the account of the trace that was recorded."""
+    from traceleft.cli_battery import notice
+
+    if replay.undecodable:
+        notice(f"{replay.undecodable:,} records undecodable: their bytes do not fit their events")
+    if recording.ledger is not None:
+        notice(f"recorded on {recording.host}: {recording.ledger}")

@@ -1,0 +1,236 @@
+"""Recorded events again, as a trace shows them: chosen, filtered, handed to callbacks or written as lines.
+
+Filters work on the columns of headers, whatever the events: no event is made for what is passed over.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from traceleft.tracer import _native
+from traceleft.tracer.choice import select_specs
+from traceleft.tracer.counts import Count
+from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback, cut_records
+from traceleft.tracer.event import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED
+from traceleft.tracer.reader import Handout
+from traceleft.tracer.recording import Recording
+from traceleft.tracer.spec import EventSpec
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from traceleft.tracer.lines import Writer
+    from traceleft.tracer.records_columns import HeaderColumns
+
+    Mask = NDArray[numpy.bool_]
+
+_LENGTH_SHIFT, _STATUS_SHIFT = 16, 32
+_CUT_KINDS: Final = frozenset({"text", "buffer", "array"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFilters:
+    """Which of the recorded events are shown; every part that is given has to hold, as in ``filters.Filters``.
+
+    `text_limit` cuts text and buffers that were captured longer, in bytes, and arrays, in elements.
+    """
+
+    pids: tuple[int, ...] = ()
+    uid: int | None = None
+    comm: str | None = None
+    success_only: bool = False
+    failed_only: bool = False
+    errno: int | None = None
+    text_limit: int | None = None
+
+    @property
+    def asks_result(self) -> bool:
+        """Whether calls are told apart by what they returned; one that did not return is then none."""
+        return self.success_only or self.failed_only or self.errno is not None
+
+
+class Replay:
+    """Goes through a recording once, by the methods that a Tracer has for what it traces.
+
+    ExpressionError for `events` (expressions as `-e` takes them; none: all) that the recording does not know.
+    """
+
+    def __init__(
+        self, recording: Recording, *, events: Sequence[str] = (), filters: ReplayFilters | None = None
+    ) -> None:
+        chosen = select_specs(recording.specs, events) if events else recording.specs.values()
+        self._recording = recording
+        self._filters = filters or ReplayFilters()
+        self._specs = {spec.id: spec for spec in chosen}
+        self._dispatcher = Dispatcher(self._specs, recording.schema.tables)
+        self._dispatcher.offset_ns = recording.offset_ns
+        self._account = _Account()
+        self._tallies: list[Callable[[_native.Records], object]] = []
+
+    @property
+    def specs(self) -> Mapping[str, EventSpec]:
+        """The events that are shown, by name."""
+        return {spec.name: spec for spec in self._specs.values()}
+
+    @property
+    def shown(self) -> int:
+        """Events that have been handed over."""
+        return self._account.done
+
+    @property
+    def undecodable(self) -> int:
+        """Records that were passed over, as their bytes do not fit their events."""
+        return self._account.refused
+
+    def on(self, events: str, callback: EventCallback) -> None:
+        """Call back with each event that an expression chooses."""
+        self._dispatcher.on(select_specs(self.specs, [events]), callback)
+
+    def on_batch(self, events: str, callback: BatchCallback) -> None:
+        """Call back with each batch of an event that an expression chooses."""
+        self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
+
+    def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
+        """Write every event as a line of JSON, the same bytes that a trace writes."""
+        self._dispatcher.write_json(writer, raw=raw)
+
+    def run(self, *, max_events: int | None = None) -> None:
+        """Go through the recording; RecordingError at damage, once what lies before was handed over."""
+        left = max_events
+        for records in self._recording.records():
+            shown = self._filter(records)
+            if left is not None and len(shown) >= left:
+                shown = cut_records(shown, left)
+            for tally in self._tallies:
+                tally(shown)
+            self._dispatcher.dispatch(self._account, shown, len(shown))
+            left = None if left is None else left - len(shown)
+            if left == 0:
+                return
+
+    def count(self) -> Callable[[], list[Count]]:
+        """Count calls, errors and time by event from now on; what is returned gives the counts so far."""
+        from traceleft.tracer.records_columns import HeaderColumns
+
+        counts: dict[int, list[int]] = {}
+
+        def tally(records: _native.Records) -> None:
+            columns = HeaderColumns(records)
+            is_over = (columns.flags() & UNFINISHED) == 0
+            for event, rows in columns.by_event():
+                mask = rows & is_over
+                found = counts.setdefault(event, [0, 0, 0])
+                found[0] += int(mask.sum())
+                found[1] += int((mask & _failed(columns)).sum())
+                timed = mask & ((columns.flags() & DURATION) != 0)
+                found[2] += int(columns.word(56)[timed].sum())
+
+        self._tallies.append(tally)
+        return lambda: [Count(self._specs[event].name, *found) for event, found in counts.items()]
+
+    def _filter(self, records: _native.Records) -> _native.Records:
+        """Return the records that are to be shown."""
+        filters = self._filters
+        present = {event for event, _ in records.tally()}
+        if filters == ReplayFilters() and present <= self._specs.keys():
+            return records
+        from traceleft.tracer.records_columns import HeaderColumns
+
+        columns = HeaderColumns(records)
+        mask = self._mask(columns)
+        chosen = records if mask.all() else _native.Records(columns.select(mask))
+        return chosen if filters.text_limit is None else self._cut_texts(chosen, filters.text_limit)
+
+    def _mask(self, columns: "HeaderColumns") -> "Mask":
+        import numpy
+
+        filters = self._filters
+        mask: Mask = numpy.isin(columns.events(), list(self._specs))
+        if filters.pids:
+            mask &= numpy.isin(columns.half(24), filters.pids)
+        if filters.uid is not None:
+            mask &= columns.half(32) == filters.uid
+        if filters.comm is not None:
+            mask &= _is_called(columns, os.fsencode(filters.comm))
+        if filters.asks_result:
+            syscalls = [spec.id for spec in self._specs.values() if spec.kind == "syscall"]
+            mask &= _passes_result(filters, columns) | ~numpy.isin(columns.events(), syscalls)
+        return mask
+
+    def _cut_texts(self, records: _native.Records, limit: int) -> _native.Records:
+        """Let slots hold less of what was captured; the status tells of the rest, as it did before."""
+        import numpy
+
+        from traceleft.tracer.records_columns import HeaderColumns
+
+        columns = HeaderColumns(records)
+        words = numpy.frombuffer(records.data, "u8").copy()
+        for event, mask in columns.by_event():
+            for offset, longest in _cuts(self._specs[event], limit):
+                places = columns.places(offset)[mask]
+                slots = words[places]
+                lengths = numpy.minimum((slots >> _LENGTH_SHIFT) & 0xFFFF, longest)
+                words[places] = (slots & ~numpy.uint64(0xFFFF << _LENGTH_SHIFT)) | (lengths << _LENGTH_SHIFT)
+        return _native.Records(words.tobytes())
+
+
+class _Account:
+    """Stands where a reader accounts for what was handed out: how much was, and how much was refused."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.refused = 0
+
+    def hand_out(self, records: _native.Records) -> Handout:
+        """Begin to deliver records."""
+        return Handout(records)
+
+    def settle(self, handout: Handout) -> None:
+        """Add up what was delivered."""
+        self.done += handout.done - len(handout.refused)
+        self.refused += len(handout.refused)
+
+
+def _cuts(spec: EventSpec, limit: int) -> Iterable[tuple[int, int]]:
+    """Yield the slots that are cut to a limit, by their offset, and the most bytes that they keep."""
+    for arg in spec.args:
+        if arg.value.kind not in _CUT_KINDS or arg.value.show == "bits":
+            continue
+        for slot in (arg.slot, arg.slot_out):
+            if slot is not None:
+                yield spec.slots[slot].offset, limit * (arg.value.size if arg.value.kind == "array" else 1)
+
+
+def _failed(columns: "HeaderColumns") -> "Mask":
+    rets = columns.word(48).view("i8")
+    mask: Mask = (rets < 0) & (rets >= -MAX_ERROR) & _has_returned(columns)
+    return mask
+
+
+def _has_returned(columns: "HeaderColumns") -> "Mask":
+    mask: Mask = (columns.flags() & (NO_RETURN | UNFINISHED)) == 0
+    return mask
+
+
+def _passes_result(filters: ReplayFilters, columns: "HeaderColumns") -> "Mask":
+    failed, mask = _failed(columns), _has_returned(columns)
+    if filters.success_only:
+        mask &= ~failed
+    if filters.failed_only:
+        mask &= failed
+    if filters.errno is not None:
+        mask &= columns.word(48).view("i8") == -filters.errno
+    return mask
+
+
+def _is_called(columns: "HeaderColumns", name: bytes) -> "Mask":
+    """Tell which tasks have a name; what lies behind its end means nothing."""
+    import numpy
+
+    names = numpy.stack([columns.word(64), columns.word(72)], axis=1)
+    each, inverse = numpy.unique(names, axis=0, return_inverse=True)
+    is_it = numpy.array([row.tobytes().split(b"\0", 1)[0] == name for row in each])
+    mask: Mask = is_it[inverse.reshape(-1)]
+    return mask
