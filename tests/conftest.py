@@ -1,6 +1,7 @@
 """What all tests share: golden files, and skips that state what is missing."""
 
 import fcntl
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -108,7 +109,17 @@ def lacks_qemu() -> str | None:
     return None if shutil.which("qemu-system-x86_64") else "needs qemu-system-x86_64 (apt install qemu-system-x86)"
 
 
-NEEDS = {"kernel": lacks_bpf, "vm": lacks_qemu}
+@cache
+def lacks_spark() -> str | None:
+    """Tell why Spark cannot run here, or None when it can."""
+    if importlib.util.find_spec("pyspark") is None:
+        return "needs pyspark (pip install 'traceleft[fleet]')"
+    home = Path(os.environ.get("JAVA_HOME", "/nonexistent")) / "bin" / "java"
+    found = home.is_file() or shutil.which("java") or any(Path("/usr/lib/jvm").glob("*/bin/java"))
+    return None if found else "needs Java 17 (apt install openjdk-17-jre-headless)"
+
+
+NEEDS = {"kernel": lacks_bpf, "vm": lacks_qemu, "spark": lacks_spark}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
