@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.event import Event
-from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, ArgSpec, EventSpec
+from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, ArgSpec, EventSpec, Tables
 from traceleft.tracer.values import Value, compile_scalar, is_signed, show_bytes
 
 if TYPE_CHECKING:
@@ -64,11 +64,15 @@ def _arg_column(arg: ArgSpec, prefix: str) -> tuple[str, int]:
 class Batch:
     """Records of one event: ``fixed`` parts, ``heap`` of tails, ``ends`` (n + 1 native u64; the first is 0).
 
+    ``rows`` are their places (native u32) among the records of all events that came with them, empty if not known.
     Raise ``UndecodableError`` when the three do not go together.
     """
 
-    def __init__(self, decoder: Decoder, fixed: bytes, heap: bytes, ends: bytes, *, offset_ns: int = 0) -> None:
+    def __init__(
+        self, decoder: Decoder, fixed: bytes, heap: bytes, ends: bytes, *, offset_ns: int = 0, rows: bytes = b""
+    ) -> None:
         self._decoder = decoder
+        self.rows = rows
         self._fixed = fixed
         self._heap = heap
         self._offset_ns = offset_ns
@@ -86,6 +90,16 @@ class Batch:
     def spec(self) -> EventSpec:
         """The event that these are records of."""
         return self._decoder.spec
+
+    @property
+    def tables(self) -> Tables:
+        """The tables that the event's values are decoded by."""
+        return self._decoder.tables
+
+    @property
+    def size(self) -> int:
+        """How many bytes of records there are."""
+        return len(self._fixed) + len(self._heap)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
