@@ -66,6 +66,25 @@ def _cost(figures: Figures) -> str:
     return "## Cost of a traced call\n\n" + "\n\n".join(sections)
 
 
+ROLLUP_HEAD: Final = ("best", "median", "worst", "reader, ns a call", "lost", "MB")
+
+
+def _rollup(figures: Figures) -> str:
+    head = ["ns added to a call", *ROLLUP_HEAD]
+    sections = [
+        f"### {title.capitalize()}, rolled up\n\nUntraced: {number(case['bare_ns'])} ns a call.\n\n"
+        + table(head, _rows(case["tools"], len(ROLLUP_HEAD), _rollup_cells))
+        for title, case in figures.items()
+    ]
+    what = "Calls, errors and time in total by event; where it is said, percentiles beside."
+    return f"## Cost of a rollup\n\n{what}\n\n" + "\n\n".join(sections)
+
+
+def _rollup_cells(tool: Figures) -> list[str]:
+    added = [number(tool[key]) for key in ("added_ns", "median_ns", "worst_ns")]
+    return [*added, number(tool["consumer_ns"]), _lost(tool), megabytes(tool["peak_bytes"])]
+
+
 def _cost_rows(case: Figures) -> list[list[str]]:
     floor = look_up(case, "tools", FLOOR.name, "added_ns")
     return _rows(case["tools"], len(COST_HEAD), lambda tool: _cost_cells(tool, floor))
@@ -179,6 +198,7 @@ SECTIONS: Final = {
     "cost": _cost,
     "bystander": _bystander,
     "real": _real,
+    "rollup": _rollup,
     "storm": _storm,
     "decode": _decode,
     "start": _start,

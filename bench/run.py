@@ -25,6 +25,7 @@ from bench.decoding import measure_decoding
 from bench.programs import compile_programs
 from bench.real import measure_real
 from bench.report import write_report
+from bench.rollups import measure_rollups
 from bench.starting import measure_starts
 from bench.storm import measure_storms
 from bench.tools import Place
@@ -34,6 +35,7 @@ BENCHES: Final[dict[str, Callable[[Place, int], dict[str, Any]]]] = {
     "cost": measure_costs,
     "bystander": measure_bystanders,
     "real": measure_real,
+    "rollup": measure_rollups,
     "storm": measure_storms,
     "decode": measure_decoding,
     "start": measure_starts,

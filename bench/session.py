@@ -11,6 +11,7 @@ from bench.process import Calls, Usage, Watcher, telling_line
 from bench.tools import READY_BYTES, Account, Place, Tool
 
 READY_S: Final = 20.0
+SILENT_S: Final = 2.0
 PAUSE_S: Final = 0.003
 POKE_S: Final = 0.005
 POKE_TIMES: Final = 20
@@ -94,7 +95,7 @@ def _visit_running(tool: Tool, place: Place, calls: Calls, loop: Loop, bare: tup
         under = bursts(calls, loop, times, number)
         watcher.await_idle()
     made = times * loop.traced * number
-    return Visit(bare, under, made, tool.account(place), watcher.usage, watcher.ready_s)
+    return Visit(bare, under, made, tool.account(place), watcher.usage, None if tool.is_silent else watcher.ready_s)
 
 
 def _visit_started(tool: Tool, place: Place, program: Sequence[str], loop: Loop, bare: tuple[float, ...]) -> Visit:
@@ -118,6 +119,8 @@ def read_account(tool: Tool, place: Place) -> Account:
 def await_ready(tool: Tool, watcher: Watcher, place: Place, calls: Calls, loop: Loop) -> None:
     """Make calls now and then until a tool shows that it sees them. Raise ``NotAvailableError`` if it does not."""
     deadline = time.monotonic() + READY_S
+    if tool.is_silent:
+        time.sleep(SILENT_S)
     while not _is_ready(tool, watcher, place):
         if watcher.has_ended or time.monotonic() > deadline:
             raise NotAvailableError(watcher.complaint if watcher.has_ended else f"no event within {READY_S:.0f} s")
@@ -127,6 +130,8 @@ def await_ready(tool: Tool, watcher: Watcher, place: Place, calls: Calls, loop: 
 
 
 def _is_ready(tool: Tool, watcher: Watcher, place: Place) -> bool:
+    if tool.is_silent:
+        return not watcher.has_ended
     if tool.says_ready:
         return b"ready\n" in watcher.stdout.read_bytes()
     return any(path.exists() and path.stat().st_size >= READY_BYTES for path in (place.events, watcher.stdout))

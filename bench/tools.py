@@ -48,13 +48,15 @@ class Tool:
     """One way to watch a process.
 
     `command` is given a pid (None: it starts what it traces) and events (none: all). `says_ready`: it prints a line
-    once it is attached; else its output tells. `share` of the usual number of calls is made under it.
+    once it is attached; else its output tells; one that `is_silent` until it ends is given time. `share` of the usual
+    number of calls is made under it.
     """
 
     name: str
     command: Callable[[Place, int | None, Sequence[str]], list[str]]
     account: Callable[[Place], Account]
     says_ready: bool = False
+    is_silent: bool = False
     starts_it: bool = False
     share: float = 1.0
     peer: bool = False
@@ -90,6 +92,17 @@ def _api(name: str, *options: str) -> Tool:
     return Tool(name=name, command=command, account=account, says_ready=True)
 
 
+def _roll_up(name: str, *options: str) -> Tool:
+    def command(place: Place, pid: int | None, events: Sequence[str]) -> list[str]:
+        return [sys.executable, str(HERE / "roll_up.py"), *options, str(place.battery), str(pid), *events]
+
+    def account(place: Place) -> Account:
+        said = json.loads(_last_line(place))
+        return Account(said["seen"], said["lost"])
+
+    return Tool(name=name, command=command, account=account, says_ready=True)
+
+
 def _cli(name: str, *options: str, starts_it: bool = False) -> Tool:
     def command(place: Place, pid: int | None, events: Sequence[str]) -> list[str]:
         chosen = ["-e", ",".join(events)] if events else []
@@ -118,6 +131,18 @@ def _perf_trace(name: str, *options: str, starts_it: bool = False) -> Tool:
         return ["perf", "trace", *options, *chosen, "-o", str(place.events), *target]
 
     return Tool(name=name, command=command, account=_lines, share=0.1, starts_it=starts_it, peer=True)
+
+
+def _perf_summary() -> Tool:
+    def command(place: Place, pid: int | None, events: Sequence[str]) -> list[str]:
+        chosen = ["-e", ",".join(events)] if events else []
+        return ["perf", "trace", "-s", *chosen, "-o", str(place.events), "-p", str(pid)]
+
+    def account(place: Place) -> Account:
+        rows = re.findall(r"^ +\w+ +(\d+) +\d+ +[\d.]+ ", place.events.read_text(), re.M)
+        return Account(sum(map(int, rows)))
+
+    return Tool(name="perf trace -s", command=command, account=account, is_silent=True, share=0.1, peer=True)
 
 
 BPFTRACE_ENTRY: Final = {
@@ -202,12 +227,17 @@ OURS: Final = _api("traceleft, batches")
 OURS_EXIT: Final = _api("traceleft, batches, exits only", "--exit-only")
 OURS_TRACEPOINT: Final = _api("traceleft, batches, tracepoint hook", "--hook", "tracepoint")
 OURS_COUNT: Final = _api("traceleft -c", "--count")
+ROLLUP_KERNEL: Final = _roll_up("rollup in the kernel", "--engine", "kernel")
+ROLLUP_KERNEL_P99: Final = _roll_up("rollup in the kernel, with p50 and p99", "--engine", "kernel", "--percentiles")
+ROLLUP_COLUMNS: Final = _roll_up("rollup over columns", "--engine", "columns")
+ROLLUP_COLUMNS_P99: Final = _roll_up("rollup over columns, with p50 and p99", "--engine", "columns", "--percentiles")
 OURS_JSON: Final = _cli("traceleft, JSON to a file", "--format", "json")
 OURS_TEXT: Final = _cli("traceleft, text to a file")
 STRACE: Final = _strace("strace")
 STRACE_THREADS: Final = _strace("strace -f", "-f")
 STRACE_SECCOMP: Final = _strace("strace --seccomp-bpf -f", "--seccomp-bpf", "-f", starts_it=True)
 PERF_TRACE: Final = _perf_trace("perf trace")
+PERF_SUMMARY: Final = _perf_summary()
 BPFTRACE: Final = _bpftrace()
 BPFTRACE_COUNT: Final = _bpftrace_count()
 OPENSNOOP: Final = _opensnoop("opensnoop", "opensnoop (libbpf-tools)")

@@ -1,5 +1,7 @@
 """The benchmarks' arithmetic and tables; nothing is measured here."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.costs import summarise
@@ -8,7 +10,7 @@ from bench.report import BEGIN, END, render, replace_measured
 from bench.session import Visit
 from bench.table import Target, number, ratio, table
 from bench.targets import find_targets
-from bench.tools import FLOOR, OURS, Account, bpftrace_script
+from bench.tools import FLOOR, OURS, PERF_SUMMARY, ROLLUP_KERNEL, Account, Place, bpftrace_script
 
 
 def visit(*burst_ns: float, seen: int = 10, lost: int | None = 0) -> Visit:
@@ -87,6 +89,26 @@ def test_report_shows_ratios_and_what_cannot_run() -> None:
     assert "| traceleft, batches | 600 | 600 | 600 | 2.00 |" in text
     assert "not available: no kprobes \\| here |" in text
     assert {line.count("|") - line.count("\\|") for line in text.split("### ")[1].splitlines() if "|" in line} == {10}
+
+
+def test_report_shows_what_a_rollup_costs() -> None:
+    results = results_of(ours_ns=690.0, floor_ns=390.0)
+    part = results["parts"]["cost"]  # type: ignore[index]
+    case = {"bare_ns": 90.0, "tools": {ROLLUP_KERNEL.name: summarise([visit(190.0)], 90.0)}}
+    results["parts"] = {"rollup": {**part, "figures": {"read and write": case}}}
+
+    assert "| rollup in the kernel | 100 | 100 | 100 | 100 | 0 | 5.00 |" in render(results)
+
+
+def test_summary_of_the_peer_is_added_up(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path, tmp_path)
+    rows = [
+        "   read    20003      0   403.696     0.011     8.082",
+        "   write      17     12   25.7     0.01     0.173",
+    ]
+    place.events.write_text("\n".join([" dd (20141), 80012 events, 100.0%", "", *rows, ""]))
+
+    assert PERF_SUMMARY.account(place) == Account(20020)
 
 
 def test_only_the_measured_part_of_a_page_is_replaced() -> None:
