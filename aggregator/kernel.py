@@ -4,6 +4,7 @@ Simple keys, counts, sums of bytes, and all of durations but exact percentiles: 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from traceleft.aggregator import finish
@@ -11,18 +12,21 @@ from traceleft.aggregator.columns import MOVING
 from traceleft.aggregator.expression import Expression, IsNone, Name, Not
 from traceleft.aggregator.finish import Counter, Groups, Numbers, Partial, partial_measures, powers_of
 from traceleft.aggregator.parse import name_of
-from traceleft.aggregator.rollup import Function, Measure, Result, Rollup
+from traceleft.aggregator.rollup import Function, Key, KeyValue, Measure, Result, Rollup
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
 
 OF_DURATION: Final[frozenset[Function]] = frozenset({"sum", "min", "max", "avg", "percentile", "histogram"})
 OF_BYTES: Final[frozenset[Function]] = frozenset({"sum", "avg"})
+OF_CGROUP: Final = frozenset({"cgroup", "container"})
+"""Keys that user space makes of the cgroup's id."""
 _BY_BUCKET: Final[frozenset[Function]] = frozenset({"percentile", "histogram"})
 _DURATION: Final = Name("duration_ns", "integer")
 _BYTES: Final = Name("bytes", "integer")
 _FAILED: Final = Not(IsNone(Name("error", "text")))
 
 T = TypeVar("T")
+CgroupPath = Callable[[int], str | None]
 
 
 def kernel_reason(rollup: Rollup) -> str | None:
@@ -32,7 +36,7 @@ def kernel_reason(rollup: Rollup) -> str | None:
     if rollup.window_ns is not None:
         return "it has windows"
     for key in rollup.by:
-        if not isinstance(key.expression, Name) or key.expression.name not in KEY_BITS:
+        if not isinstance(key.expression, Name) or _key_of(key) not in KEY_BITS:
             return f"the kernel has no key {key.name}"
     for measure in partial_measures(rollup):
         if not _is_known(measure):
@@ -50,7 +54,7 @@ def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
     measures = partial_measures(rollup)
     of_duration = [measure.function for measure in measures if measure.expression == _DURATION]
     return KernelRollup(
-        keys=tuple(name_of(key.expression) for key in rollup.by),
+        keys=tuple(map(_key_of, rollup.by)),
         durations=bool(of_duration),
         buckets=not _BY_BUCKET.isdisjoint(of_duration),
         byte_events=MOVING if any(measure.expression == _BYTES for measure in measures) else frozenset(),
@@ -76,10 +80,13 @@ def try_kernel(rollup: Rollup, make: Callable[[KernelRollup | None], T]) -> tupl
         return make(None), exc.remedy
 
 
-def groups_of(rollup: Rollup, found: KernelGroups) -> Groups:
-    """Return what the kernel found as every engine's groups."""
+def groups_of(rollup: Rollup, found: KernelGroups, *, cgroups: CgroupPath | None = None) -> Groups:
+    """Return what the kernel found as every engine's groups; ``cgroups`` gives the path of a cgroup by its id."""
     groups = Groups(capped=found.other.calls)
+    names = [name_of(key.expression) for key in rollup.by]
     for keys, cell in found.groups.items():
+        if not OF_CGROUP.isdisjoint(names):
+            keys = tuple(map(partial(_show, cgroups), names, keys))
         groups.add_cell(None, keys, _convert(rollup, cell))
     if found.other.calls:
         groups.add_cell(None, None, _convert(rollup, found.other))
@@ -87,12 +94,31 @@ def groups_of(rollup: Rollup, found: KernelGroups) -> Groups:
     return groups
 
 
-def result_of(rollup: Rollup, found: KernelGroups, *, notices: tuple[str, ...] = ()) -> Result:
-    """Return the result of a rollup that the kernel computed."""
+def result_of(
+    rollup: Rollup, found: KernelGroups, *, cgroups: CgroupPath | None = None, notices: tuple[str, ...] = ()
+) -> Result:
+    """Return the result of a rollup that the kernel computed; see ``groups_of``."""
     if found.unplaced:
         told = f"{found.unplaced:,} durations are in no percentile, the kernel's map was full: raise max_keys"
         notices = (*notices, told)
-    return finish.finish(rollup, groups_of(rollup, found), notices=notices)
+    return finish.finish(rollup, groups_of(rollup, found, cgroups=cgroups), notices=notices)
+
+
+def _key_of(key: Key) -> str:
+    """The kernel's key that a key is made of."""
+    name = name_of(key.expression)
+    return "cgroup_id" if name in OF_CGROUP else name
+
+
+def _show(cgroups: CgroupPath | None, name: str, value: KeyValue) -> KeyValue:
+    if name not in OF_CGROUP:
+        return value
+    path = cgroups(value) if cgroups is not None and isinstance(value, int) else None
+    if name == "cgroup" or path is None:
+        return path
+    from traceleft.aggregator.values import container_of
+
+    return container_of(path)
 
 
 def _is_known(measure: Measure) -> bool:

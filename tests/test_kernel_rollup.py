@@ -13,7 +13,7 @@ from traceleft.tracer.plan import Plan
 from traceleft.tracer.rollup import Cell, KernelGroups, KernelRollup
 
 ROLLUPS: list[tuple[dict[str, Any], str | None]] = [
-    ({"by": ["event", "pid", "tid", "uid", "gid", "cpu", "comm", "error", "cgroup_id"]}, None),
+    ({"by": ["event", "pid", "tid", "uid", "gid", "cpu", "comm", "error", "cgroup", "cgroup_id"]}, None),
     ({"measures": ["count", "errors", "bytes", "p99(duration)", "histogram(duration)", "max(duration)"]}, None),
     ({"where": "error is not None"}, None),
     ({"where": 'error == "ENOENT"'}, "its condition asks for more than failed calls"),
@@ -83,6 +83,27 @@ def test_cells_become_rows() -> None:
     ]
     assert (result.events, result.capped) == (16, 2)
     assert result.notices == ("1 durations are in no percentile, the kernel's map was full: raise max_keys",)
+
+
+def test_cgroups_that_have_one_path_or_container_become_one_group() -> None:
+    rollup = make_rollup("r", by=["container", "cgroup_id as id", "comm"], measures=["count", "max(duration)"])
+    paths = {1: f"/a/{'0' * 64}.scope", 2: f"/a/{'0' * 64}.scope/b", 3: "/a"}
+    keys = [(id, 1, "sh") for id in (1, 2, 3, 4)]
+    found = KernelGroups({key: Cell(1, 0, 1, key[0], key[0], key[0]) for key in keys})
+
+    result = result_of(rollup, found, cgroups=paths.get)
+    spec = plan_in_kernel(rollup)
+
+    assert spec is not None and spec.keys == ("cgroup_id", "cgroup_id", "comm")
+    assert [(row.keys, row.values) for row in result.rows] == [(("0" * 64, 1, "sh"), (2, 2)), ((None, 1, "sh"), (2, 4))]
+
+
+def test_paths_of_cgroups_are_keys() -> None:
+    rollup = make_rollup("r", by=["cgroup"])
+    found = KernelGroups({(1,): Cell(2), (2,): Cell(1)})
+
+    assert [row.keys for row in result_of(rollup, found, cgroups={1: "/a"}.get).rows] == [("/a",), (None,)]
+    assert [(row.keys, row.values) for row in result_of(rollup, found).rows] == [((None,), (3,))]
 
 
 def test_cells_are_added_up() -> None:
