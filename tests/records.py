@@ -1,10 +1,13 @@
 """Write records as a handler would, from an event's specification and what its arguments led to."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
+from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode import Decoder
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import HEADER_SIZE, EventSpec, Schema, Tables
 
@@ -53,6 +56,17 @@ def encode(spec: EventSpec, record: Record) -> bytes:
     )
     struct.pack_into("<QqQ16s", fixed, 40, record.cgroup_id, record.ret, record.duration_ns, record.comm)
     return bytes(fixed + tail)
+
+
+def batch_of(decoder: Decoder, records: Iterable[Record], *, offset_ns: int = 0) -> Batch:
+    """Return records of one event as a batch."""
+    spec = decoder.spec
+    encoded = [encode(spec, record) for record in records]
+    tails = [data[spec.fixed_size :] for data in encoded]
+    ends = struct.pack(f"={len(tails) + 1}Q", *accumulate(map(len, tails), initial=0))
+    return Batch(
+        decoder, b"".join(data[: spec.fixed_size] for data in encoded), b"".join(tails), ends, offset_ns=offset_ns
+    )
 
 
 def part(data: bytes, status: int | None = None) -> bytes:

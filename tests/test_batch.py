@@ -12,19 +12,15 @@ from hypothesis import strategies as st
 
 from tests.events import BOTH, S32, SCALARS, TABLES, pointer_schema, records, scalar_schema
 from tests.records import OPENED, Capture, Record, encode, openat, schema_of
+from tests.records import batch_of as records_batch
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.values import Value
 
 
-def batch_of(*records: Record) -> Batch:
-    spec, tables = openat()
-    encoded = [encode(spec, record) for record in records]
-    tails = [data[spec.fixed_size :] for data in encoded]
-    ends = [sum(map(len, tails[:row])) for row in range(len(tails) + 1)]
-    fixed = b"".join(data[: spec.fixed_size] for data in encoded)
-    return Batch(Decoder(spec, tables), fixed, b"".join(tails), struct.pack(f"={len(ends)}Q", *ends), offset_ns=7)
+def batch_of(*listed: Record) -> Batch:
+    return records_batch(Decoder(*openat()), listed, offset_ns=7)
 
 
 TWO = (OPENED, Record((3, 0x1000, 1, 0o644), {0: Capture(b"x")}, ret=-2, ts=9))
