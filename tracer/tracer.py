@@ -113,6 +113,7 @@ class Tracer:
             find_command(command[0] if command else "")
         self._max_overhead_pct = None if max_overhead_pct is None else check_limit(max_overhead_pct)
         self._on_warning: WarningCallback | None = None
+        self._on_ticks: list[Callable[[], object]] = []
         self._overhead: Overhead | None = None
         self._battery = battery
         self._sink: RecordingSink | None = None
@@ -199,6 +200,13 @@ class Tracer:
         """
         self._on_warning = callback
 
+    def on_tick(self, callback: Callable[[], object]) -> None:
+        """Call back often while the trace runs, between batches: what was read before has reached all callbacks.
+
+        Called in the thread that reads. To be set before the start.
+        """
+        self._on_ticks.append(callback)
+
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
         """Write every event as a line of JSON, as ``jsonl.to_json_line`` has it, in bulk.
 
@@ -207,15 +215,17 @@ class Tracer:
         self._dispatcher.write_json(writer, raw=raw)
 
     def record(self, recorder: "Recorder") -> None:
-        """Let a recording have every record, as it came; to be set before the start, and for `run` alone.
+        """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
 
-        What else was asked for goes beside it. An event is delivered once its block is written; the recorder is to be
-        closed with the ledger.
+        An event is then delivered once its block is written. The recorder is to be closed with the ledger.
         """
         from traceleft.tracer.recording_sink import RecordingSink
 
         self._sink = RecordingSink(recorder, self._battery, self.specs, hook=self.hook, level=self.level)
         self._dispatcher.record(self._sink)
+        if self._reader is not None:
+            self._sink.begin(offset_ns=self._dispatcher.offset_ns)
+            self._reader.on_tick(self._sink.tick)
 
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
         """Read and call back until the trace ends.
@@ -330,7 +340,7 @@ class Tracer:
         return None if self._command is None else self._command.poll()
 
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
-        ticks: list[Callable[[], object]] = []
+        ticks = [*self._on_ticks]
         if self._on_warning is not None:
             ticks.append(LossWatch(session, self._on_warning).tick)
         if self._max_overhead_pct is not None:
