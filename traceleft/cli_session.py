@@ -20,6 +20,10 @@ from traceleft.tracer.kernel import probe_kernel
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
+    from traceleft.tracer.ledger import Ledger
+    from traceleft.tracer.rollup import KernelRollup
+
+    MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
 
 LOSS = 3
 # What a shorter trace may save is not worth the time that measuring takes.
@@ -78,11 +82,11 @@ def choose(options: TraceOptions) -> Choice:
     return choice
 
 
-def make_ready(options: TraceOptions, choice: Choice) -> "tuple[Tracer, Battery]":
+def make_ready(options: TraceOptions, choice: Choice, make: "MakeTracer | None" = None) -> "tuple[Tracer, Battery]":
     """Return a tracer that is not started, with its notices told, and the battery, made if there was none."""
     probe_kernel(only=("privileges",)).require("privileges")
     battery = choice.battery or make_battery(choice.events, options.level)
-    tracer = make_tracer(options, battery, choice.events)
+    tracer = (make or make_tracer)(options, battery, choice.events)
     for text in tracer.notices:
         notice(text)
     tracer.on_warning(warn)
@@ -113,7 +117,14 @@ def refuse_early(options: TraceOptions) -> None:
         find_command(options.command[0])
 
 
-def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]) -> "Tracer":
+def make_tracer(
+    options: TraceOptions,
+    battery: "Battery",
+    events: Sequence[str],
+    *,
+    rollup: "KernelRollup | None" = None,
+    unfinished: bool | None = None,
+) -> "Tracer":
     """Return a tracer that is not started."""
     from traceleft.tracer import Tracer
 
@@ -138,6 +149,8 @@ def make_tracer(options: TraceOptions, battery: "Battery", events: Sequence[str]
         counting=options.counting,
         buffer_pages=options.buffer_pages,
         max_overhead_pct=options.max_overhead_pct,
+        rollup=rollup,
+        unfinished=unfinished,
     )
 
 
@@ -170,10 +183,15 @@ def accounted(tracer: "Tracer", ledger: Output | None) -> Iterator[None]:
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:
     """Return loss, if that was asked for, else the signal that ended us, else the command's status."""
-    total = tracer.ledger.total
-    dropped = 0 if options.max_events else total.dropped
-    if options.fail_on_loss and any((total.lost, dropped, total.undecodable, total.unaccounted, total.missed)):
+    if options.fail_on_loss and has_loss(tracer.ledger, max_events=options.max_events):
         return LOSS
     if tracer.signal is not None:
         return SIGNAL_BASE + tracer.signal
     return status or 0
+
+
+def has_loss(ledger: "Ledger", *, max_events: int | None = None) -> bool:
+    """Tell whether an event was lost; what ``--max-events`` cut off was not."""
+    total = ledger.total
+    dropped = 0 if max_events else total.dropped
+    return any((total.lost, dropped, total.undecodable, total.unaccounted, total.missed))
