@@ -28,6 +28,7 @@ KEYS: Final = (
 RESERVED: Final = ("window_start", "window_end", "other")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_HEADER: Final = re.compile(r"\s*\[\s*(rollup|rule)\b")
 _BUILTIN: Final = "traceleft.aggregator"
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def find_rollups(text: str) -> tuple[Rollup, ...]:
 
 def make_rollup(name: str, **texts: object) -> Rollup:
     """Return the rollup of the keys that a TOML table has, with values as there; ``FormatError`` if wrong."""
-    return _Table(Document("", ""), name, texts).rollup()
+    return RollupTable(Document("", ""), name, texts).rollup()
 
 
 def read_document(document: Document) -> tuple[Rollup, ...]:
@@ -85,33 +86,37 @@ def read_document(document: Document) -> tuple[Rollup, ...]:
         raise document.error("holds no rollup; write [rollup.NAME]")
     if len(tables) > MAX_ROLLUPS:
         raise document.error(f"holds more than {MAX_ROLLUPS} rollups")
-    return tuple(_Table(document, name, table).rollup() for name, table in tables.items())
+    return tuple(RollupTable(document, name, table).rollup() for name, table in tables.items())
 
 
-class _Table:
-    """Reads one rollup's table."""
+class RollupTable:
+    """Reads one rollup's table, or what a rule has of one: ``kind`` is what errors call it."""
+
+    kind = "rollup"
+    known: tuple[str, ...] = KEYS
 
     def __init__(self, document: Document, name: str, table: object) -> None:
         self._document = document
         self._name = name
-        header = re.compile(rf"\s*\[\s*rollup\s*\.\s*[\"']?{re.escape(name)}[\"']?\s*\]")
+        header = re.compile(rf"\s*\[\s*{self.kind}\s*\.\s*[\"']?{re.escape(name)}[\"']?\s*\]")
         self._lines = document.text.split("\n")
         self._line = next((at for at, line in enumerate(self._lines, 1) if header.match(line)), 0)
         if not self._line:
             self._line = document.line_of(name) or 0
-        later = (at for at, line in enumerate(self._lines, 1) if at > self._line and line.lstrip().startswith("[rol"))
+        later = (at for at, line in enumerate(self._lines, 1) if at > self._line and _HEADER.match(line))
         self._end = next(later, len(self._lines) + 1)
         if not _NAME.fullmatch(name):
-            raise self._error(f"{name[:64]!r} is no name of a rollup: letters, digits, _ and -, at most 64")
+            message = f"{name[:64]!r} is no name of a {self.kind}: letters, digits, _ and -, at most 64"
+            raise FormatError(message, file=document.file or None, line=self._line or None)
         if not isinstance(table, Mapping):
-            raise self._error(f"is no table; write [rollup.{name}]")
+            raise self._error(f"is no table; write [{self.kind}.{name}]")
         self._table: Mapping[str, object] = table
 
     def rollup(self) -> Rollup:
         """Return the rollup; ``FormatError`` for the first mistake in it."""
         for key in self._table:
-            if key not in KEYS:
-                hint = suggest(key, KEYS) or f"; known: {', '.join(KEYS)}"
+            if key not in self.known:
+                hint = suggest(key, self.known) or f"; known: {', '.join(self.known)}"
                 raise self._error(f"unknown key {key[:64]!r}{hint}", key)
         if not isinstance(self._table.get("description", ""), str):
             raise self._error("`description` is no text", "description")
@@ -136,6 +141,7 @@ class _Table:
             file=self._document.file,
             line=self._line,
             lines=self._places(),
+            kind=self.kind,
         )
         self._check_whole(rollup)
         return rollup
@@ -246,4 +252,4 @@ class _Table:
 
     def _error(self, message: str, key: str = "", text: str = "") -> FormatError:
         line = self._line_of(key, text) if key else self._line
-        return FormatError(f"rollup {self._name[:64]}: {message}", file=self._document.file or None, line=line or None)
+        return FormatError(f"{self.kind} {self._name}: {message}", file=self._document.file or None, line=line or None)

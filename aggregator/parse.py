@@ -6,7 +6,7 @@ Expressions are parsed as Python's, by ``ast``, and only the nodes that are list
 import ast
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NoReturn
 
 from traceleft.aggregator.columns import BY_NAME
@@ -68,9 +68,12 @@ _COMPARISONS: Final[Mapping[type[ast.cmpop], Comparison]] = {
 _MIRRORED: Final[Mapping[Comparison, Comparison]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def parse_condition(text: str) -> Expression:
-    """Return the tree of a condition; ``ExpressionError`` where the text is none."""
-    return _Reader(text).condition()
+def parse_condition(text: str, *, numbers: Collection[str] | None = None) -> Expression:
+    """Return the tree of a condition over columns, or over the ``numbers`` of these names in their place.
+
+    Raise ``ExpressionError`` where the text is none.
+    """
+    return _Reader(text, numbers).condition()
 
 
 def parse_value(text: str) -> Expression:
@@ -181,8 +184,9 @@ def _error(message: str, text: str) -> ExpressionError:
 class _Reader:
     """Reads the text of one expression."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, numbers: Collection[str] | None = None) -> None:
         self._text = text.strip()
+        self._numbers = numbers
         if len(self._text) > MAX_TEXT:
             self._fail(f"is longer than {MAX_TEXT} characters")
         try:
@@ -301,6 +305,10 @@ class _Reader:
         self._fail(f"{self._source(node)} is not understood here; there are {known}")
 
     def _column(self, name: str) -> Expression:
+        if self._numbers is not None:
+            if name not in self._numbers:
+                self._fail(f"no measure is named {_shown(name)}{suggest(name, self._numbers)}")
+            return Name(name, "integer")
         column = BY_NAME.get(name)
         if column is None:
             self._fail(f"no column is named {_shown(name)}{suggest(name, BY_NAME)}")

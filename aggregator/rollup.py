@@ -68,6 +68,7 @@ class Rollup:
     file: str = ""
     line: int = 0
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    kind: str = field(default="rollup", compare=False, repr=False)
 
     @classmethod
     def parse(cls, name: str, **texts: Any) -> "Rollup":
@@ -82,7 +83,7 @@ class Rollup:
     def error(self, message: str, place: str = "") -> FormatError:
         """Return the error for a place of the rollup (``where``, ``by.0``, ``measures.2``, …; see ``lines``)."""
         line = self.lines.get(place) or self.line or None
-        return FormatError(f"rollup {self.name}: {message}", file=self.file or None, line=line)
+        return FormatError(f"{self.kind} {self.name}: {message}", file=self.file or None, line=line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,15 @@ def failing(*errors: Exception | None) -> Callable[[Item], None]:
     return write
 
 
+def waiting(event: threading.Event) -> Callable[[Item], None]:
+    """Return a write that waits, a minute at most."""
+
+    def write(item: Item) -> None:
+        event.wait(60)
+
+    return write
+
+
 def close(sink: Sink, *, patience_s: float = 5, limit_s: float = 30) -> None:
     sink.begin_close()
     sink.end_close(patience_s=patience_s, deadline=time.monotonic() + limit_s)
@@ -77,7 +86,7 @@ def test_all_that_was_accepted_is_written_in_its_order() -> None:
 
 def test_full_queue_drops_at_once_and_the_account_adds_up() -> None:
     go = threading.Event()
-    target = FakeTarget(lambda item: None if go.wait(30) else None)
+    target = FakeTarget(waiting(go))
     sink = Sink("fake", target, queue_bytes=10 * len(LINES))
     sink.start()
 
@@ -164,7 +173,7 @@ def test_pauses_grow_up_to_the_longest_and_differ_by_chance() -> None:
 
 def test_closing_gives_up_a_target_that_is_stuck() -> None:
     stuck = threading.Event()
-    target = FakeTarget(lambda item: None if stuck.wait(60) else None)
+    target = FakeTarget(waiting(stuck))
     sink = Sink("fake", target)
     sink.start()
     for _ in range(5):

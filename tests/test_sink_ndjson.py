@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.aggregator import ndjson
 from traceleft.aggregator.ndjson import NdjsonTarget
 from traceleft.aggregator.sink import Item, SinkError
 from traceleft.aggregator.sinks import open_sinks
@@ -206,7 +205,7 @@ def test_reader_of_a_fifo_that_never_reads_delays_nobody(tmp_path: Path) -> None
 
 def test_every_write_is_synced_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(ndjson.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     for sync, expected in (("never", 0), ("rotate", 1), ("always", 3)):
         synced.clear()
         with open_sinks([f"ndjson:{tmp_path}/{sync}?sync={sync}"]) as sinks:

@@ -40,7 +40,9 @@ class Dispatcher:
         self._decoders: dict[int, Decoder] = {}
         self._event_callbacks: dict[int, list[EventCallback]] = {}
         self._batch_callbacks: dict[int, list[BatchCallback]] = {}
+        self._round_callbacks: list[Callable[[], object]] = []
         self._lines: LineWriter | None = None
+        self._more_lines: LineWriter | None = None
         self._sink: RecordingSink | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
@@ -53,11 +55,22 @@ class Dispatcher:
         for spec in specs:
             self._batch_callbacks.setdefault(spec.id, []).append(callback)
 
+    def on_round(self, callback: Callable[[], object]) -> None:
+        """Call back when the batches of all events that came together have been handed over."""
+        self._round_callbacks.append(callback)
+
     def write_json(self, writer: "Writer", *, raw: bool) -> None:
         """Write all events as lines of JSON, in place of callbacks with single ones."""
+        self._lines = self._line_writer(writer, raw=raw)
+
+    def write_json_too(self, writer: "Writer", *, raw: bool) -> None:
+        """Write all events as lines of JSON beside all else; what a record's delivery is, is not told by these."""
+        self._more_lines = self._line_writer(writer, raw=raw)
+
+    def _line_writer(self, writer: "Writer", *, raw: bool) -> "LineWriter":
         from traceleft.tracer.lines import LineWriter
 
-        self._lines = LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
+        return LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
 
     def record(self, sink: "RecordingSink") -> None:
         """Let a recording have all records; then those are delivered that it has written."""
@@ -73,6 +86,10 @@ class Dispatcher:
         try:
             if self._batch_callbacks:
                 self._dispatch_batches(records if wanted == len(records) else cut_records(records, wanted))
+            for done in self._round_callbacks:
+                done()
+            if self._more_lines is not None:
+                self._more_lines.write(Handout(records), wanted, offset_ns=self.offset_ns)
             if self._lines is not None:
                 self._lines.write(handout, wanted, offset_ns=self.offset_ns)
                 return
@@ -107,9 +124,9 @@ class Dispatcher:
 
     def _dispatch_batches(self, records: _native.Records) -> None:
         for event, callbacks in self._batch_callbacks.items():
-            fixed, tails, ends, _ = records.columns(event, self._specs[event].fixed_size)
+            fixed, tails, ends, rows = records.columns(event, self._specs[event].fixed_size)
             if fixed:
-                batch = Batch(self._decoder(event), fixed, tails, ends, offset_ns=self.offset_ns)
+                batch = Batch(self._decoder(event), fixed, tails, ends, offset_ns=self.offset_ns, rows=rows)
                 for callback in callbacks:
                     callback(batch)
 

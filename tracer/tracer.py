@@ -214,6 +214,14 @@ class Tracer:
         """
         self._dispatcher.write_json(writer, raw=raw)
 
+    def on_round(self, callback: Callable[[], object]) -> None:
+        """Call back when the batches of all events that came together have been handed over."""
+        self._dispatcher.on_round(callback)
+
+    def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None:
+        """Write every event as a line of JSON beside all else that was asked for."""
+        self._dispatcher.write_json_too(writer, raw=raw)
+
     def record(self, recorder: "Recorder") -> None:
         """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
 
