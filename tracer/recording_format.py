@@ -162,10 +162,10 @@ def read_preamble(data: bytes) -> int:
     """Return the version of a recording that begins so; raise ``BrokenError`` where it is none."""
     if len(data) < PREAMBLE.size or not data.startswith(MAGIC):
         raise BrokenError("is no recording; make one with: traceleft record -o FILE")
-    version: int = PREAMBLE.unpack(data[: PREAMBLE.size])[1]
-    if not version:
-        raise BrokenError("is no recording of any version; make one with: traceleft record -o FILE")
-    return version
+    _, version, rest = PREAMBLE.unpack(data[: PREAMBLE.size])
+    if not version or rest:
+        raise BrokenError("begins as a recording, and is of no version that there is")
+    return int(version)
 
 
 def pack_block(kind: int, number: int, data: bytes, *, records: int = 0, first_ns: int = 0, last_ns: int = 0) -> bytes:
@@ -234,6 +234,8 @@ def read_ledger(end: End) -> Ledger | None:
     if end.ledger is None:
         return None
     try:
+        if any(end.more[name] is None for name in _MORE_FIGURES if name != "overfull"):
+            raise TypeError("figures are integers")
         return Ledger(
             _figures(end.ledger),
             {str(name)[:TEXT_MAX]: _figures(item) for name, item in end.ledger["by_event"].items()},

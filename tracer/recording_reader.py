@@ -18,7 +18,6 @@ from traceleft.tracer.dispatch import iter_events
 from traceleft.tracer.event import Event
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.recording_format import (
-    CGROUPS,
     CGROUPS_MAX,
     END,
     HEAD,
@@ -71,9 +70,15 @@ class _Part:
 
     def records(self) -> Iterator[bytes]:
         """Yield the records of block after block; raise ``BrokenError`` at damage, whose place `damage` tells."""
+        records = 0
         for block in self._blocks():
             if block.kind == RECORDS:
+                records += block.records
                 yield self._checked(block, self._content(block))
+            else:
+                self._learn(block)
+        if self.end is None or self.end.records != records:
+            raise BrokenError("holds more or fewer records than its end says")
 
     def damage(self, reason: str, events_read: int) -> RecordingError:
         """Return the error for damage at the block that was read last."""
@@ -103,12 +108,20 @@ class _Part:
                 if block.kind == RECORDS:
                     first, last = self.span or (block.first_ns, block.last_ns)
                     self.span = min(first, block.first_ns), max(last, block.last_ns)
-                elif block.kind == CGROUPS and len(self.cgroups) < CGROUPS_MAX:
-                    self.cgroups |= read_cgroups(self._content(block))
-                elif block.kind == END:
-                    end = decode(self._content(block), End, "end")
-                    self.ledger = read_ledger(end)
-                    self.end = end
+                else:
+                    self._learn(block)
+
+    def _learn(self, block: Block) -> None:
+        """Take what a block tells that holds no records."""
+        if block.kind == HEAD:
+            raise BrokenError("a second head lies within it")
+        content = self._content(block)
+        if block.kind == END:
+            end = decode(content, End, "end")
+            self.ledger = read_ledger(end)
+            self.end = end
+        elif len(self.cgroups) < CGROUPS_MAX:
+            self.cgroups |= read_cgroups(content)
 
     def _blocks(self) -> Iterator[Block]:
         """Yield the headers after the head; raise ``BrokenError`` at damage, or where the end is missing."""
