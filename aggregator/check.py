@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from traceleft.aggregator.expression import Arg, Both, Call, Compare, Expression, IsNone, Not
+from traceleft.aggregator.finish import order_measure
 from traceleft.aggregator.rollup import Rollup
 from traceleft.errors import ExpressionError
 from traceleft.expression import Catalogue, select, suggest
@@ -47,6 +48,9 @@ def expressions_of(rollup: Rollup) -> Iterator[tuple[str, Expression]]:
     for rank, measure in enumerate(rollup.measures):
         if measure.expression is not None:
             yield f"measures.{rank}", measure.expression
+    order = order_measure(rollup)
+    if order not in rollup.measures and order.expression is not None:
+        yield "order_by", order.expression
 
 
 def _check_args(rollup: Rollup, place: str, expression: Expression, known: Iterable[str]) -> None:
