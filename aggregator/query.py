@@ -5,6 +5,7 @@ figures by slide, key and bucket) the engine keeps; windows are put together of 
 the engine, so that what reaches this process is bounded by windows and ``top``.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from traceleft.expression import Catalogue
 
 HUNDRED_PERCENT: Final = 100 * PERCENT_SCALE
 EVER: Final = Days()
+_TRACEPOINT: Final = re.compile(r"(?<![/\w])\w+:\w+(?![/\w])", re.ASCII)
 _WINDOW: Final = "window"
 _SLOT: Final = "slot"
 _BUCKET: Final = "bucket"
@@ -74,13 +76,15 @@ class Spread:
 def run_rollup(rollup: Rollup, engine: Engine, *, catalogue: Catalogue | None = None, days: Days = EVER) -> Result:
     """Return a rollup of an engine's events of some days.
 
-    ``catalogue`` lists events that the rollup may name beside those that are stored; ``FormatError`` for another.
+    ``catalogue`` lists events that the rollup may name beside those that are stored, and any tracepoint;
+    ``FormatError`` for another.
     """
     events = _within(engine.events, days)
     if rollup.events:
         stored = {name for (name,) in engine.rows(events.select("event").distinct())}
         known = catalogue or Catalogue(frozenset())
-        names = select_events(rollup, replace(known, names=known.names | stored))
+        tracepoints = {name for each in rollup.events for name in _TRACEPOINT.findall(each)}
+        names = select_events(rollup, replace(known, names=known.names | stored | tracepoints))
         events = events.filter(events.event.isin(sorted(names & stored)))
     return finish(rollup, _Query(rollup, engine, events).groups())
 

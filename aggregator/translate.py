@@ -95,7 +95,8 @@ def floor_divide(dividend: Any, divisor: Any) -> Any:
 
 
 def _guess(dividend: Any, divisor: Any) -> Any:
-    return (dividend.cast("float64") / divisor.cast("float64")).floor().cast(WIDE)
+    """Return about the quotient. (Ibis has ``floor`` give 64 bits, which 2^63 as a float does not fit in.)"""
+    return (dividend.cast("float64") / divisor.cast("float64")).cast(WIDE)
 
 
 def bucket_of(value: Any) -> Any:

@@ -1,0 +1,39 @@
+"""Events in Parquet for tests of engines, and what the engine over columns makes of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow
+
+from tests.records import Record, batch_of
+from tests.rollups import CGROUPS, DECODERS, SCHEMA
+from traceleft.aggregator.engine import Aggregator
+from traceleft.aggregator.parquet import Data, ParquetWriter, open_data
+from traceleft.aggregator.rollup import Result, Rollup
+from traceleft.aggregator.table import SCHEMA as COLUMNS
+from traceleft.aggregator.table import TableColumns, batch_to_table
+
+Events = Sequence[tuple[str, Record]]
+
+
+def table_of(events: Events, *, host: str = "h") -> pyarrow.Table:
+    """Return events as a table."""
+    batches = [batch_of(DECODERS[name], [record]) for name, record in events]
+    tables = [batch_to_table(each, SCHEMA.tables, host=host, cgroups=CGROUPS.get) for each in batches]
+    return pyarrow.concat_tables(tables) if tables else COLUMNS.empty_table()
+
+
+def store(directory: Path, *tables: pyarrow.Table) -> Data:
+    """Write tables as partitions below a directory."""
+    with ParquetWriter(directory) as writer:
+        for table in tables:
+            writer.write(table)
+    return open_data(directory)
+
+
+def roll_up(rollup: Rollup, *tables: pyarrow.Table) -> Result:
+    """Return what the engine over columns makes of tables."""
+    aggregator = Aggregator(rollup, SCHEMA.events, tables=SCHEMA.tables)
+    for table in tables:
+        aggregator.add_columns(TableColumns(table))
+    return aggregator.finish()
