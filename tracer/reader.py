@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
 from traceleft.tracer.following import Watch, make_unfinished
-from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
+from traceleft.tracer.ledger import Figures, KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
 from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
 
@@ -120,6 +120,21 @@ class Reader:
         """Begin to deliver records; whoever does so settles the account at the end, or close() does."""
         self._handout = Handout(records)
         return self._handout
+
+    def figures(self) -> Figures:
+        """Return the account so far, for the thread that reads; what is under way is emitted and not delivered yet."""
+        kernel = self._session.maps.kernel_counts(self._specs, self._session.cpus)
+        account = self._session.drain.account()
+        return Figures(
+            emitted=sum(kernel.emitted.values()),
+            delivered=sum(self._delivered.values()),
+            # Below v5.1 the kernel's own count misses what a perf buffer lost.
+            lost=max(sum(kernel.lost.values()), sum((account["lost"] or {}).values())),
+            dropped=sum(self._dropped.values()) + sum(account["dropped"].values()),
+            undecodable=sum(self._undecodable.values()) + sum(account["undecodable"].values()),
+            compat=sum(kernel.compat_by_cpu.values()),
+            missed=sum(kernel.missed.values()) + sum(kernel.missed_by_cpu.values()),
+        )
 
     def settle(self, handout: Handout) -> None:
         """Account for what was handed out as delivered and for the rest as thrown away; may be called again."""

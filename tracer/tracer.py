@@ -20,7 +20,7 @@ from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
-from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.loader import Options, Session
 from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
@@ -292,6 +292,10 @@ class Tracer:
         if self._ledger is None:
             raise TraceleftError("the ledger is made at the end of a trace: close the tracer first")
         return self._ledger
+
+    def figures(self) -> Figures:
+        """Return the account so far, of a trace that runs, to the thread that reads (``on_tick``)."""
+        return Figures() if self._reader is None else self._reader.figures()
 
     @property
     def counts(self) -> Mapping[str, Count]:
