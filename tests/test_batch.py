@@ -58,6 +58,25 @@ def test_events_are_those_of_the_records() -> None:
     assert len(batch) == 2
 
 
+def test_joined_batches_have_the_records_of_all() -> None:
+    decoder = Decoder(*openat())
+    parts = [records_batch(decoder, records, offset_ns=7) for records in ([*TWO], [], [OPENED])]
+
+    joined = Batch.joined(parts)
+
+    assert [joined.record(row) for row in range(3)] == [part.record(row) for part in parts for row in range(len(part))]
+    assert joined.column("filename") == ["/etc/passwd", "x", "/etc/passwd"]
+    assert joined.timestamps().tolist() == [OPENED.ts + 7, 16, OPENED.ts + 7]
+    assert (joined.size_bytes, Batch.joined(parts[:1])) == (sum(part.size_bytes for part in parts), parts[0])
+
+
+def test_batches_of_several_clocks_are_not_joined() -> None:
+    decoder = Decoder(*openat())
+
+    with pytest.raises(ValueError, match="several decoders or clocks"):
+        Batch.joined([records_batch(decoder, TWO, offset_ns=offset_ns) for offset_ns in (1, 2)])
+
+
 def test_batch_of_nothing_has_columns() -> None:
     assert len(batch_of().to_numpy()) == 0
 

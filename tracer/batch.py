@@ -6,7 +6,7 @@ numpy is imported on first use only.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from traceleft.errors import BatteryError, UnsupportedError
@@ -61,6 +61,14 @@ def _arg_column(arg: ArgSpec, prefix: str) -> tuple[str, int]:
     return f"{prefix}{'i' if is_signed(arg.value) else 'u'}{width}", offset
 
 
+class _Shown(dict[bytes, str]):
+    """Bytes as text; of equal ones, which names of files often are, the same text."""
+
+    def __missing__(self, data: bytes) -> str:
+        self[data] = text = show_bytes(data)
+        return text
+
+
 class Batch:
     """Records of one event: ``fixed`` parts, ``heap`` of tails, ``ends`` (n + 1 native u64; the first is 0).
 
@@ -85,6 +93,36 @@ class Batch:
         pairs = zip(self._ends, self._ends[1:], strict=False)
         if self._ends[0] or self._ends[-1] > len(heap) or any(start > end for start, end in pairs):
             raise UndecodableError(f"{decoder.spec.name}: a batch's tails do not follow each other")
+
+    @classmethod
+    def joined(cls, batches: "Sequence[Batch]") -> "Batch":
+        """Return batches as one; ``ValueError`` where they are not by one decoder and of one clock (see ``origin``)."""
+        import numpy
+
+        first = batches[0]
+        if any(each.origin != first.origin for each in batches):
+            raise ValueError("batches of several decoders or clocks cannot be joined")
+        if len(batches) == 1:
+            return first
+        ends = [numpy.frombuffer(each._ends_bytes, "u8") for each in batches]
+        starts = numpy.cumsum([0, *(each[-1] for each in ends)], dtype="u8")
+        whole = numpy.concatenate([starts[:1], *(each[1:] + start for each, start in zip(ends, starts, strict=False))])
+        batch = cls.__new__(cls)
+        batch._decoder, batch._offset_ns = first._decoder, first._offset_ns
+        batch._fixed = b"".join(each._fixed for each in batches)
+        batch._heap = b"".join(each._heap[: each._ends[-1]] for each in batches)
+        batch._ends_bytes, batch._ends = whole.tobytes(), tuple(whole.tolist())
+        return batch
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """What batches that can be joined have in common."""
+        return id(self._decoder), self._offset_ns
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory the records take."""
+        return len(self._fixed) + len(self._heap)
 
     @property
     def spec(self) -> EventSpec:
@@ -144,10 +182,9 @@ class Batch:
         is_there = fits & (places["offset"] > 0) & (places["status"] >= 0)
         starts = numpy.frombuffer(self._ends_bytes, "u8")[:-1].astype("i8") + places["offset"] - self.spec.fixed_size
         ranges = zip(starts.tolist(), (starts + places["length"]).tolist(), is_there.tolist(), strict=True)
-        heap = self._heap
+        heap, shown = self._heap, _Shown()
         return [
-            show_bytes(heap[start:end]) if good else self._value(row, name)
-            for row, (start, end, good) in enumerate(ranges)
+            shown[heap[start:end]] if good else self._value(row, name) for row, (start, end, good) in enumerate(ranges)
         ]
 
     def _checked(self) -> "tuple[NDArray[numpy.bool_], NDArray[numpy.void]]":
@@ -177,8 +214,10 @@ class Batch:
         """Return the fixed parts as a read-only structured array, without a copy; see ``column_types``."""
         import numpy
 
-        columns: Any = column_types(self.spec, self._decoder.tables.byte_order)
-        return numpy.frombuffer(self._fixed, dtype=numpy.dtype(columns))
+        if self._decoder.dtype is None:
+            columns: Any = column_types(self.spec, self._decoder.tables.byte_order)
+            self._decoder.dtype = numpy.dtype(columns)
+        return numpy.frombuffer(self._fixed, dtype=self._decoder.dtype)
 
     def timestamps(self) -> "NDArray[numpy.int64]":
         """Return the times since the epoch, in nanoseconds."""

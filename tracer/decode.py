@@ -7,6 +7,7 @@ A decoder is a set of closures made from an event's specification; no code is ma
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from traceleft.tracer.arguments import compile_arg, compile_check
 from traceleft.tracer.event import Event
@@ -23,9 +24,10 @@ class Decoder:
     """Decodes the records of one event.
 
     ``layout`` is set where the native module's checks are all that ``decode`` asks; ``fields`` unpacks what passed.
+    ``dtype`` is numpy's for the fixed parts, once a batch has asked for it.
     """
 
-    __slots__ = ("_checks", "_slots", "fields", "layout", "raw", "readers", "spec", "tables")
+    __slots__ = ("_checks", "_slots", "dtype", "fields", "layout", "raw", "readers", "spec", "tables")
 
     def __init__(self, spec: EventSpec, tables: Tables) -> None:
         fixed = FixedPart(spec, tables)
@@ -37,6 +39,7 @@ class Decoder:
         self._slots = fixed.slots
         self._checks = _compile_checks(spec, fixed, tables)
         self.layout = None if self._checks else native_layout(spec, tables)
+        self.dtype: Any = None
 
     def decode(self, record: bytes | memoryview, *, offset_ns: int = 0) -> Event:
         """Return the event of a record, which is copied; ``offset_ns`` leads from its clock to the epoch's.
