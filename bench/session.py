@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.process import Calls, Usage, Watcher, telling_line
-from bench.tools import READY_BYTES, Account, Place, Tool
+from bench.tools import Account, Place, Tool
 
 READY_S: Final = 20.0
 SILENT_S: Final = 2.0
@@ -134,7 +134,7 @@ def _is_ready(tool: Tool, watcher: Watcher, place: Place) -> bool:
         return not watcher.has_ended
     if tool.says_ready:
         return b"ready\n" in watcher.stdout.read_bytes()
-    return any(path.exists() and path.stat().st_size >= READY_BYTES for path in (place.events, watcher.stdout))
+    return any(path.exists() and path.stat().st_size >= tool.ready_bytes for path in (place.events, watcher.stdout))
 
 
 def clear(directory: Path) -> None:

@@ -28,6 +28,9 @@ STORMS: Final[Sequence[Storm]] = (
     (tools.OURS_JSON, OPEN, OPENS, 0),
     (tools.OURS_JSON, OPEN, OPENS, BUSY_LOOPS),
     (tools.OURS_JSON, BOTH, BURST, 0),
+    (tools.OURS_RECORD, OPEN, OPENS, 0),
+    (tools.OURS_RECORD, OPEN, OPENS, BUSY_LOOPS),
+    (tools.OURS_RECORD, BOTH, BURST, 0),
     (tools.OURS_TEXT, BOTH, BURST, 0),
     (tools.BPFTRACE, OPEN, PEER_OPENS, 0),
     (tools.BPFTRACE, OPEN, PEER_OPENS, BUSY_LOOPS),
@@ -45,12 +48,12 @@ def _run(place: Place, tool: Tool, loop: Loop, opens: int, busy: int) -> dict[st
     named = {"tool": tool.name, "made": opens * loop.traced, "busy": busy}
     try:
         with busy_loops(busy):
-            return named | _measure(place, tool, loop, opens)
+            return named | measure_storm(place, tool, loop, opens)
     except NotAvailableError as exc:
         return named | {"unavailable": str(exc)}
 
 
-def _measure(place: Place, tool: Tool, loop: Loop, opens: int) -> dict[str, Any]:
+def measure_storm(place: Place, tool: Tool, loop: Loop, opens: int) -> dict[str, Any]:
     """The opens come from one CPU; the tool runs where the scheduler puts it."""
     reason = tool.missing()
     if reason:

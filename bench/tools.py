@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from traceleft.tracer.recording import Recording
+
 HERE: Final = Path(__file__).parent
 DEVELOPED: Final = [sys.executable, "-m", "traceleft"]
 READY_BYTES: Final = 512
@@ -60,6 +62,7 @@ class Tool:
     starts_it: bool = False
     share: float = 1.0
     peer: bool = False
+    ready_bytes: int = READY_BYTES
 
     def missing(self) -> str | None:
         """Return why it cannot be run here, as far as that can be told without running it."""
@@ -114,6 +117,20 @@ def _cli(name: str, *options: str, starts_it: bool = False) -> Tool:
         return _of_ledger(json.loads(place.ledger.read_text()), seen=_count_lines(place.events))
 
     return Tool(name=name, command=command, account=account, share=0.5, starts_it=starts_it)
+
+
+def _record(name: str) -> Tool:
+    def command(place: Place, pid: int | None, events: Sequence[str]) -> list[str]:
+        files = ["-o", str(place.events), "--ledger", str(place.ledger), "--battery", str(place.battery)]
+        return [*DEVELOPED, "record", *files, "-e", ",".join(events), "-p", str(pid)]
+
+    def account(place: Place) -> Account:
+        with Recording.open(place.events) as recording:
+            seen = sum(map(len, recording.records()))
+        return _of_ledger(json.loads(place.ledger.read_text()), seen=seen)
+
+    # More than its head alone.
+    return Tool(name=name, command=command, account=account, share=0.5, ready_bytes=8 << 10)
 
 
 def _strace(name: str, *options: str, starts_it: bool = False) -> Tool:
@@ -232,6 +249,7 @@ ROLLUP_KERNEL_P99: Final = _roll_up("rollup in the kernel, with p50 and p99", "-
 ROLLUP_COLUMNS: Final = _roll_up("rollup over columns", "--engine", "columns")
 ROLLUP_COLUMNS_P99: Final = _roll_up("rollup over columns, with p50 and p99", "--engine", "columns", "--percentiles")
 OURS_JSON: Final = _cli("traceleft, JSON to a file", "--format", "json")
+OURS_RECORD: Final = _record("traceleft record")
 OURS_TEXT: Final = _cli("traceleft, text to a file")
 STRACE: Final = _strace("strace")
 STRACE_THREADS: Final = _strace("strace -f", "-f")
