@@ -1,8 +1,9 @@
 """The one histogram that percentiles are read from: powers of two, 32 sub-buckets each, in integers.
 
-A value below 32 has a bucket of its own; above, a bucket is 1/32 of its power of two wide, so that its middle is less
-than 1.6 % from any value in it. The kernel, numpy and every SQL engine compute the same bucket, so a percentile is the
-same number wherever it is computed, and histograms of windows and hosts are added bucket by bucket.
+A value below 64 has a bucket of its own; above, a bucket is 1/32 of its power of two wide, so that its smallest value,
+which stands for it, is less than 3.2 % below any other in it, and no percentile is above the largest value there was.
+The kernel, numpy and every SQL engine compute the same bucket, so a percentile is the same number wherever it is
+computed, and histograms of windows and hosts are added bucket by bucket.
 """
 
 from collections.abc import Mapping
@@ -39,20 +40,14 @@ def bucket_range(bucket: int) -> tuple[int, int]:
     return low, low + (1 << shift) - 1
 
 
-def middle_of(bucket: int) -> int:
-    """Return the value that stands for a bucket."""
-    low, high = bucket_range(bucket)
-    return low + (high - low) // 2
-
-
 def log2_bucket(bucket: int) -> int:
     """Return the power of two that a bucket lies in: 0 for 0, k for 2^(k-1) to 2^k - 1; -1 stays."""
     return bucket if bucket < 0 else bucket_range(bucket)[0].bit_length()
 
 
 def percentile(buckets: Mapping[int, int], thousandths: int) -> int | None:
-    """Return a percentile (in thousandths of a percent) of counts by bucket: the middle of the bucket that the value
-    of that rank lies in; None where there are no values."""
+    """Return a percentile (in thousandths of a percent) of counts by bucket: the smallest value of the bucket
+    that the value of that rank lies in; None where there are no values."""
     total = sum(buckets.values())
     if not total:
         return None
@@ -61,7 +56,7 @@ def percentile(buckets: Mapping[int, int], thousandths: int) -> int | None:
     for bucket in sorted(buckets):
         seen += buckets[bucket]
         if seen >= rank:
-            return middle_of(bucket)
+            return bucket_range(bucket)[0]
     raise AssertionError("unreachable: ranks end at the total")
 
 

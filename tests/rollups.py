@@ -14,7 +14,7 @@ from tests.records import OPENAT, SETS, STRUCTS, Capture, Record, document, even
 from traceleft.aggregator.check import check_rollup
 from traceleft.aggregator.columns import BY_NAME
 from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
-from traceleft.aggregator.histogram import bucket_of, log2_bucket, middle_of
+from traceleft.aggregator.histogram import bucket_of, bucket_range, log2_bucket
 from traceleft.aggregator.rollup import KeyValue, Measure, Rollup, Row
 from traceleft.aggregator.values import BYTE_CALLS
 from traceleft.errors import FormatError
@@ -226,7 +226,7 @@ def figure(measure: Measure, events: Sequence[Event], host: str) -> Any:
         "min": lambda: values[0],
         "max": lambda: values[-1],
         "avg": lambda: sum(values) // len(values),
-        "percentile": lambda: middle_of(bucket_of(values[rank - 1])),
+        "percentile": lambda: bucket_range(bucket_of(values[rank - 1]))[0],
         "exact": lambda: values[rank - 1],
     }
     return figures[measure.function]()

@@ -52,14 +52,14 @@ def test_what_is_beyond_top_and_beyond_the_cap_is_one_row() -> None:
 
     assert [(row.keys, row.values) for row in result.rows] == [
         (("a",), (9, 1, 1, {1: 1})),
-        (None, (6, 700, 695, {3: 1, 10: 2})),
+        (None, (6, 700, 688, {3: 1, 10: 2})),
     ]
     assert [*result.to_json()][1] == {
         "comm": None,
         "other": True,
         "count": 6,
         "ret_max": 700,
-        "ret_p50": 695,
+        "ret_p50": 688,
         "ret_histogram": {"4": 1, "512": 2},
     }
 
