@@ -48,6 +48,8 @@ T = TypeVar("T", bound=numpy.generic)
 _PIECE_BITS: Final = 22
 _PIECE: Final = (1 << _PIECE_BITS) - 1
 _DENSE: Final = 1 << 20
+MAX_WAITING: Final = 1 << 15
+MAX_WAITING_BYTES: Final = 16 << 20
 
 
 @dataclass(slots=True)
@@ -106,15 +108,34 @@ class Aggregator:
         self._newest: int | None = None
         self._closed: int | None = None
         self._seen = self._late = self._capped = 0
+        self._waiting: dict[tuple[str, int, int], list[Batch]] = {}
+        self._waiting_rows = self._waiting_bytes = 0
 
     def add(self, batch: Batch) -> None:
-        """Add the events of a batch; one that the rollup is not about is passed over."""
-        if len(batch) and batch.spec.name in self.events:
+        """Add the events of a batch; one that the rollup is not about is passed over.
+
+        Small batches wait for others of their event, and are looked at together: at the latest when a result is asked
+        for.
+        """
+        if not len(batch) or batch.spec.name not in self.events:
+            return
+        self._waiting.setdefault((batch.spec.name, *batch.origin), []).append(batch)
+        self._waiting_rows += len(batch)
+        self._waiting_bytes += batch.size_bytes
+        if self._waiting_rows >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        self._waiting_rows = self._waiting_bytes = 0
+        for batches in waiting.values():
+            batch = Batch.joined(batches)
             columns = BatchColumns(batch, self._tables, host=self._host, cgroups=self._cgroups, stacks=self._stacks)
             self._add(columns, None)
 
     def add_columns(self, columns: Columns) -> None:
         """Add events of any kind, those that the rollup is not about left out."""
+        self._flush()
         if not len(columns):
             return
         wanted = None
@@ -133,6 +154,7 @@ class Aggregator:
 
         A window is closed when the newest event is ``lateness_ns`` beyond its end.
         """
+        self._flush()
         window_ns = self.rollup.window_ns
         if window_ns is None or self._newest is None:
             return self._finish(Groups())
@@ -158,6 +180,7 @@ class Aggregator:
 
     def groups(self) -> Groups:
         """Return the partial figures of the windows that were not given out, to be merged with those of other hosts."""
+        self._flush()
         groups = self._collect(None)
         groups.events, groups.late, groups.capped = self._seen, self._late, self._capped
         return groups

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.records import Capture, Record, batch_of
-from tests.rollups import CGROUPS, DECODERS, EVENT_LISTS, SCHEMA, SPECS, event_of, naive_rows, rollups
+from tests.rollups import CGROUPS, DECODERS, EVENT_LISTS, SCHEMA, SPECS, event_of, naive_rows, records_of, rollups
 from traceleft.aggregator.engine import Aggregator, sum_by
 from traceleft.aggregator.finish import Groups, finish
 from traceleft.aggregator.rollup import Result, Rollup, Row
@@ -54,17 +54,33 @@ def test_engine_gives_what_is_worked_out_event_by_event(rollup: Rollup, events: 
 
     result = run(rollup, events)
 
-    assert list(result.rows) == naive_rows(rollup, (event_of(*each) for each in events), names=engine.events, host="h")
+    # What waits is looked at one kind of event after the other, which tells what comes first under a cap.
+    order = list(dict.fromkeys(name for name, _ in events))
+    expected = [event_of(*each) for each in sorted(events, key=lambda each: order.index(each[0]))]
+    assert list(result.rows) == naive_rows(rollup, expected, names=engine.events, host="h")
 
 
 @settings(max_examples=100, deadline=None)
-@given(rollup=rollups(), events=EVENT_LISTS, cuts=st.lists(st.integers(0, 40), max_size=6))
+@given(rollup=rollups(is_capped=False), events=EVENT_LISTS, cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_result_is_the_same_however_events_are_batched(rollup: Rollup, events: Events, cuts: list[int]) -> None:
     engine = aggregator(rollup)
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(events)], strict=True):
         for batch in batches_of(events[start:end]):
             engine.add(batch)
             engine.current()
+
+    assert engine.finish() == run(rollup, events)
+
+
+@settings(max_examples=50, deadline=None)
+@given(events=st.lists(records_of("openat"), max_size=20), cut=st.integers(0, 20))
+def test_keys_under_a_cap_are_the_same_however_events_are_batched(events: Events, cut: int) -> None:
+    rollup = Rollup.parse("x", by=["path", "pid"], measures=["count", "sum(ret)"], max_keys=2)
+    engine = aggregator(rollup)
+    for part in (events[:cut], events[cut:]):
+        for batch in batches_of(part):
+            engine.add(batch)
+        engine.current()
 
     assert engine.finish() == run(rollup, events)
 
