@@ -24,6 +24,8 @@ COMMANDS = {
     "generate": "traceleft.cli_generate",
     "build": "traceleft.cli_build",
     "trace": "traceleft.cli_trace",
+    "stat": "traceleft.cli_stat",
+    "top": "traceleft.cli_top",
     "record": "traceleft.cli_record",
     "replay": "traceleft.cli_replay",
     "export": "traceleft.cli_export",

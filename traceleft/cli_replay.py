@@ -13,7 +13,7 @@ from traceleft.cli_options import printing_options, recorded_options, refuse_con
 
 if TYPE_CHECKING:
     from traceleft.tracer.recording import Recording
-    from traceleft.tracer.replay import Replay
+    from traceleft.tracer.replay import Replay, ReplayFilters
 
 
 @click.command("replay")
@@ -34,23 +34,14 @@ def replay_command(file: Path, **values: Any) -> int:
     refuse_contradictions(values)
     from traceleft.cli_output import PrintOptions, connect_output, open_output, print_counts, write_ledger
     from traceleft.tracer.recording import Recording
-    from traceleft.tracer.replay import Replay, ReplayFilters
+    from traceleft.tracer.replay import Replay
 
     names = PrintOptions.__dataclass_fields__
     options = PrintOptions(**{name: value for name, value in values.items() if name in names})
-    filters = ReplayFilters(
-        pids=tuple(pid for pids in values["pids"] for pid in pids),
-        uid=values["uid"],
-        comm=values["comm"],
-        success_only=values["success_only"],
-        failed_only=values["failed_only"],
-        errno=values["error"],
-        text_limit=values["text_limit"],
-    )
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(file) if str(file) != "-" else read_stdin(stack))
         refuse_overwriting(recording, options.output, values["ledger"])
-        replay = Replay(recording, events=values["expressions"], filters=filters)
+        replay = Replay(recording, events=values["expressions"], filters=make_filters(values))
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
         if not options.count:
@@ -63,6 +54,21 @@ def replay_command(file: Path, **values: Any) -> int:
         if counts is not None:
             print_counts(options, counts, output)
     return 0
+
+
+def make_filters(values: dict[str, Any]) -> "ReplayFilters":
+    """Return what the options choose among recorded events."""
+    from traceleft.tracer.replay import ReplayFilters
+
+    return ReplayFilters(
+        pids=tuple(pid for pids in values["pids"] for pid in pids),
+        uid=values["uid"],
+        comm=values["comm"],
+        success_only=values["success_only"],
+        failed_only=values["failed_only"],
+        errno=values["error"],
+        text_limit=values["text_limit"],
+    )
 
 
 def read_stdin(stack: ExitStack) -> "Recording":

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery, notice
 from traceleft.cli_output import Output, PrintOptions, connect_output, counts_of, open_output, print_counts, report
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
+from traceleft.cli_sinks import Outlets
 from traceleft.errors import BatteryError
 from traceleft.expression import named
 from traceleft.tracer.command import find_command
@@ -66,12 +67,16 @@ def run_trace(options: TraceOptions) -> int:
     """Trace as the options say and return the exit status."""
     choice = choose(options)
     with ExitStack() as stack:
+        outlets = stack.enter_context(Outlets(options)) if options.sinks or options.rules else None
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         tracer, battery = make_ready(options, choice)
-        connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
+        if outlets is not None:
+            outlets.follow(tracer, battery, raw=options.raw)
+        if outlets is None or options.prints_beside_sinks or not outlets.takes_events:
+            connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
         at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
-        return follow_tracer(options, tracer, ledger, at_end=at_end)
+        return follow_tracer(options, tracer, ledger, at_end=at_end, outlets=outlets)
 
 
 def choose(options: TraceOptions) -> Choice:
@@ -155,22 +160,34 @@ def make_tracer(
 
 
 def follow_tracer(
-    options: TraceOptions, tracer: "Tracer", ledger: Output | None, *, at_end: Callable[[], None] | None = None
+    options: TraceOptions,
+    tracer: "Tracer",
+    ledger: Output | None,
+    *,
+    at_end: Callable[[], None] | None = None,
+    meanwhile: AbstractContextManager[object] | None = None,
+    outlets: Outlets | None = None,
 ) -> int:
-    """Let a tracer run to its end, and account for its events however it ends; return the exit status."""
+    """Let a tracer run to its end, and account for its events however it ends; return the exit status.
+
+    What happens ``meanwhile`` begins when the command was forked, which waits until then.
+    """
     status: int | None = None
-    with accounted(tracer, ledger):
+    with accounted(tracer, ledger, outlets):
         tracer.start()
-        with signals_left_alone():
+        if outlets is not None:
+            outlets.start()
+        with meanwhile or nullcontext(), signals_left_alone():
             tracer.run(duration_s=options.duration_s, max_events=options.max_events)
         status = tracer.status
         if at_end is not None:
             at_end()
-    return exit_status(options, tracer, status)
+    has_dropped = outlets is not None and outlets.has_dropped
+    return LOSS if options.fail_on_loss and has_dropped else exit_status(options, tracer, status)
 
 
 @contextmanager
-def accounted(tracer: "Tracer", ledger: Output | None) -> Iterator[None]:
+def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None = None) -> Iterator[None]:
     """Close a tracer at the end, print its account if it was started; a closed pipe is an end like others."""
     try:
         with suppress(BrokenPipeError):
@@ -178,7 +195,9 @@ def accounted(tracer: "Tracer", ledger: Output | None) -> Iterator[None]:
     finally:
         tracer.close()
         if tracer.buffer_pages is not None:
-            report(tracer, ledger)
+            if outlets is not None:
+                outlets.finish(tracer.ledger)
+            report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
 
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:

@@ -68,7 +68,6 @@ class Replay:
         self._dispatcher.offset_ns = recording.offset_ns
         self._account = _Account()
         self._tallies: list[Callable[[_native.Records], object]] = []
-        self._on_ticks: list[Callable[[], object]] = []
 
     @property
     def specs(self) -> Mapping[str, EventSpec]:
@@ -93,17 +92,13 @@ class Replay:
         """Call back with each batch of an event that an expression chooses."""
         self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
 
-    def on_tick(self, callback: Callable[[], object]) -> None:
-        """Call back again and again between batches: what was read before has reached all callbacks."""
-        self._on_ticks.append(callback)
+    def on_round(self, callback: Callable[[], object]) -> None:
+        """Call back when the batches of all events that came together have been handed over."""
+        self._dispatcher.on_round(callback)
 
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
         """Write every event as a line of JSON, the same bytes that a trace writes."""
         self._dispatcher.write_json(writer, raw=raw)
-
-    def on_round(self, callback: Callable[[], object]) -> None:
-        """Call back when the batches of all events that came together have been handed over."""
-        self._dispatcher.on_round(callback)
 
     def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None:
         """Write every event as a line of JSON beside all else that was asked for."""
@@ -119,8 +114,6 @@ class Replay:
             for tally in self._tallies:
                 tally(shown)
             self._dispatcher.dispatch(self._account, shown, len(shown))
-            for tick in self._on_ticks:
-                tick()
             left = None if left is None else left - len(shown)
             if left == 0:
                 return

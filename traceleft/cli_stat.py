@@ -1,0 +1,299 @@
+"""The command ``stat``: calls added up, in a table, of a running trace or of a recording."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, interval
+
+if TYPE_CHECKING:
+    from traceleft.aggregator.engine import Aggregator
+    from traceleft.aggregator.rollup import Result, Rollup
+    from traceleft.cli_output import Output
+    from traceleft.expression import Catalogue
+    from traceleft.tracer.recording import Recording
+    from traceleft.tracer.replay import Replay
+
+# What is of a running trace alone, by the names of parameters.
+LIVE_ONLY = {
+    "follow": "-f",
+    "battery": "--battery",
+    "signer": "--require-signature",
+    "hook": "--attach",
+    "level": "--level",
+    "cgroup": "--cgroup",
+    "duration_s": "--duration",
+    "buffer_pages": "--buffer-pages",
+    "max_overhead_pct": "--max-overhead",
+    "engine": "--engine",
+    "command": "a command",
+}
+# How long an event may be under way to us: windows are closed by the clock so much later where nothing happens.
+QUIET_NS = NS_A_SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatOptions:
+    """The options of ``stat`` that ``trace`` does not have, by the names that the command gives them."""
+
+    by: tuple[str, ...]
+    measures: tuple[str, ...]
+    rollup: str | None
+    interval_ns: int | None
+    top: int | None
+    sort_by: str | None
+    has_histogram: bool
+    engine: Engine
+    verbose: bool
+    form: str
+    output: Path | None
+    recording: Path | None
+
+
+@click.command("stat", context_settings=COMMAND_SETTINGS)
+@click.option("-i", "recording", type=FILE, metavar="FILE", help="Read a recording, and trace nothing.")
+@by_option
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    metavar="M",
+    help="Show this beside count and errors: p99.9, bytes, avg(ret), ...; repeatable.",
+)
+@click.option("--rollup", metavar="R", help="Run this rollup: FILE, FILE:NAME, or the name of a built-in one.")
+@click.option(
+    "--interval", "interval_ns", type=interval, metavar="S", help="Print the rows of every S seconds as they end."
+)
+@click.option("--top", type=click.IntRange(1, 1_000_000), metavar="N", help="Keep N rows, and add up the rest.")
+@click.option(
+    "--sort-by", "sort_by", metavar="M", help="Order rows by this, such as count, errors, p99.  [default: time]"
+)
+@click.option("--histogram", "has_histogram", is_flag=True, help="Show how durations are spread, by powers of two.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of a row."
+)
+@click.option("-o", "output", type=FILE, metavar="FILE", help="Write rows there instead of to stdout.")
+@engine_option
+@click.option("-v", "--verbose", is_flag=True, help="Tell where calls are added up, and why.")
+@tracing_options
+def stat_command(**values: Any) -> int:
+    """Count calls and errors, and show how long calls take: a table as strace -c has it, with percentiles.
+
+    \b
+    traceleft stat -f -- make -j2
+    traceleft stat --by comm --by error -Z --duration 5
+    traceleft stat --interval 1 --histogram -e fsync -p 4321
+    traceleft stat -i make.rec --by 'prefix(path, 2)' --top 20
+
+    The exit status is the command's. A line on stderr accounts for every event at the end.
+    """
+    refuse_contradictions(values)
+    stat = StatOptions(**{name: values.pop(name) for name in StatOptions.__dataclass_fields__})
+    if stat.recording is None:
+        return run_live(stat, values)
+    refuse_live_options()
+    return run_recorded(stat, stat.recording, values)
+
+
+class Windows:
+    """Prints the rows of windows as they end: by the time of events, and by the clock while there are none."""
+
+    def __init__(
+        self,
+        aggregator: "Aggregator",
+        print_rows: "Callable[[Result], object]",
+        *,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._aggregator = aggregator
+        self._print_rows = print_rows
+        self._clock = clock
+
+    def print_closed(self) -> None:
+        """Print the windows that have ended; to be called when no event that came is on its way to the aggregator."""
+        if (result := self._aggregator.closed()).rows:
+            self._print_rows(result)
+
+    def tick(self) -> None:
+        """Let windows end by the clock, too."""
+        self._aggregator.advance(self._clock() - QUIET_NS)
+        self.print_closed()
+
+
+def refuse_live_options() -> None:
+    """Refuse what a recording cannot answer."""
+    context = click.get_current_context()
+    for name, option in LIVE_ONLY.items():
+        source = context.get_parameter_source(name)
+        if source is click.core.ParameterSource.COMMANDLINE and context.params.get(name):
+            raise click.UsageError(f"-i reads a recording, and {option} is of a running trace", context)
+
+
+def make_rollup(stat: StatOptions) -> "Rollup":
+    """Return what is to be rolled up."""
+    from traceleft.aggregator.stat import ALL_FIGURES, FIGURES, adapt_rollup, make_stat_rollup
+    from traceleft.cli_rollup import find_rollup
+
+    if stat.rollup is None:
+        return make_stat_rollup(
+            by=stat.by,
+            measures=stat.measures,
+            sort_by=stat.sort_by,
+            top=stat.top,
+            interval_ns=stat.interval_ns,
+            has_histogram=stat.has_histogram,
+            defaults=FIGURES if stat.form == "text" else ALL_FIGURES,
+        )
+    for option, given in (("--by", stat.by), ("--measure", stat.measures)):
+        if given:
+            raise click.UsageError(f"--rollup says itself what {option} would", click.get_current_context())
+    return adapt_rollup(
+        find_rollup(stat.rollup),
+        sort_by=stat.sort_by,
+        top=stat.top,
+        interval_ns=stat.interval_ns,
+        has_histogram=stat.has_histogram,
+    )
+
+
+def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
+    """Roll up a running trace, print the rows, and return the exit status."""
+    from traceleft.cli_battery import notice
+    from traceleft.cli_output import open_output
+    from traceleft.cli_rollup import make_rolling, with_events
+    from traceleft.cli_session import TraceOptions, choose, follow_tracer
+
+    rollup = make_rollup(stat)
+    options = with_events(TraceOptions(**values, form=stat.form, output=stat.output), rollup)
+    choice = choose(options)
+    with ExitStack() as stack:
+        output = stack.enter_context(open_output(stat.output))
+        ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
+        rolling = make_rolling(options, choice, rollup, stat.engine)
+        if stat.verbose:
+            where = "in the kernel" if rolling.why is None else f"in user space: {rolling.why}"
+            notice(f"calls are added up {where}")
+        print_rows = RowPrinter(stat.form, output)
+        if rolling.aggregator is not None and rollup.window_ns is not None:
+            windows = Windows(rolling.aggregator, print_rows)
+            rolling.tracer.on_round(windows.print_closed)
+            rolling.tracer.on_tick(windows.tick)
+
+        def print_rest() -> None:
+            result = rolling.result()
+            print_rows(result)
+            tell_result(result)
+
+        return follow_tracer(options, rolling.tracer, ledger, at_end=print_rest)
+
+
+def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
+    """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
+    from traceleft.aggregator.engine import Aggregator
+    from traceleft.cli_output import open_output, write_ledger
+    from traceleft.cli_replay import make_filters, refuse_overwriting, report_replay
+    from traceleft.cli_session import LOSS, has_loss
+    from traceleft.tracer.recording import Recording
+    from traceleft.tracer.replay import Replay
+
+    rollup = make_rollup(stat)
+    with ExitStack() as stack:
+        recording = stack.enter_context(Recording.open(path))
+        refuse_overwriting(recording, stat.output, values["ledger"])
+        replay = Replay(recording, events=values["expressions"], filters=make_filters(values))
+        aggregator = Aggregator(
+            rollup,
+            replay.specs,
+            tables=recording.schema.tables,
+            host=recording.host,
+            cgroups=recording.cgroups.get,
+            catalogue=stored_events(recording),
+        )
+        output = stack.enter_context(open_output(stat.output))
+        ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
+        stack.callback(report_replay, recording, replay)
+        if ledger is not None and recording.ledger is not None:
+            write_ledger(recording.ledger, ledger)
+        roll_up(replay, aggregator, RowPrinter(stat.form, output), max_events=values["max_events"])
+    lost = values["fail_on_loss"] and recording.ledger is not None and has_loss(recording.ledger)
+    return LOSS if lost else 0
+
+
+def roll_up(
+    replay: "Replay",
+    aggregator: "Aggregator",
+    print_rows: "Callable[[Result], None]",
+    *,
+    max_events: int | None,
+) -> None:
+    """Roll up what a recording holds, and print the rows; at damage those before it."""
+    replay.on_batch("/./", aggregator.add)
+    if aggregator.rollup.window_ns is not None:
+        replay.on_round(Windows(aggregator, print_rows).print_closed)
+    with rows_at_end(aggregator, print_rows):
+        replay.run(max_events=max_events)
+
+
+@contextmanager
+def rows_at_end(aggregator: "Aggregator", print_rows: "Callable[[Result], None]") -> Iterator[None]:
+    """Print what is left once all was read, or where reading ended at damage."""
+    from traceleft.errors import RecordingError
+
+    try:
+        yield
+    except RecordingError:
+        print_rows(aggregator.finish())
+        raise
+    result = aggregator.finish()
+    print_rows(result)
+    tell_result(result)
+
+
+class RowPrinter:
+    """Prints results one after another, ``text`` or ``json``."""
+
+    def __init__(self, form: str, output: "Output") -> None:
+        self._form = form
+        self._output = output
+        self._has_printed = False
+
+    def __call__(self, result: "Result") -> None:
+        """Print a result: a table, or a line a row."""
+        if self._form == "json":
+            import msgspec
+
+            lines = [msgspec.json.encode(row) + b"\n" for row in result.to_json()]
+            self._output.write(b"".join(lines))
+            return
+        from traceleft.aggregator.show import show_result
+
+        text = show_result(result)
+        if text:
+            self._output.write(f"{chr(10) if self._has_printed else ''}{text}".encode(errors="backslashreplace"))
+            self._has_printed = True
+
+
+def tell_result(result: "Result") -> None:
+    """Tell on stderr what the rows do not: events in no window, keys beyond the limit, the engine's notices."""
+    from traceleft.cli_battery import notice
+
+    for text in result.notices:
+        notice(text)
+    if result.late:
+        notice(f"{result.late:,} events came too late for their intervals, and are in no row")
+    if result.capped:
+        notice(f"{result.capped:,} events had a key beyond the first {result.rollup.max_keys:,}; they are in `other`")
+
+
+def stored_events(recording: "Recording") -> "Catalogue":
+    """Return what a rollup may name: the recorded events, and every syscall."""
+    from traceleft.cli_report import known_events
+
+    known = known_events()
+    return replace(known, names=known.names | recording.specs.keys())
