@@ -38,7 +38,7 @@ def batch_to_table(
 
 def columns_to_table(columns: Columns, args: Sequence[str]) -> pyarrow.Table:
     """Return events with these arguments; one that an event lacks is not in its map."""
-    made = {
+    made: dict[str, Callable[[str], Any]] = {
         "integer": lambda name: _integers(columns.integers(name)),
         "text": lambda name: _texts(columns.texts(name)),
         "map": lambda _: _arguments({name: columns.arg(name) for name in args}, len(columns)),
