@@ -154,11 +154,13 @@ def measure_reading(path: Path, rounds: int) -> Rows:
     """Return how many recorded events a second each way of reading gets through, the best of some rounds."""
     rows = []
     for name, read in READING.items():
+        # A process is waited for; what is done here is told by the CPU time that it takes.
+        clock = time.perf_counter if name.endswith("a process") else time.process_time
         best = 0.0
         for _ in range(rounds):
-            begun = time.perf_counter()
+            begun = clock()
             read(path)
-            best = max(best, MILLION / (time.perf_counter() - begun))
+            best = max(best, MILLION / (clock() - begun))
         rows.append([name, number(best)])
     return rows
 
@@ -272,7 +274,7 @@ def report(place: Place, rounds: int) -> str:
         [
             f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; {time.strftime('%Y-%m-%d')}.",
             f"### A million events, and again\n\n{table(heads['a million events'], told)}",
-            f"### Reading the first of them, one thread\n\n{table(heads['reading'], measure_reading(mixed, rounds))}",
+            f"### Reading the first of them, one thread, by its CPU time\n\n{table(heads['reading'], measure_reading(mixed, rounds))}",
             f"### Blocks and levels, on its records\n\n{table(heads['packing'], measure_compression(mixed))}",
             f"### Storms, recorded with default options\n\n{table(heads['storm'], measure_storms(place))}",
             "### kill -9\n\n"

@@ -25,6 +25,18 @@ LEDGER = Ledger(
 )
 
 
+class Kept:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.taken = 0
+
+    def write(self, data: bytes) -> None:
+        self.taken = len(data)
+        self.data += data
+
+
 def head(**keys: Any) -> Head:
     """Return the head of a recording of ``DOCUMENT``."""
     return make_head(DOCUMENT, **{"host": "box", "offset_ns": EPOCH, **keys})

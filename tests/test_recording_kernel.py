@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.recordings import Kept
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError
 from traceleft.tracer import Tracer
@@ -23,18 +24,6 @@ pytestmark = pytest.mark.kernel
 COMMAND = [sys.executable, "-m", "traceleft"]
 WORK = "ls -l /usr/lib >/dev/null; cat /etc/hostname /nowhere; echo | sort; exit 7"
 STORM = "import os\nwhile True: os.close(os.open('/etc/hostname', os.O_RDONLY))"
-
-
-class Kept:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.taken = 0
-
-    def write(self, data: bytes) -> None:
-        self.taken = len(data)
-        self.data += data
 
 
 def record(battery: Path, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:

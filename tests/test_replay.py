@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.recordings import EPOCH, SCHEMA, calls, closed, opened, write_document, write_recording
+from tests.recordings import EPOCH, SCHEMA, Kept, calls, closed, opened, write_document, write_recording
 from tests.records import Capture, Record, document, event_document
 from traceleft.errors import ExpressionError
 from traceleft.tracer.decode import Decoder
@@ -30,18 +30,6 @@ MIXED = [
     closed(62, flags=UNFINISHED, ret=0),
     opened(63, flags=UNFINISHED),
 ]
-
-
-class Kept:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.taken = 0
-
-    def write(self, data: bytes) -> None:
-        self.taken = len(data)
-        self.data += data
 
 
 @pytest.fixture
