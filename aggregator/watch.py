@@ -81,6 +81,9 @@ class Watcher:
         self._cgroups = cgroups
         self._states = [_State(rule, alert, host) for rule in rules]
         self._events = [check_rule(state.rule, specs, catalogue=catalogue) for state in self._states]
+        for state, events in zip(self._states, self._events, strict=True):
+            if not events:
+                raise state.rule.rollup.error("none of its events is there; choose them with -e", "events")
         self._hits: list[Hit] = []
 
     @property

@@ -42,6 +42,9 @@ class PrintOptions:
     clock: int = 0
     relative: bool = False
     raw: bool = False
+    sinks: tuple[str, ...] = ()
+    rules: tuple[Path, ...] = ()
+    prints_beside_sinks: bool = False
 
     @property
     def time(self) -> TimeForm:
@@ -167,15 +170,19 @@ def print_counts(options: PrintOptions, counts: "Callable[[], list[Count]]", out
     output.write(text.encode())
 
 
-def report(tracer: "Tracer", file: Output | None) -> None:
-    """Print the account of a trace that has ended on stderr, one line, and write it to ``--ledger``."""
+def report(tracer: "Tracer", file: Output | None, *, sinks: Mapping[str, object] | None = None) -> None:
+    """Print the account of a trace that has ended on stderr, one line, and write it to ``--ledger``.
+
+    ``sinks`` are the accounts of those that dropped something.
+    """
     ledger = tracer.ledger
     for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0), str(ledger)):
         notice(text)
     if file is not None:
-        write_ledger(ledger, file)
+        write_ledger(ledger, file, sinks=sinks)
 
 
-def write_ledger(ledger: "Ledger", file: Output) -> None:
-    """Write an account as ``--ledger`` has it."""
-    file.write(json.dumps(ledger.to_json()).encode() + b"\n")
+def write_ledger(ledger: "Ledger", file: Output, *, sinks: Mapping[str, object] | None = None) -> None:
+    """Write an account as ``--ledger`` has it; ``sinks`` is a key only where one of them dropped something."""
+    document = {**ledger.to_json(), **({"sinks": sinks} if sinks else {})}
+    file.write(json.dumps(document).encode() + b"\n")

@@ -5,11 +5,13 @@ from typing import Any
 import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, printing_options, refuse_contradictions, tracing_options
+from traceleft.cli_sinks import complete_sinks, sink_options
 
 
 @click.command("trace", context_settings=COMMAND_SETTINGS)
 @tracing_options
 @printing_options
+@sink_options
 def trace_command(**values: Any) -> int:
     """Trace syscalls and tracepoints of a command, of processes, or of every process.
 
@@ -23,4 +25,4 @@ def trace_command(**values: Any) -> int:
     refuse_contradictions(values)
     from traceleft.cli_session import TraceOptions, run_trace
 
-    return run_trace(TraceOptions(**values))
+    return run_trace(TraceOptions(**complete_sinks(values)))

@@ -1,0 +1,219 @@
+"""The options ``--sink`` and ``--rules``, and what they connect events to: sinks, rules, and alerts on stderr."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+from click.core import ParameterSource
+
+from traceleft.cli_battery import catalogue_of, notice
+from traceleft.cli_types import Decorated
+from traceleft.errors import ExpressionError
+
+if TYPE_CHECKING:
+    from traceleft.aggregator.rules import Alert, Rule
+    from traceleft.aggregator.sinks import Sinks
+    from traceleft.aggregator.watch import Watcher
+    from traceleft.battery import Battery
+    from traceleft.cli_output import PrintOptions
+    from traceleft.expression import Catalogue
+    from traceleft.tracer import Tracer
+    from traceleft.tracer.batch import Batch
+    from traceleft.tracer.ledger import Ledger
+    from traceleft.tracer.lines import Writer
+    from traceleft.tracer.spec import EventSpec
+
+EVERY_EVENT = "/./"
+ACCOUNT_S = 1.0
+
+
+def sink_url(value: str) -> str:
+    """Read a sink's URL."""
+    from traceleft.aggregator.sinks import SinkUrl
+
+    try:
+        return SinkUrl.parse(value).text
+    except ExpressionError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def sink_option(function: Decorated) -> Decorated:
+    """Add ``--sink``."""
+    return click.option(
+        "--sink",
+        "sinks",
+        type=sink_url,
+        multiple=True,
+        metavar="URL",
+        help="Send what there is there, too: ndjson:PATH, parquet:DIR, prometheus:HOST:PORT, otlp:http://HOST:PORT; "
+        "repeatable. Events go there instead of to stdout, but for -o or --format.",
+    )(function)
+
+
+def sink_options(function: Decorated) -> Decorated:
+    """Add ``--sink`` and ``--rules``; the command's values then want ``complete_sinks``."""
+    rules = click.option(
+        "--rules",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Tell alerts of these rules: to the sinks, or on stderr where none takes them; repeatable.",
+    )
+    return sink_option(rules(function))
+
+
+def complete_sinks(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what has no events for sinks or rules; tell whether events are to be printed beside sinks."""
+    context = click.get_current_context()
+    for name in ("sinks", "rules"):
+        if values[name] and values["count"]:
+            raise click.UsageError(f"-c has no events for --{name.removesuffix('s')}; -C counts, too", context)
+    is_asked = values["output"] is not None or context.get_parameter_source("form") is ParameterSource.COMMANDLINE
+    return {**values, "prints_beside_sinks": is_asked}
+
+
+class Source(Protocol):
+    """Where events come from: a running trace, or a recording."""
+
+    @property
+    def specs(self) -> "Mapping[str, EventSpec]": ...
+    def on_batch(self, events: str, callback: "Callable[[Batch], object]") -> None: ...
+    def on_round(self, callback: Callable[[], object]) -> None: ...
+    def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None: ...
+
+
+class Outlets:
+    """The sinks and rules of a command. Made before there is a trace, so that mistakes are told first; then connected,
+    started once the trace is, and finished when its account is known. Leaving it closes all.
+    """
+
+    def __init__(self, options: "PrintOptions", *, host: str | None = None, is_live: bool = True) -> None:
+        self._host = os.uname().nodename if host is None else host
+        self._rules: Sequence[Rule] = ()
+        self._sinks: Sinks | None = None
+        self._watcher: Watcher | None = None
+        self._stack = ExitStack()
+        if options.rules:
+            from traceleft.aggregator.rules import read_rules
+
+            self._rules = read_rules(options.rules)
+        if options.sinks:
+            from traceleft.aggregator.sinks import open_sinks
+
+            self._sinks = open_sinks(options.sinks, host=self._host, waits=not is_live, tell=_tell)
+            self._stack.callback(self._sinks.close)
+
+    def __enter__(self) -> "Outlets":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether a sink has the events."""
+        return self._sinks is not None and self._sinks.wants("events")
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether a sink dropped something."""
+        return bool(self.dropped())
+
+    def connect(
+        self,
+        source: Source,
+        *,
+        raw: bool = False,
+        cgroups: Callable[[int], str | None] | None = None,
+        catalogue: "Callable[[], Catalogue] | None" = None,
+    ) -> None:
+        """Let events go to the sinks and through the rules; ``catalogue`` lists those that rules may name."""
+        if self._sinks is not None and self._sinks.wants_lines:
+            source.write_json_too(self._sinks, raw=raw)
+        if self._sinks is not None and self._sinks.wants_batches:
+            source.on_batch(EVERY_EVENT, self._sinks.batch)
+        if not self._rules:
+            return
+        from traceleft.aggregator.watch import Watcher
+
+        self._watcher = Watcher(
+            self._rules,
+            source.specs,
+            self._alert,
+            host=self._host,
+            cgroups=cgroups,
+            catalogue=catalogue and catalogue(),
+        )
+        source.on_batch(",".join(sorted(self._watcher.events)), self._watcher.add)
+        source.on_round(self._watcher.end_round)
+
+    def follow(self, tracer: "Tracer", battery: "Battery", *, raw: bool) -> None:
+        """Connect a trace that is not started, and let sinks know its account every so often."""
+        from traceleft.tracer.cgroups import CgroupPaths
+
+        paths = CgroupPaths()
+        self.connect(
+            tracer, raw=raw, cgroups=lambda each: paths.find([each]).get(each), catalogue=lambda: catalogue_of(battery)
+        )
+        if self._sinks is not None and self._sinks.wants("ledger"):
+            due = time.monotonic()
+
+            def tell_account() -> None:
+                nonlocal due
+                if time.monotonic() >= due:
+                    due = time.monotonic() + ACCOUNT_S
+                    figures = tracer.figures().to_json()
+                    # What is under way is not unaccounted: that shows at the end.
+                    del figures["unaccounted"]
+                    self.ledger(figures)
+
+            tracer.on_tick(tell_account)
+
+    def start(self) -> None:
+        """Let sinks take what comes; to be called once a command was forked."""
+        if self._sinks is not None:
+            self._sinks.start()
+
+    def ledger(self, figures: Mapping[str, object]) -> None:
+        """Let sinks know the account so far."""
+        if self._sinks is not None:
+            self._sinks.ledger(figures)
+
+    def finish(self, ledger: "Ledger | None") -> None:
+        """Give sinks the last account, close them, and tell on stderr what they dropped and rules held back."""
+        if ledger is not None:
+            self.ledger(ledger.total.to_json())
+        self._stack.close()
+        if self._sinks is not None:
+            for name, account in self._sinks.accounts().items():
+                if account.dropped:
+                    _tell(f"sink {name}: {account}")
+        for name, each in ({} if self._watcher is None else self._watcher.accounts()).items():
+            parts = {
+                "alerts suppressed": each.suppressed,
+                "late events": each.late,
+                "events beyond max_keys": each.capped,
+            }
+            if text := ", ".join(f"{number:,} {what}" for what, number in parts.items() if number):
+                _tell(f"rule {name}: {text}")
+
+    def dropped(self) -> dict[str, object]:
+        """Return the accounts of the sinks that dropped something."""
+        accounts = {} if self._sinks is None else self._sinks.accounts()
+        return {name: account.to_json() for name, account in accounts.items() if account.dropped}
+
+    def _alert(self, alert: "Alert") -> None:
+        if self._sinks is not None and self._sinks.wants("alerts"):
+            self._sinks.alert(alert.to_json())
+        else:
+            _tell(str(alert))
+
+
+def _tell(line: str) -> None:
+    """Print one line on stderr; where nobody reads it, the trace goes on."""
+    with suppress(OSError):
+        notice(line)
