@@ -189,7 +189,7 @@ static void hand_over(struct queue *from, struct queue *to, uint64_t floor_ns)
 
 static bool is_sound(const struct layout *layout, const struct header *header)
 {
-	return header->length >= layout->fixed_size &&
+	return header->length >= layout->fixed_size && stacks_are_sound(header, layout->fixed_size) &&
 	       slots_are_sound(header, layout->fixed_size, layout->slots_at, layout->n_slots);
 }
 

@@ -627,7 +627,7 @@ static void put_raw(struct lines *self, uint32_t n)
 	PUT(self, "]");
 }
 
-/* What the decoder refuses is left to it. */
+/* What the decoder refuses is left to it, and what has stacks. */
 static const struct event_row *find_event(const struct lines *self, const struct header *header, size_t room)
 {
 	uint32_t row;
@@ -637,6 +637,7 @@ static const struct event_row *find_event(const struct lines *self, const struct
 		return NULL;
 	event = &self->program.events[row - 1];
 	if (header->length < event->fixed_size || header->length > room || header->timestamp_ns >> 63 ||
+	    header->flags & FLAG_STACKS ||
 	    !slots_are_sound(header, event->fixed_size, (uint32_t)sizeof(*header) + 8 * event->n_registers,
 			     event->n_slots))
 		return NULL;

@@ -34,9 +34,17 @@ _Static_assert(sizeof(struct slot) == 8, "slot");
 #define FLAG_CLASS_1 4
 #define FLAG_DURATION 8
 #define FLAG_UNFINISHED 16
+#define FLAG_STACKS 64
 #define STATUS_LONGER INT32_MAX
 #define STATUS_NOT_READ (-1000)
+/* The ids of a record's stacks are the first of its tail. */
+#define STACK_IDS_BYTES 16
 #define ALIGN8(n) (((size_t)(n) + 7) & ~(size_t)7)
+
+static inline bool stacks_are_sound(const struct header *header, uint32_t fixed)
+{
+	return !(header->flags & FLAG_STACKS) || header->length - fixed >= STACK_IDS_BYTES;
+}
 
 /* Whether the captures of a record, whose own length is sound, lie between its fixed part and its end. */
 static inline bool slots_are_sound(const struct header *header, uint32_t fixed, uint32_t slots_at, uint32_t n_slots)

@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.event import Event
-from traceleft.tracer.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, ArgSpec, EventSpec, Tables
+from traceleft.tracer.event import STACKS, Event
+from traceleft.tracer.spec import (
+    HEADER_SIZE,
+    SCALAR_KINDS,
+    SLOT_SIZE,
+    STACK_IDS_BYTES,
+    ArgSpec,
+    EventSpec,
+    Tables,
+)
 from traceleft.tracer.values import Value, compile_scalar, is_signed, show_bytes
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from traceleft.tracer.stacks import Stack
 
 HEADER_COLUMNS: Final = (
     *(("length", "u4", 0), ("event_id", "u2", 4), ("record_flags", "u2", 6), ("timestamp", "u8", 8)),
@@ -187,6 +197,20 @@ class Batch:
             shown[heap[start:end]] if good else self._value(row, name) for row, (start, end, good) in enumerate(ranges)
         ]
 
+    def stacks(self) -> list[str | None]:
+        """Return each event's stack as one text, the outermost frame first; None where it has none."""
+        return [None if stack is None else stack.folded() for stack in self._stacks()]
+
+    def _stacks(self) -> "Iterator[Stack | None]":
+        for row in range(len(self)):
+            record = self.record(row)
+            try:
+                fields, data = self._decoder.unpack(record)
+            except UndecodableError:
+                yield None
+            else:
+                yield self._decoder.find_stack(fields, data)
+
     def _checked(self) -> "tuple[NDArray[numpy.bool_], NDArray[numpy.void]]":
         """Return which rows the decoder would take, and all slots by row and index, as ``Decoder.layout`` allows."""
         import numpy
@@ -202,6 +226,7 @@ class Batch:
         ends = slots["offset"].astype("i8") + slots["length"]
         outside = (slots["length"] > 0) & ((slots["offset"] < size) | (ends > lengths[:, None]))
         fits = (size <= lengths) & (lengths <= size + tails) & (array["event_id"] == self.spec.id)
+        fits &= ((array["record_flags"] & STACKS) == 0) | (lengths >= size + STACK_IDS_BYTES)
         return fits & (array["timestamp"] >> 63 == 0) & ~outside.any(axis=1), slots
 
     def _value(self, row: int, name: str) -> Value:

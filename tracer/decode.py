@@ -7,13 +7,16 @@ A decoder is a set of closures made from an event's specification; no code is ma
 import struct
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traceleft.tracer.arguments import compile_arg, compile_check
-from traceleft.tracer.event import Event
+from traceleft.tracer.event import STACKS, Event
 from traceleft.tracer.fixed import HEADER_FIELDS, Fields, FixedPart, ReadArg
 from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, ArgSpec, EventSpec, Schema, Tables
 from traceleft.tracer.values import compile_scalar
+
+if TYPE_CHECKING:
+    from traceleft.tracer.stacks import Stack, StackSource
 
 
 class UndecodableError(ValueError):
@@ -24,16 +27,20 @@ class Decoder:
     """Decodes the records of one event.
 
     ``layout`` is set where the native module's checks are all that ``decode`` asks; ``fields`` unpacks what passed.
-    ``dtype`` is numpy's for the fixed parts, once a batch has asked for it.
+    ``dtype`` is numpy's for the fixed parts, once a batch has asked for it; ``stacks`` leads to the stacks of records
+    that carry their ids, and may be set at any time.
     """
 
-    __slots__ = ("_checks", "_slots", "dtype", "fields", "layout", "raw", "readers", "spec", "tables")
+    __slots__ = ("_checks", "_ids", "_slots", "dtype", "fields", "layout", "raw", "readers", "spec", "stacks", "tables")
 
     def __init__(self, spec: EventSpec, tables: Tables) -> None:
         fixed = FixedPart(spec, tables)
         self.spec = spec
         self.tables = tables
-        self.raw = struct.Struct(("<" if tables.byte_order == "little" else ">") + f"{spec.args_count}Q")
+        order = "<" if tables.byte_order == "little" else ">"
+        self.raw = struct.Struct(f"{order}{spec.args_count}Q")
+        self._ids = struct.Struct(f"{order}qq")
+        self.stacks: StackSource | None = None
         self.readers = tuple((arg.name, HEADER_FIELDS + arg.index, _reader(arg, fixed, tables)) for arg in spec.args)
         self.fields: Callable[[bytes], Fields] = fixed.struct.unpack_from
         self._slots = fixed.slots
@@ -59,6 +66,8 @@ class Decoder:
         length = fields[0]
         if not spec.fixed_size <= length <= size or fields[1] != spec.id or fields[3] >> 63:
             raise UndecodableError(f"{spec.name}: the header does not fit")
+        if fields[2] & STACKS and length - spec.fixed_size < self._ids.size:
+            raise UndecodableError(f"{spec.name}: its stacks are missing")
         for place in self._slots:
             offset, captured = fields[place], fields[place + 1]
             if captured and (offset < spec.fixed_size or offset + captured > length):
@@ -66,6 +75,13 @@ class Decoder:
         if self._checks:
             self._check_parts(fields, data)
         return fields, data
+
+    def find_stack(self, fields: Fields, data: bytes | memoryview) -> "Stack | None":
+        """Return a record's stack; None where it carries none, or nothing tells what its ids mean."""
+        if self.stacks is None or not fields[2] & STACKS:
+            return None
+        kernel, user = self._ids.unpack_from(data, self.spec.fixed_size)
+        return self.stacks.find(fields[6], kernel, user, fields[3])
 
     def reader(self, name: str) -> ReadArg:
         """Return what reads one argument from what ``unpack`` gave; ``KeyError`` if there is no such argument."""

@@ -13,6 +13,7 @@ from traceleft.tracer.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import LineWriter, Writer
+    from traceleft.tracer.live_stacks import LiveStacks
     from traceleft.tracer.recording_sink import RecordingSink
 
 EventCallback = Callable[[Event], object]
@@ -44,6 +45,7 @@ class Dispatcher:
         self._lines: LineWriter | None = None
         self._more_lines: LineWriter | None = None
         self._sink: RecordingSink | None = None
+        self._stacks: LiveStacks | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -72,12 +74,20 @@ class Dispatcher:
 
         return LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
 
+    def take_stacks(self, stacks: "LiveStacks") -> None:
+        """Let these name the stacks that records carry, of all as they come."""
+        self._stacks = stacks
+        for decoder in self._decoders.values():
+            decoder.stacks = stacks
+
     def record(self, sink: "RecordingSink") -> None:
         """Let a recording have all records; then those are delivered that it has written."""
         self._sink = sink
 
     def dispatch(self, reader: Account, records: _native.Records, wanted: int) -> None:
         """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
+        if self._stacks is not None:
+            self._stacks.take(records)
         if self._sink is None:
             handout = reader.hand_out(records)
         else:
@@ -104,6 +114,8 @@ class Dispatcher:
 
     def events(self, reader: Account, records: _native.Records) -> Iterator[Event]:
         """Yield the events of all records; one counts as delivered once it is handed over."""
+        if self._stacks is not None:
+            self._stacks.take(records)
         handout = reader.hand_out(records)
         try:
             for row, event in self._decode(records, len(records), self._specs, handout.refused):
@@ -132,7 +144,8 @@ class Dispatcher:
 
     def _decoder(self, event: int) -> Decoder:
         if event not in self._decoders:
-            self._decoders[event] = Decoder(self._specs[event], self._tables)
+            self._decoders[event] = decoder = Decoder(self._specs[event], self._tables)
+            decoder.stacks = self._stacks
         return self._decoders[event]
 
 

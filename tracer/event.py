@@ -9,8 +9,9 @@ from traceleft.tracer.values import Value, error_name, show_comm
 
 if TYPE_CHECKING:
     from traceleft.tracer.decode import Decoder
+    from traceleft.tracer.stacks import Stack
 
-NO_RETURN, NEW_STACK, CLASS_1, DURATION, UNFINISHED = 1, 2, 4, 8, 16
+NO_RETURN, NEW_STACK, CLASS_1, DURATION, UNFINISHED, STACKS = 1, 2, 4, 8, 16, 64
 MAX_ERROR: Final = 4095
 
 
@@ -164,6 +165,11 @@ class Event:
         return 1 if self._fields[2] & CLASS_1 else 0
 
     @property
+    def stack(self) -> "Stack | None":
+        """Where it was called from; None where stacks were not asked for."""
+        return self._decoder.find_stack(self._fields, self._data) if self._fields[2] & STACKS else None
+
+    @property
     def args(self) -> Args:
         """The arguments, by name."""
         return Args(self.decoded())
@@ -228,6 +234,8 @@ class Event:
             shown["truncated"] = {**notes.truncated}
         if notes.unreadable:
             shown["unreadable"] = [*notes.unreadable]
+        if fields[2] & STACKS and (stack := self.stack) is not None:
+            shown["stack"] = stack.to_json()
         return shown
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ ENABLED: Final = 8192
 UNFINISHED: Final = 16384
 ONE_PROCESS: Final = 32768
 RETURNS: Final = 65536
+STACKS: Final = 131072
 
 COMM_BYTES: Final = 15
 UID_MAX: Final = (1 << 32) - 2

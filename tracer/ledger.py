@@ -85,7 +85,7 @@ class Ledger:
 
     `overfull` is what a perf buffer says that it lost, where that is another figure; else None. `shed` are the events
     that were given up for their cost, and after how many seconds: their later calls are no events. `waits`: see
-    ReaderCounts.
+    ReaderCounts. `stacks_lost` are events of which a stack could not be kept; None where none were asked for.
     """
 
     total: Figures
@@ -97,6 +97,7 @@ class Ledger:
     overfull: int | None = None
     shed: Mapping[str, float] = field(default_factory=dict)
     waits: int = 0
+    stacks_lost: int | None = None
 
     @property
     def has_loss(self) -> bool:
@@ -115,6 +116,7 @@ class Ledger:
             "by_event": {name: figures.to_json() for name, figures in sorted(self.by_event.items())},
             "by_cpu": {str(cpu): figures.to_json() for cpu, figures in sorted(self.by_cpu.items())},
             **({"shed": {name: {"after_s": round(at_s, 3)} for name, at_s in self.shed.items()}} if self.shed else {}),
+            **({} if self.stacks_lost is None else {"stacks_lost": self.stacks_lost}),
         }
 
     def __str__(self) -> str:
@@ -142,6 +144,8 @@ class Ledger:
             f"{self.overfull or 0:,} records lost by the perf buffer's own count, {total.lost:,} by what came out": (
                 self.overfull is not None
             ),
+            f"{self.stacks_lost or 0:,} events without a stack, another had its place in the map: choose fewer "
+            "events or processes": self.stacks_lost or 0,
             f"{total.compat:,} calls of 32-bit code were counted and not decoded": total.compat,
             f"{total.missed:,} calls or threads missed, a kernel map was full or, on kprobes, too many calls of all "
             "processes were under way: follow fewer processes, or --attach tracepoint": total.missed,

@@ -73,6 +73,8 @@ class Options:
     buffer_pages: int | None = None
     queue_bytes: int | None = None
     rollup: "KernelRollup | None" = None
+    stacks: bool = False
+    stack_entries: int | None = None
 
     @property
     def flags(self) -> int:
@@ -84,6 +86,7 @@ class Options:
             or (self.rollup is not None and self.rollup.durations),
             filters.COUNT: self.counting is not None,
             filters.COUNT_ONLY: self.counting == "only",
+            filters.STACKS: self.stacks,
         }
         return sum(flag for flag, is_set in chosen.items() if is_set)
 
@@ -231,15 +234,17 @@ class Session:
         finds_status = FIND_STATUS in self.plan.core_programs and task_offsets().status is None
         if finds_status:
             wanted.append(self.plan.core_programs[FIND_STATUS])
+        own = {"stacks": self._make_stacks(stack)} if self._options.stacks else {}
         try:
-            self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted)
+            self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own)
         except _native.Error as exc:
             raise convert_error(exc, "core") from exc
         stack.callback(self._core.close)
         self._note_programs(self._core, wanted)
         is_stack = self.plan.level.is_stack
         names = (*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps))
-        self.maps = Maps({name: self._core.map_fd(name) for name in names}, is_stack)
+        # A map that was reused has the name, if any, that it was made with.
+        self.maps = Maps({name: own.get(name) or self._core.map_fd(name) for name in names}, is_stack)
         if spec is not None:
             spec.prepare(self.maps.fds, self.cpus)
         self._offsets = find_offsets(roles)
@@ -251,6 +256,13 @@ class Session:
             self._find_pid_offset()
         if self._filters.cgroup is not None:
             self._set_cgroup(self._filters.cgroup)
+
+    def _make_stacks(self, stack: contextlib.ExitStack) -> int:
+        from traceleft.tracer.live_stacks import make_map
+
+        fd = make_map(self._options.stack_entries)
+        stack.callback(os.close, fd)
+        return fd
 
     def _find_pid_offset(self) -> None:
         assert self._offsets is not None

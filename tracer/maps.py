@@ -25,6 +25,7 @@ NAMES: Final = (
     "saved_exec",
     "scratch",
     "cgroups",
+    "stacks",
 )
 # Those of level 4.4.
 STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")

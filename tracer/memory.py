@@ -15,6 +15,10 @@ PERF_CPU_MIN_BYTES: Final = 128 << 10
 QUEUE_MIN_BYTES: Final = 4 << 20
 QUEUE_MAX_BYTES: Final = 32 << 20
 MEMORY_SHARE: Final = 64
+STACK_BYTES: Final = 1 << 10
+STACKS_MIN: Final = 4096
+STACKS_MAX: Final = 65536
+STACKS_LIMIT: Final = 1 << 20
 
 
 def choose_ring_pages(buffer_pages: int | None, *, cpus: int | None = None, memory_bytes: int | None = None) -> int:
@@ -50,6 +54,19 @@ def choose_queue_bytes(queue_bytes: int | None, *, memory_bytes: int | None = No
     if queue_bytes is not None:
         return queue_bytes
     return min(max(_share(memory_bytes), QUEUE_MIN_BYTES), QUEUE_MAX_BYTES)
+
+
+def choose_stack_entries(entries: int | None, *, memory_bytes: int | None = None) -> int:
+    """Return how many stacks are kept, a power of two: what was asked for rounded up.
+
+    By default as many as a 64th of memory holds, between 4,096 and 65,536. More places than stacks are needed: one
+    that falls on another's place is lost.
+    """
+    if entries is None:
+        return min(max(_round_down(_share(memory_bytes) // STACK_BYTES), STACKS_MIN), STACKS_MAX)
+    if not 0 < entries <= STACKS_LIMIT:
+        raise UnsupportedError(f"{entries} stacks", f"choose between 1 and {STACKS_LIMIT}")
+    return 1 << (entries - 1).bit_length()
 
 
 def _share(memory_bytes: int | None) -> int:

@@ -68,8 +68,8 @@ def _open_pair(stack: contextlib.ExitStack, cpu: int, numbers: Collection[int]) 
     place = tracefs.find_tracefs(mount=False) / "events/raw_syscalls/sys_enter/id"
     attr = _ATTR.pack(TYPE_TRACEPOINT, _ATTR.size, int(place.read_text()))
     try:
-        of_all = _open_counter(stack, attr, cpu)
-        of_chosen = _open_counter(stack, attr, cpu)
+        of_all = open_counter(stack, attr, cpu)
+        of_chosen = open_counter(stack, attr, cpu)
     except OSError as exc:
         if exc.errno == errno.ENODEV:
             return None
@@ -79,7 +79,8 @@ def _open_pair(stack: contextlib.ExitStack, cpu: int, numbers: Collection[int]) 
     return of_all, of_chosen
 
 
-def _open_counter(stack: contextlib.ExitStack, attr: bytes, cpu: int) -> int:
+def open_counter(stack: contextlib.ExitStack, attr: bytes, cpu: int) -> int:
+    """Open one of perf's counters on a CPU, of a packed struct perf_event_attr; the stack closes it."""
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
     words = (ctypes.c_long(PERF_EVENT_OPEN), attr, *map(ctypes.c_long, (-1, cpu, -1, FLAG_CLOSE_ON_EXEC)))

@@ -38,7 +38,8 @@ KINDS: Final = {HEAD: "head", RECORDS: "records", CGROUPS: "cgroups", END: "end"
 _HEADER: Final = struct.Struct("<4sBxxxIIIIQQI")
 _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
-_MORE_FIGURES: Final = ("gaps", "late", "surplus", "overfull", "waits")
+_MORE_FIGURES: Final = ("gaps", "late", "surplus", "overfull", "waits", "stacks_lost")
+_MAY_BE_NONE: Final = ("overfull", "stacks_lost")
 
 T = TypeVar("T")
 
@@ -234,7 +235,7 @@ def read_ledger(end: End) -> Ledger | None:
     if end.ledger is None:
         return None
     try:
-        if any(end.more[name] is None for name in _MORE_FIGURES if name != "overfull"):
+        if any(end.more[name] is None for name in _MORE_FIGURES if name not in _MAY_BE_NONE):
             raise TypeError("figures are integers")
         return Ledger(
             _figures(end.ledger),

@@ -22,6 +22,7 @@ MEMBER_KINDS: Final = SCALAR_KINDS | {"struct", "array", "text", "sockaddr", "si
 
 HEADER_SIZE: Final = 80
 SLOT_SIZE: Final = 8
+STACK_IDS_BYTES: Final = 16
 STATUS_LONGER: Final = 0x7FFFFFFF
 STATUS_NOT_READ: Final = -1000
 

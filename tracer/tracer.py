@@ -21,6 +21,7 @@ from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Figures, Ledger
+from traceleft.tracer.levels import LEVELS, Level
 from traceleft.tracer.loader import Options, Session
 from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
@@ -31,6 +32,7 @@ from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import Writer
+    from traceleft.tracer.live_stacks import LiveStacks
     from traceleft.tracer.recording_sink import RecordingSink
     from traceleft.tracer.recording_writer import Recorder
     from traceleft.tracer.rollup import KernelGroups, KernelRollup
@@ -50,6 +52,7 @@ class Tracer:
     `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
     the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
+    With ``stacks`` events tell where they were called from; the kernel keeps ``stack_entries`` different ones.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
@@ -79,6 +82,8 @@ class Tracer:
         queue_bytes: int | None = None,
         max_overhead_pct: float | None = None,
         rollup: "KernelRollup | None" = None,
+        stacks: bool = False,
+        stack_entries: int | None = None,
     ) -> None:
         self._filters = Filters(
             pids=find_processes(pids, own_pid=os.getpid()),
@@ -108,6 +113,8 @@ class Tracer:
             buffer_pages=buffer_pages,
             queue_bytes=queue_bytes,
             rollup=rollup,
+            stacks=stacks,
+            stack_entries=stack_entries,
         )
         if command is not None:
             find_command(command[0] if command else "")
@@ -117,7 +124,10 @@ class Tracer:
         self._overhead: Overhead | None = None
         self._battery = battery
         self._sink: RecordingSink | None = None
+        self._stacks: LiveStacks | None = None
         self._command_line = command
+        if stacks and level is not None and level in LEVELS:
+            _refuse_stack_level(LEVELS[level])
         self._plan, schema = choose_plan(
             battery,
             events,
@@ -129,6 +139,8 @@ class Tracer:
         )
         if rollup is not None and (reason := rollup.why_not(self._plan, _native.possible_cpus())):
             raise UnsupportedError("a rollup in the kernel", reason)
+        if stacks:
+            _refuse_stack_level(self._plan.level)
         self._tables = schema.tables
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
@@ -164,6 +176,8 @@ class Tracer:
             seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
             self._narrow(session)
             self._dispatcher.offset_ns = _clock_offset_ns()
+            if self._options.stacks:
+                self._take_stacks(session, stack)
             if self._sink is not None:
                 self._sink.begin(offset_ns=self._dispatcher.offset_ns)
             session.enable()
@@ -171,6 +185,13 @@ class Tracer:
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
             self._watch(session, self._reader, stack)
             self._stack = stack.pop_all()
+
+    def _take_stacks(self, session: Session, stack: contextlib.ExitStack) -> None:
+        from traceleft.tracer.live_stacks import LiveStacks
+
+        fixed_bytes = {part.spec.id: part.spec.fixed_size for part in self._plan.parts}
+        self._stacks = stack.enter_context(LiveStacks(session.maps.fds["stacks"], fixed_bytes))
+        self._dispatcher.take_stacks(self._stacks)
 
     def _shape(self) -> Shape:
         """What a trace of processes costs, apart from its events."""
@@ -374,6 +395,8 @@ class Tracer:
         if self._sink is not None:
             self._sink.finish()
         ledger = reader.close()
+        if self._stacks is not None:
+            ledger = replace(ledger, stacks_lost=self._stacks.lost)
         return ledger if self._overhead is None else replace(ledger, shed=dict(self._overhead.shed))
 
     def _begin(self, duration_s: float | None) -> Reader:
@@ -415,6 +438,11 @@ class Tracer:
         finally:
             for number, handler in zip(ours, before, strict=True):
                 signal.signal(number, handler)
+
+
+def _refuse_stack_level(level: Level) -> None:
+    if level.is_stack:
+        raise UnsupportedError("-k", f"level {level.name} has no maps of stacks: it needs level 4.11 or later")
 
 
 def _clock_offset_ns() -> int:

@@ -36,7 +36,7 @@ static __always_inline struct accept4_record *begin(struct scratch *scratch, con
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct accept4_record);
+	__u64 offset = begin_tail(config, sizeof(struct accept4_record));
 	struct accept4_record *record;
 	__u32 tid = bpf_get_current_pid_tgid();
 
@@ -52,7 +52,7 @@ static __always_inline void save(const struct config *config, const struct call 
 static __always_inline int emit(const struct config *config, struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct accept4_record);
+	__u64 offset = begin_tail(config, sizeof(struct accept4_record));
 	struct accept4_record *record;
 	__u32 tid = bpf_get_current_pid_tgid();
 	const void *begun;
@@ -74,7 +74,7 @@ static __always_inline int emit(const struct config *config, struct call *call)
 				call->args[1], written_length(scratch, &record->upeer_addrlen, call->args[2]), SOCKADDR_MAX);
 	if (call->ret >= 0)
 		offset = capture_bytes(scratch, offset, &record->upeer_addrlen_out, call->args[2], 4, 4);
-	return put_scratch(scratch, EVENT, 0, offset, call);
+	return put_scratch(config, scratch, EVENT, 0, sizeof(struct accept4_record), offset, call);
 }
 #else
 

@@ -37,7 +37,7 @@ static __always_inline struct execve_record *begin(struct scratch *scratch, cons
 static __always_inline void save(const struct config *config, const struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct execve_record);
+	__u64 offset = begin_tail(config, sizeof(struct execve_record));
 	struct execve_record *record;
 	__u32 tid = bpf_get_current_pid_tgid();
 
@@ -55,7 +55,7 @@ static __always_inline void save(const struct config *config, const struct call 
 static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct execve_record);
+	__u64 offset = begin_tail(config, sizeof(struct execve_record));
 	struct execve_record *record;
 	__u32 tid = bpf_get_current_pid_tgid();
 	const void *begun;
@@ -91,7 +91,7 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 		if (record->envp.status == -EFAULT)
 			offset = capture_strings(scratch, offset, &record->envp, stack.envp);
 	}
-	return put_scratch(scratch, EVENT, 0, offset, call);
+	return put_scratch(config, scratch, EVENT, 0, sizeof(struct execve_record), offset, call);
 }
 #else
 

@@ -29,7 +29,7 @@ static __always_inline struct openat_record *begin(struct scratch *scratch, cons
 static __always_inline int emit(const struct config *config, struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct openat_record);
+	__u64 offset = begin_tail(config, sizeof(struct openat_record));
 	struct openat_record *record;
 
 	if (!scratch)
@@ -37,7 +37,7 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	record = (void *)scratch;
 	begin(scratch, call);
 	offset = capture_text(scratch, offset, &record->filename, call->args[1], PATH_LIMIT);
-	return put_scratch(scratch, EVENT, 0, offset, call);
+	return put_scratch(config, scratch, EVENT, 0, sizeof(struct openat_record), offset, call);
 }
 #else
 

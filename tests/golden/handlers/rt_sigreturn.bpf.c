@@ -20,6 +20,8 @@ static __always_inline int emit(const struct config *config, const struct call *
 	__u32 seq = 0;
 	int i;
 
+	if (unlikely(config->flags & CONFIG_STACKS))
+		return emit_with_stacks(config, EVENT, sizeof(*record), call);
 	counter = count_emitted(EVENT, 0, &seq, call);
 	if (!counter)
 		return 0;

@@ -19,9 +19,9 @@ int event_sched_sched_process_exec(void *ctx)
 {
 	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN | RECORD_CLASS_1 };
 	const struct config *config = get_config();
-	__u64 offset = sizeof(struct sched_sched_process_exec_record);
 	struct sched_sched_process_exec_record *record;
 	struct scratch *scratch;
+	__u64 offset;
 
 	if (!config || !tracepoint_is_traced(config, EVENT))
 		return 0;
@@ -29,10 +29,11 @@ int event_sched_sched_process_exec(void *ctx)
 	if (!scratch)
 		return 0;
 	record = (void *)scratch;
+	offset = begin_tail(config, sizeof(*record));
 	offset = capture_location(scratch, offset, &record->filename, ctx, *(__u32 *)(ctx + 8), PATH_LIMIT);
 	record->args[1] = *(__s32 *)(ctx + 12);
 	record->args[2] = *(__s32 *)(ctx + 16);
-	return put_scratch(scratch, EVENT, 1, offset, &call);
+	return put_scratch(config, scratch, EVENT, 1, sizeof(*record), offset, &call);
 }
 
 const char layout[] SEC(".traceleft.layout") = "sha256:7aad152e82e446083e94c946944e5cff836f6e7594f686bfdd084f6385d2a985";

@@ -30,7 +30,7 @@ static __always_inline struct writev_record *begin(struct scratch *scratch, cons
 static __always_inline int emit(const struct config *config, struct call *call)
 {
 	struct scratch *scratch = get_scratch(0);
-	__u64 offset = sizeof(struct writev_record);
+	__u64 offset = begin_tail(config, sizeof(struct writev_record));
 	struct writev_record *record;
 
 	if (!scratch)
@@ -38,7 +38,7 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	record = (void *)scratch;
 	begin(scratch, call);
 	offset = capture_iovec(scratch, offset, &record->vec, call->args[1], call->args[2], ~0ULL);
-	return put_scratch(scratch, EVENT, 0, offset, call);
+	return put_scratch(config, scratch, EVENT, 0, sizeof(struct writev_record), offset, call);
 }
 #else
 
