@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def read_rows(path: Path, form: str) -> list[dict[str, Any]]:
 
 def read_line(row: dict[str, str]) -> dict[str, Any]:
     """Return a line of CSV with the types that its columns have; what is empty is null (no text here is)."""
-    read = {"integer": int, "text": str, "map": json.loads}
+    read: dict[str, Callable[[str], Any]] = {"integer": int, "text": str, "map": json.loads}
     return {each.name: read[each.type](row[each.name]) if row[each.name] else None for each in COLUMNS}
 
 
