@@ -84,6 +84,9 @@ _TRACING: Sequence[Callable[..., Any]] = (
         metavar="N",
         help="Bytes of text and buffers to show; paths come whole.",
     ),
+    click.option(
+        "-k", "stacks", is_flag=True, help="Show where calls were made from: stacks of the process, of the kernel."
+    ),
     *_FILTERS,
     click.option(
         "--cgroup",
@@ -158,6 +161,7 @@ def refuse_contradictions(values: dict[str, Any]) -> None:
         ("count", "-c", "count_too", "-C"),
         ("success_only", "-z", "failed_only", "-Z"),
         ("relative", "-r", "clock", "-t"),
+        ("stacks", "-k", "count", "-c"),
     )
     for first, first_name, second, second_name in pairs:
         if values.get(first) and values.get(second):

@@ -150,6 +150,8 @@ def make_printer(options: PrintOptions, output: Output, names: "FdNames | None")
 
     def print_text(event: "Event") -> None:
         text = line.show(event, names.name(event) if names else None)
+        if (stack := event.stack) is not None:
+            text += "".join(f"\n > {place}" for place in stack.lines())
         output.write(text.encode(errors="backslashreplace") + b"\n")
 
     return print_text

@@ -56,6 +56,7 @@ class TraceOptions(PrintOptions):
     fail_on_loss: bool
     ledger: Path | None
     command: tuple[str, ...]
+    stacks: bool = False
 
     @property
     def all_pids(self) -> tuple[int, ...]:
@@ -156,6 +157,7 @@ def make_tracer(
         max_overhead_pct=options.max_overhead_pct,
         rollup=rollup,
         unfinished=unfinished,
+        stacks=options.stacks,
     )
 
 
