@@ -11,8 +11,12 @@ HEAVY = ["bcc", "elftools", "hypothesis", "jinja2", "msgspec", "numpy", "pyarrow
 
 
 def modules_after(code: str) -> set[str]:
-    """Run code in a fresh interpreter and return the names in ``sys.modules`` afterwards."""
-    script = f"{code}\nimport sys as _s, json as _j\n_s.stderr.write(_j.dumps(sorted(_s.modules)))"
+    """Run code in a fresh interpreter and return the names that it adds to ``sys.modules``.
+
+    A machine's ``sitecustomize`` may have loaded others before.
+    """
+    first = "import sys as _s\n_before = set(_s.modules)\n"
+    script = f"{first}{code}\nimport json as _j\n_s.stderr.write(_j.dumps(sorted(set(_s.modules) - _before)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
