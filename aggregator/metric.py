@@ -35,10 +35,11 @@ class Metric:
     """A measure as a metric: ``unit`` is that of its numbers once they are divided by ``divisor``, or empty.
 
     ``adds``: the figures of one window after another are added up. ``title`` is the rollup's name as a word, ``part``
-    the measure's without its unit.
+    the measure's without its unit, ``word`` the measure's where units are told apart from names.
     """
 
     title: str
+    word: str
     part: str
     unit: str
     divisor: int
@@ -60,8 +61,8 @@ def metric_of(rollup: Rollup, measure: Measure) -> Metric:
     expression = measure.expression
     column = expression.name if isinstance(expression, Name) else ""
     unit, divisor = _UNITS.get(column, ("", 1))
-    words = [word for word in measure.name.split("_") if word not in ("ns", unit)]
-    part = "events" if measure.function == "count" else "_".join(words)
+    words = ["events"] if measure.function == "count" else [w for w in measure.name.split("_") if w != "ns"]
+    part = "_".join(word for word in words if word != unit)
     overlaps = rollup.slide_ns not in (None, rollup.window_ns)
     grows = measure.function in ("count", "errors") or (measure.function == "sum" and column in _GROWING)
     kind: MetricType = "gauge"
@@ -70,7 +71,8 @@ def metric_of(rollup: Rollup, measure: Measure) -> Metric:
     elif grows and not overlaps:
         kind = "counter"
     doc = f"{measure.name} of the rollup {rollup.name}"
-    return Metric(as_name(rollup.name), part, unit, divisor, kind, kind != "gauge" and not overlaps, doc)
+    adds = kind != "gauge" and not overlaps
+    return Metric(as_name(rollup.name), "_".join(words), part, unit, divisor, kind, adds, doc)
 
 
 def label_names(rollup: Rollup) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ def metrics_of(result: Result, *, since_ns: int, now_ns: int) -> Iterator[OtelMe
     for place, measure in enumerate(rollup.measures):
         metric = metric_of(rollup, measure)
         found = [(_attributes(labels, row), *span, row.values[place]) for row, span in rows]
-        name = ".".join(filter(None, ("traceleft", metric.title, metric.part or metric.unit)))
+        name = f"traceleft.{metric.title}.{metric.word}"
         points = [point for each in found if (point := _point(metric, *each)) is not None]
         if points:
             is_delta = rollup.window_ns is not None

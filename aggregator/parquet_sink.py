@@ -43,12 +43,13 @@ class ParquetTarget:
     def write(self, item: Item) -> None:
         """Take a batch; LostError with what is gone where a file cannot be written."""
         assert isinstance(item.payload, Batch)
+        # Before, not after: what is lost is then never the item itself, which is tried again.
+        self.idle()
         batch = item.payload
         paths = self._cgroups.find({int(each) for each in batch.to_numpy()["cgroup_id"].tolist()})
         table = batch_to_table(batch, batch.tables, host=self._host, cgroups=paths.get)
         self._guard(lambda: self._writer.write(table))
         self.pending += item.records
-        self.idle()
 
     def idle(self) -> None:
         """Complete the files when their time has come."""
