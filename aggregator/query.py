@@ -229,7 +229,7 @@ class _Query:
         return grouped[f"{name}_low" if measure.function == "min" else f"{name}_high"]
 
     def _merge_spread(self, partial: Any) -> Any:
-        """Return groups with the percentile that they are ordered by, as its bucket: middles grow with buckets."""
+        """Return groups with the percentile that they are ordered by, as its bucket: they grow together."""
         merged = self._merge(partial, [*self._by, _BUCKET])
         merged = merged.mutate(n=ibis.ifelse(merged[_BUCKET].notnull(), merged["count"], 0))
         is_reached = _is_reached(merged, self._by, self._order.thousandths) & (merged.n > 0)
