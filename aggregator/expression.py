@@ -48,9 +48,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """``left operator right``, of which the left is no constant; false where either is None, but for ``!=`` and ``not in``, which are then true.
+    """``left operator right``, of which the left is no constant.
 
-    ``error is None`` and ``error is not None`` are written so and become IsNone.
+    False where either is None, but for ``!=`` and ``not in``, which are then true. ``error is None`` and
+    ``error is not None`` are written so and become IsNone.
     """
 
     operator: Comparison

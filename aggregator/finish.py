@@ -35,8 +35,10 @@ class Numbers:
         """Add other values to these."""
         self.n += other.n
         self.total += other.total
-        self.low = min((each for each in (self.low, other.low) if each is not None), default=None)
-        self.high = max((each for each in (self.high, other.high) if each is not None), default=None)
+        if other.low is not None and (self.low is None or other.low < self.low):
+            self.low = other.low
+        if other.high is not None and (self.high is None or other.high > self.high):
+            self.high = other.high
 
 
 Counter = dict[int, int]

@@ -184,9 +184,10 @@ class BatchColumns:
         if all(arg.name != name for arg in self._spec.args):
             return self._no_texts()
         values = self._batch.column(name)
-        if all(value is None or type(value) is str for value in values):
-            return factorise_texts(values)  # type: ignore[arg-type]
-        return factorise_texts([value_to_text(value) for value in values])
+        # Texts need not be looked at again, one by one.
+        if not {*map(type, values)} <= {str, type(None)}:
+            return factorise_texts([value_to_text(value) for value in values])
+        return factorise_texts(values)  # type: ignore[arg-type]
 
     def _arg_integers(self, name: str) -> Integers:
         arg = next((arg for arg in self._spec.args if arg.name == name), None)
