@@ -1,20 +1,24 @@
 """Runs inside another kernel: traces programs at each level and hook, and writes down what came out.
 
 ``python -m tests.guest_traces BATTERY DIRECTORY``: programs lie in DIRECTORY, ``<trace>-<level>-<hook>.json`` and
-``.ledger`` go there.
+``.ledger`` go there, ``rolled-up-<level>.json`` where the kernel rolls up.
 """
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from tests import border, compat
 from tests.levels import RUNS
+from traceleft.aggregator.histogram import bucket_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
+from traceleft.tracer.event import Event
 from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.rollup import Cell, KernelRollup
 
 EVENTS: Final = (
     "execve,openat,open,read,newfstatat,close,rename,writev,readlinkat,socket,connect,getsockname,getpeername,socketpair,"
@@ -58,12 +62,42 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
     target.with_name(f"{target.name}.ledger").write_text(json.dumps(tracer.ledger.to_json()))
 
 
+def roll_up(battery: Battery, place: Path, level: str) -> None:
+    """Roll one command's calls up in the kernel and, of the events of the same trace, here."""
+    rollup = KernelRollup(("event", "comm", "error"), durations=True, buckets=True, only=False)
+    command = [str(place / "hooks")]
+    with Tracer(
+        battery, level=level, events=[EVENTS], command=command, follow=True, unfinished=False, rollup=rollup
+    ) as tracer:
+        events = list(tracer)
+    found = {"kernel": show_cells(tracer.rolled_up.groups.items()), "events": show_cells(map(read_cell, events))}
+    (place / f"rolled-up-{level}.json").write_text(json.dumps(found))
+
+
+def read_cell(event: Event) -> tuple[tuple[str | None, ...], Cell]:
+    """Return one event's group and what it adds there."""
+    key, failed, duration_ns = (event.event, event.comm, event.error), event.error is not None, event.duration_ns
+    if duration_ns is None:
+        return key, Cell(1, failed)
+    return key, Cell(1, failed, 1, duration_ns, duration_ns, duration_ns, 0, 0, {bucket_of(duration_ns): 1})
+
+
+def show_cells(cells: Iterable[tuple[tuple[str | int | None, ...], Cell]]) -> dict[str, list[object]]:
+    """Return cells by group, those of one group added up, as JSON has them."""
+    added: dict[str, Cell] = {}
+    for key, cell in cells:
+        added[str(key)] = added.get(str(key), Cell()) + cell
+    return {key: list(asdict(cell).values()) for key, cell in added.items()}
+
+
 def main(battery: str, directory: str) -> None:
     """Run every trace with every level and hook."""
     opened = Battery.open(battery)
     for level, hook in RUNS:
         for trace in TRACES:
             run(opened, Path(directory), trace, level, hook)
+        if hook == "raw_tracepoint":
+            roll_up(opened, Path(directory), level)
 
 
 if __name__ == "__main__":

@@ -246,6 +246,14 @@ def test_calls_of_32_bit_code_are_counted_and_not_decoded(guest: Path, run: str,
     compat.check_compat(name, level, read_events(guest, trace, run), read_ledger(guest, trace, run)["compat"])
 
 
+@pytest.mark.parametrize("level", [level for level, hook in RUNS if hook == "raw_tracepoint"])
+def test_kernel_rolls_up_what_the_events_say(guest: Path, level: str) -> None:
+    found = json.loads((guest / f"rolled-up-{level}.json").read_text())
+
+    assert found["kernel"] == found["events"]
+    assert len(found["events"]) > 10
+
+
 @pytest.mark.parametrize("run", RUN_IDS)
 def test_ledgers_add_up(guest: Path, run: str) -> None:
     for trace in TRACES:

@@ -73,7 +73,7 @@ class Cell:
             max(self.max_ns, more.max_ns),
             self.moves + more.moves,
             self.bytes + more.bytes,
-            Counter(self.buckets) + Counter(more.buckets),
+            dict(Counter(self.buckets) + Counter(more.buckets)),
         )
 
 
