@@ -99,7 +99,7 @@ def test_groups_of_two_hosts_merged_are_those_of_one(rollup: Rollup, first: Even
 
 
 @settings(max_examples=100, deadline=None)
-@given(rollup=rollups(has_window=True), events=EVENT_LISTS, data=st.data())
+@given(rollup=rollups(has_window=True, is_capped=False), events=EVENT_LISTS, data=st.data())
 def test_windows_given_out_are_those_of_the_end_where_events_come_in_order(
     rollup: Rollup, events: Events, data: st.DataObject
 ) -> None:
