@@ -151,6 +151,20 @@ def test_report_of_a_recording_and_of_its_parquet_are_equal(
     assert {*printed, (tmp_path / "file").read_text()} == {printed[0]}
 
 
+def test_report_of_a_damaged_recording_is_of_what_lies_before(
+    recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.rec"
+    cut.write_bytes(recording.read_bytes()[:-10])
+
+    status = main(["report", "--rollup", "syscalls", "--format", "json", "--data", str(cut)])
+
+    captured = capfd.readouterr()
+    assert status == 1
+    assert sum(json.loads(line)["count"] for line in captured.out.splitlines()) == 60
+    assert "cut.rec: " in captured.err
+
+
 ROLLUPS = """
 [rollup.a]
 by = ["event"]
@@ -167,7 +181,7 @@ by = ["nothing"]
             ["--rollup", "rollups.toml", "--data", "DATA"],
             "rollups.toml:5: rollup b: `by`: no column is named",
         ),
-        (["--rollup", "two.toml", "--data", "DATA"], "two.toml: holds 2 rollups; choose one by --name: a, b"),
+        (["--rollup", "two.toml", "--data", "DATA"], "two.toml: holds 2 rollups; choose one: two.toml:a"),
         (["--rollup", "two.toml", "--name", "c", "--data", "DATA"], "two.toml: no rollup is named 'c'"),
         (["--rollup", "io", "--data", "absent"], "absent: does not exist"),
         (["--rollup", "io", "--data", "."], ".: holds no Parquet file"),

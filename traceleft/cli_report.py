@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.errors import RecordingError, UnsupportedError
 
 if TYPE_CHECKING:
     from traceleft.aggregator.parquet import Data
-    from traceleft.aggregator.rollup import Rollup
     from traceleft.expression import Catalogue
 
 # Engine -> the extra that installs it.
@@ -68,39 +67,25 @@ def report_rollup(
     """Run a rollup and print its rows."""
     if master and engine != "spark":
         raise click.UsageError("--master is of --engine spark", click.get_current_context())
-    chosen = choose_rollup(rollup, name)
+    from traceleft.cli_output import open_output
+    from traceleft.cli_rollup import find_rollup
+    from traceleft.cli_stat import RowPrinter
+
+    chosen = find_rollup(f"{rollup}:{name}" if name else rollup)
     try:
         from traceleft.aggregator.parquet import Days
         from traceleft.aggregator.query import run_rollup
         from traceleft.aggregator.stores import open_engine
 
         days = Days(as_day(since), as_day(until))
-        with open_stored(data) as stored, open_engine(engine, within(stored, days), master=master) as opened:
-            result = run_rollup(chosen, opened, catalogue=known_events(), days=days)
+        with open_stored(data) as stored:
+            with open_engine(engine, within(stored, days), master=master) as opened:
+                result = run_rollup(chosen, opened, catalogue=known_events(), days=days)
+            with open_output(output) as file:
+                RowPrinter(form, file)(result)
     except ModuleNotFoundError as error:
         remedy = f"pip install 'traceleft[{ENGINES[engine]}]' (there is no package {error.name})"
         raise UnsupportedError(f"the engine {engine}", remedy) from error
-    from traceleft.cli_output import open_output
-    from traceleft.cli_result import result_lines
-
-    with open_output(output) as file:
-        for line in result_lines(result, form):
-            file.write(line)
-
-
-def choose_rollup(text: str, name: str | None) -> "Rollup":
-    """Return the one rollup that is meant; TraceleftError where it is none, or one of several."""
-    from traceleft.aggregator.config import find_rollups
-    from traceleft.expression import suggest
-
-    found = {rollup.name: rollup for rollup in find_rollups(text)}
-    if name is None and len(found) == 1:
-        return next(iter(found.values()))
-    if name is None:
-        raise TraceleftError(f"{text}: holds {len(found)} rollups; choose one by --name: {', '.join(found)}")
-    if name not in found:
-        raise TraceleftError(f"{text}: no rollup is named {name[:64]!r}{suggest(name, found)}")
-    return found[name]
 
 
 def as_day(moment: datetime | None) -> date | None:
@@ -110,21 +95,38 @@ def as_day(moment: datetime | None) -> date | None:
 
 @contextmanager
 def open_stored(text: str) -> Iterator["Data | str"]:
-    """Find stored events: a directory of Parquet, an address (left to Spark), or a recording, which becomes Parquet."""
+    """Find stored events: a directory of Parquet, an address (left to Spark), or a recording, which becomes Parquet.
+
+    What lies before damage in a recording is there; the error comes when all is done.
+    """
     from traceleft.aggregator.parquet import open_data
 
     path = Path(text)
     if "://" in text:
         yield text
     elif path.is_file() and not is_parquet(path):
-        from traceleft.aggregator.export import export_parquet
-        from traceleft.tracer.recording import Recording
-
-        with TemporaryDirectory(prefix="traceleft-") as directory, Recording.open(path) as recording:
-            export_parquet(recording, Path(directory))
+        with TemporaryDirectory(prefix="traceleft-") as directory:
+            damage = store_recording(path, Path(directory))
             yield open_data(Path(directory))
+            if damage:
+                raise damage
     else:
         yield open_data(path)
+
+
+def store_recording(path: Path, directory: Path) -> RecordingError | None:
+    """Write a recording's events as Parquet, and return its damage; raise it where no event lies before it."""
+    from traceleft.aggregator.export import export_parquet
+    from traceleft.tracer.recording import Recording
+
+    with Recording.open(path) as recording:
+        try:
+            export_parquet(recording, directory)
+        except RecordingError as damage:
+            if not damage.events_read:
+                raise
+            return damage
+    return None
 
 
 def is_parquet(path: Path) -> bool:
