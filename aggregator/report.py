@@ -34,11 +34,12 @@ _HEADS: Final = {
 }
 
 
-def render_overview(overview: Overview, *, title: str = "") -> str:
-    """Return the page of an overview."""
+def render_overview(overview: Overview, *, title: str = "", notices: Iterable[str] = ()) -> str:
+    """Return the page of an overview; ``notices`` say what was wrong, and stand above all."""
     hosts = sorted({subject.host for subject in overview.subjects})
     named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
-    return page(title or f"System calls of {named or 'nothing'}", _when(overview), _overview_parts(overview))
+    body = [*(paragraph(notice, "notice") for notice in notices), *_overview_parts(overview)]
+    return page(title or f"System calls of {named or 'nothing'}", _when(overview), body)
 
 
 def render_results(results: Sequence[Result], *, title: str) -> str:
@@ -60,8 +61,6 @@ def _when(overview: Overview) -> str:
 
 
 def _overview_parts(overview: Overview) -> Iterator[str]:
-    for damage in overview.damages:
-        yield paragraph(f"Damaged: {damage}", "notice")
     yield cards(_overview_cards(overview))
     yield from _over_time(overview)
     yield section("Events", _events_table(overview.results[SYSCALLS]))

@@ -1,4 +1,4 @@
-"""The command ``report``: answers out of stored events."""
+"""The command ``report``: answers out of stored events, as rows or as a page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +23,17 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command("report")
 @click.option(
-    "--rollup", "rollup", metavar="R", required=True, help="A file of rollups, or the name of a built-in one."
+    "--html",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page there that holds all it needs: of recordings, or of a rollup's rows.",
 )
+@click.option("--rollup", "rollup", metavar="R", help="A file of rollups, or the name of a built-in one.")
 @click.option("--name", metavar="N", help="Which of the file's rollups, where it holds several.")
 @click.option(
     "--data",
     metavar="PATH",
-    required=True,
     help="A directory of Parquet, a recording, or an address that Spark reads (s3a://...).",
 )
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="duckdb", show_default=True, help="What runs it.")
@@ -42,14 +46,35 @@ DAY = click.DateTime(["%Y-%m-%d"])
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of a row."
 )
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of to stdout.")
-def report_command(**values: Any) -> None:
-    """Run a rollup over stored events: on this machine, or on a fleet's Spark; the numbers are the same.
+@click.argument("recordings", nargs=-1, type=click.Path(path_type=Path), metavar="[RECORDING]...")
+def report_command(page: Path | None, recordings: tuple[Path, ...], **values: Any) -> None:
+    """Show what recordings hold as a page, or run a rollup over stored events, on this machine or on a fleet's Spark.
 
     \b
+    traceleft report --html make.html make.rec
     traceleft report --rollup syscalls --data make.rec
     traceleft report --rollup slow.toml --data /srv/events --engine spark --since 2026-11-22
     """
-    report_rollup(**values)
+    if recordings:
+        from traceleft.cli_page import write_recordings_page
+
+        write_recordings_page(refuse_rollup_options(page), recordings)
+    elif values["rollup"] and values["data"]:
+        report_rollup(**values, page=page)
+    else:
+        raise click.UsageError("name RECORDINGs for --html, or --rollup and --data", click.get_current_context())
+
+
+def refuse_rollup_options(page: Path | None) -> Path:
+    """Refuse what a page of recordings cannot take, and return where it is to be."""
+    context = click.get_current_context()
+    if page is None:
+        raise click.UsageError("RECORDINGs are shown as a page: --html FILE", context)
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE and option.name not in ("page", "recordings"):
+            raise click.UsageError(f"{option.opts[0]} is of --rollup, not of RECORDINGs", context)
+    return page
 
 
 def report_rollup(
@@ -63,11 +88,13 @@ def report_rollup(
     until: datetime | None,
     form: str,
     output: Path | None,
+    page: Path | None,
 ) -> None:
-    """Run a rollup and print its rows."""
+    """Run a rollup, and print its rows, or write them as a page."""
     if master and engine != "spark":
         raise click.UsageError("--master is of --engine spark", click.get_current_context())
     from traceleft.cli_output import open_output
+    from traceleft.cli_page import write_result_page
     from traceleft.cli_rollup import find_rollup
     from traceleft.cli_stat import RowPrinter
 
@@ -81,8 +108,11 @@ def report_rollup(
         with open_stored(data) as stored:
             with open_engine(engine, within(stored, days), master=master) as opened:
                 result = run_rollup(chosen, opened, catalogue=known_events(), days=days)
-            with open_output(output) as file:
-                RowPrinter(form, file)(result)
+            if page is not None:
+                write_result_page(page, result)
+            else:
+                with open_output(output) as file:
+                    RowPrinter(form, file)(result)
     except ModuleNotFoundError as error:
         remedy = f"pip install 'traceleft[{ENGINES[engine]}]' (there is no package {error.name})"
         raise UnsupportedError(f"the engine {engine}", remedy) from error
