@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -47,9 +48,7 @@ class Call:
 def record_of(call: Call) -> bytes:
     spec = SCHEMA.events[call.event]
     ids = (7, 7, call.uid, 0)
-    return encode(
-        spec, Record(ret=call.ret, ts=call.ts, ids=ids, captures={0: Capture(call.path)}, duration_ns=call.ts)
-    )
+    return encode(spec, Record(ret=call.ret, ts=call.ts, ids=ids, captures={0: Capture(call.path)}))
 
 
 def batches_of(calls: Sequence[Call]) -> Iterable[Batch]:
@@ -233,7 +232,7 @@ limit = "20/s"
 @given(calls=CALLS, cuts=st.sets(st.integers(0, 60)))
 def test_alerts_do_not_depend_on_what_comes_together(calls: list[Call], cuts: set[int]) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut < len(calls)), len(calls)]
-    rounds = [calls[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    rounds = [calls[first:last] for first, last in pairwise(edges)]
 
     at_once, _ = watch(EVERYTHING, calls)
     in_rounds, _ = watch(EVERYTHING, *rounds)

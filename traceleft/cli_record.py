@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli_sinks import Outlets, complete_sinks, sink_options
 from traceleft.cli_types import byte_size, seconds
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rotate-time", "rotate_s", type=seconds, metavar="S", help="Go on in another file after S seconds of events."
 )
+@sink_options
 @tracing_options
 def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | None, **values: Any) -> int:
     """Record syscalls and tracepoints as they are, to be shown later, on any machine.
@@ -44,17 +46,19 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     from traceleft.tracer.cgroups import CgroupPaths
     from traceleft.tracer.recording import Recorder
 
-    options = TraceOptions(**values)
+    options = TraceOptions(**complete_sinks(values))
     choice = choose(options)
     with ExitStack() as stack:
+        outlets = stack.enter_context(Outlets(options))
         recorder = stack.enter_context(
             Recorder(recording, rotate_bytes=rotate_bytes, rotate_s=rotate_s, find_cgroups=CgroupPaths().find)
         )
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
-        tracer, _ = make_ready(options, choice)
+        tracer, battery = make_ready(options, choice)
+        outlets.follow(tracer, battery, raw=options.raw)
         tracer.record(recorder)
         stack.enter_context(closed_with_ledger(recorder, tracer))
-        return follow_tracer(options, tracer, ledger)
+        return follow_tracer(options, tracer, ledger, outlets=outlets)
 
 
 @contextmanager

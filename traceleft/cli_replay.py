@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traceleft.cli_options import printing_options, recorded_options, refuse_contradictions
+from traceleft.cli_sinks import Outlets, complete_sinks, files_of, sink_options
 
 if TYPE_CHECKING:
     from traceleft.tracer.recording import Recording
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE")
 @recorded_options
 @printing_options
+@sink_options
 def replay_command(file: Path, **values: Any) -> int:
     """Show the events of a recording, as trace would have shown them, on any machine.
 
@@ -32,7 +34,9 @@ def replay_command(file: Path, **values: Any) -> int:
     No privileges are needed. Of a damaged recording all that lies before the damage is shown.
     """
     refuse_contradictions(values)
+    values = complete_sinks(values)
     from traceleft.cli_output import PrintOptions, connect_output, open_output, print_counts, write_ledger
+    from traceleft.cli_stat import stored_events
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -40,17 +44,25 @@ def replay_command(file: Path, **values: Any) -> int:
     options = PrintOptions(**{name: value for name, value in values.items() if name in names})
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(file) if str(file) != "-" else read_stdin(stack))
-        refuse_overwriting(recording, options.output, values["ledger"])
+        refuse_overwriting(recording, options.output, values["ledger"], *files_of(options.sinks))
+        outlets = stack.enter_context(Outlets(options, host=recording.host, is_live=False))
         replay = Replay(recording, events=values["expressions"], filters=make_filters(values))
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
-        if not options.count:
+        outlets.connect(
+            replay, raw=options.raw, cgroups=recording.cgroups.get, catalogue=lambda: stored_events(recording)
+        )
+        if not options.count and (options.prints_beside_sinks or not outlets.takes_events):
             connect_output(options, replay, output, available=lambda: replay.specs, read_link=read_no_link)
         counts = replay.count() if options.counting else None
         stack.callback(report_replay, recording, replay)
         if ledger is not None and recording.ledger is not None:
             write_ledger(recording.ledger, ledger)
-        replay.run(max_events=values["max_events"])
+        outlets.start()
+        try:
+            replay.run(max_events=values["max_events"])
+        finally:
+            outlets.finish(recording.ledger)
         if counts is not None:
             print_counts(options, counts, output)
     return 0

@@ -15,6 +15,7 @@ from traceleft.cli_types import Decorated
 from traceleft.errors import ExpressionError
 
 if TYPE_CHECKING:
+    from traceleft.aggregator.rollup import Result
     from traceleft.aggregator.rules import Alert, Rule
     from traceleft.aggregator.sinks import Sinks
     from traceleft.aggregator.watch import Watcher
@@ -69,11 +70,21 @@ def sink_options(function: Decorated) -> Decorated:
 def complete_sinks(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse what has no events for sinks or rules; tell whether events are to be printed beside sinks."""
     context = click.get_current_context()
-    for name in ("sinks", "rules"):
-        if values[name] and values["count"]:
-            raise click.UsageError(f"-c has no events for --{name.removesuffix('s')}; -C counts, too", context)
-    is_asked = values["output"] is not None or context.get_parameter_source("form") is ParameterSource.COMMANDLINE
+    for name, option in (("sinks", "--sink"), ("rules", "--rules")):
+        if values[name] and values.get("count"):
+            raise click.UsageError(f"-c has no events for {option}; -C counts, too", context)
+    is_asked = values.get("output") is not None or context.get_parameter_source("form") is ParameterSource.COMMANDLINE
     return {**values, "prints_beside_sinks": is_asked}
+
+
+def files_of(sinks: Sequence[str]) -> list[Path]:
+    """Return the files that sinks write to by their names."""
+    if not sinks:
+        return []
+    from traceleft.aggregator.sinks import SinkUrl
+
+    urls = map(SinkUrl.parse, sinks)
+    return [Path(url.place) for url in urls if url.scheme == "ndjson"]
 
 
 class Source(Protocol):
@@ -119,6 +130,11 @@ class Outlets:
         return self._sinks is not None and self._sinks.wants("events")
 
     @property
+    def takes_rows(self) -> bool:
+        """Whether a sink has the rows of rollups."""
+        return self._sinks is not None and self._sinks.wants("rows")
+
+    @property
     def has_dropped(self) -> bool:
         """Whether a sink dropped something."""
         return bool(self.dropped())
@@ -159,6 +175,10 @@ class Outlets:
         self.connect(
             tracer, raw=raw, cgroups=lambda each: paths.find([each]).get(each), catalogue=lambda: catalogue_of(battery)
         )
+        self.follow_account(tracer)
+
+    def follow_account(self, tracer: "Tracer") -> None:
+        """Let sinks know the account of a trace every so often."""
         if self._sinks is not None and self._sinks.wants("ledger"):
             due = time.monotonic()
 
@@ -177,6 +197,11 @@ class Outlets:
         """Let sinks take what comes; to be called once a command was forked."""
         if self._sinks is not None:
             self._sinks.start()
+
+    def rows(self, result: "Result") -> None:
+        """Give sinks rows of a rollup: of windows that have ended, each once, or of all."""
+        if self._sinks is not None and result.rows:
+            self._sinks.rows(result)
 
     def ledger(self, figures: Mapping[str, object]) -> None:
         """Let sinks know the account so far."""
