@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import quote
 
 import pyarrow
 import pyarrow.compute
@@ -30,6 +29,7 @@ ROWS_A_GROUP: Final = 1 << 17
 ROWS_A_FILE: Final = 1 << 22
 UNFINISHED: Final = ".unfinished"
 """How names of files end while they are written; they begin with a dot, too, so that no engine reads them."""
+_ESCAPED: Final = re.compile(r"(?![A-Za-z0-9_.~-])[\x00-\x7f]")
 _EPOCH: Final = date(1970, 1, 1)
 _PARTITION: Final = re.compile(rf"host=[^/]+/{DAY}=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/[^/]+")
 
@@ -68,7 +68,9 @@ def start_of(day: date) -> int:
 
 def partition_of(host: str, day: int) -> str:
     """Return the directory of a host's events of a day (since the epoch), below the data's."""
-    return f"host={quote(host, safe='')}/{DAY}={(_EPOCH + timedelta(days=day)).isoformat()}"
+    # Spark takes each escape for a character by itself: only ASCII has one.
+    escaped = _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", host)
+    return f"host={escaped}/{DAY}={(_EPOCH + timedelta(days=day)).isoformat()}"
 
 
 class ParquetWriter:
@@ -201,9 +203,10 @@ def open_data(path: Path) -> Data:
     files = tuple(sorted(path.rglob("[!.]*.parquet"))) if path.is_dir() else (path,)
     if not files:
         raise FormatError("holds no Parquet file; traceleft export -o DIR --format parquet writes some", file=str(path))
+    is_partitioned = all(_day_of(path, file) for file in files)
     for file in files:
-        _check_file(file)
-    return Data(path, files, all(_day_of(path, file) for file in files))
+        _check_file(file, has_host=is_partitioned)
+    return Data(path, files, is_partitioned)
 
 
 def _day_of(directory: Path, file: Path) -> str | None:
@@ -212,8 +215,11 @@ def _day_of(directory: Path, file: Path) -> str | None:
     return found[1] if found else None
 
 
-def _check_file(file: Path) -> None:
-    """Raise FormatError where a file cannot be read as events; columns that may be null may be missing."""
+def _check_file(file: Path, *, has_host: bool) -> None:
+    """Raise FormatError where a file cannot be read as events; columns that may be null may be missing.
+
+    So may the host, where the partition has it: other writers leave out what partitions tell.
+    """
     try:
         schema = parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:
@@ -221,7 +227,8 @@ def _check_file(file: Path) -> None:
         raise FormatError(f"is damaged, or no Parquet: {reason}", file=str(file)) from error
     found = dict(zip(schema.names, schema.types, strict=True))
     for column, wanted in zip(COLUMNS, SCHEMA, strict=True):
-        if column.name not in found and not column.is_optional:
+        is_needed = not column.is_optional and not (has_host and column.name == "host")
+        if column.name not in found and is_needed:
             raise FormatError(f"holds no events of traceleft: there is no column {column.name}", file=str(file))
         if column.name in found and not _is_same(found[column.name], wanted.type):
             message = f"column {column.name} is {found[column.name]} and not {wanted.type}"

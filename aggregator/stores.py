@@ -60,9 +60,9 @@ class DuckEngine:
         self._connection = connection
         self._numbers = count()
         files = [os.fspath(file) for file in data.files]
-        self.events = _complete(
-            _run(lambda: connection.read_parquet(files, union_by_name=True, hive_partitioning=False)), data
-        )
+        # A host named 007 stays text.
+        options = {"hive_partitioning": data.is_partitioned, "hive_types_autocast": False, "union_by_name": True}
+        self.events = _complete(_run(lambda: connection.read_parquet(files, **options)), data)
 
     def keep(self, expression: Any) -> Any:
         """Run a query and keep what it gives as a temporary table."""

@@ -20,7 +20,7 @@ from tests.rollups import EVENTS, MEASURES, SPECS, event_of, naive_rows, rollups
 from tests.stored import roll_up, store, table_of
 from traceleft.aggregator import histogram
 from traceleft.aggregator.expression import Arg, Call, Compare, Constant, Expression, Name
-from traceleft.aggregator.parquet import Data, Days, open_data
+from traceleft.aggregator.parquet import Data, Days, open_data, partition_of
 from traceleft.aggregator.query import Engine, run_rollup
 from traceleft.aggregator.rollup import Result, Rollup
 from traceleft.aggregator.stores import open_duckdb, open_spark, start_spark
@@ -250,6 +250,36 @@ def test_columns_that_no_file_has_are_null(tmp_path: Path) -> None:
         result = run_rollup(Rollup.parse("r", by=["path", "stack"], measures=["count"]), engine)
 
     assert outcome(result) == ([(None, (None, None), (1,))], 1)
+
+
+def compacted(directory: Path) -> Data:
+    """Return events as another writer leaves them: hosts by their partitions alone, with names that are odd."""
+    import pyarrow.parquet
+
+    for host in HOSTS:
+        path = directory / partition_of(host, 20_000)
+        path.mkdir(parents=True)
+        pyarrow.parquet.write_table(table_of([("openat", Record())]).drop_columns(["host"]), path / "0.parquet")
+    return open_data(directory)
+
+
+HOSTS = ("007", "a b", "ü/%41=", "2026-11-22")
+BY_HOST = Rollup.parse("r", by=["host"], measures=["count"])
+
+
+def test_hosts_are_those_of_partitions_on_duckdb(tmp_path: Path) -> None:
+    with open_duckdb(compacted(tmp_path)) as engine:
+        result = run_rollup(BY_HOST, engine)
+
+    assert [row.keys for row in result.rows] == [(host,) for host in sorted(HOSTS)]
+
+
+@pytest.mark.spark
+def test_hosts_are_those_of_partitions_on_spark(spark: Any, tmp_path: Path) -> None:
+    with open_spark(spark, compacted(tmp_path)) as engine:
+        result = run_rollup(BY_HOST, engine)
+
+    assert [row.keys for row in result.rows] == [(host,) for host in sorted(HOSTS)]
 
 
 def test_unknown_event_is_told_with_its_line_and_one_that_is_not_stored_is_none(tmp_path: Path) -> None:
