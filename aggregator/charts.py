@@ -127,24 +127,25 @@ def heat_map(times: Times) -> Chart | None:
     return Chart("latency", summary, data, layout, 400, picks, "Durations of")
 
 
-def bars(name: str, what: str, labels: Sequence[str], values: Sequence[int]) -> Chart:
-    """Return one bar a label, from the top on; ``what`` is what they measure."""
+def bars(name: str, what: str, labels: Sequence[str], values: Sequence[int], *, is_time: bool = False) -> Chart:
+    """Return one bar a label, from the top on; ``what`` is what they measure, in nanoseconds if it is a time."""
+    unit = {"ticksuffix": "s", "exponentformat": "SI"} if is_time else {}
     data = [
         {
             "type": "bar",
             "orientation": "h",
             "y": [*range(len(values))],
-            "x": [*values],
+            "x": [value / 1e9 for value in values] if is_time else [*values],
             "marker": {"color": COLOURS[0]},
             "customdata": [label(each) for each in labels],
-            "hovertemplate": "%{customdata}: %{x:,}<extra></extra>",
+            "hovertemplate": f"%{{customdata}}: %{{x:{'.4s}s' if is_time else ',}'}<extra></extra>",
         }
     ]
     layout = {
         "margin": {**_MARGIN, "l": 8},
         "bargap": 0.25,
         "hovermode": "closest",
-        "xaxis": {"title": {"text": what}, "rangemode": "tozero", "tickformat": "~s"},
+        "xaxis": {"title": {"text": what}, "rangemode": "tozero", "tickformat": "~s", **unit},
         "yaxis": {
             "autorange": "reversed",
             "automargin": True,

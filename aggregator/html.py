@@ -101,6 +101,11 @@ def paragraph(text: str, kind: str = "soft") -> str:
     return f'<p class="{kind}">{escape(text)}</p>'
 
 
+def details(title: str, body: str, *, is_open: bool = False) -> str:
+    """Return markup that opens and closes."""
+    return f"<details{' open' if is_open else ''}><summary>{escape(title)}</summary>{body}</details>"
+
+
 def cards(pairs: Iterable[tuple[str, str]]) -> str:
     """Return a row of names and what is most to be known of each."""
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)

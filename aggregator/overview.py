@@ -103,7 +103,7 @@ def make_rollups(span_ns: tuple[int, int] | None) -> tuple[Rollup, ...]:
             FILES,
             where="path is not None",
             by=["path"],
-            measures=["count", "errors", "bytes", "sum(duration) as total_ns"],
+            measures=["count", "errors", "sum(duration) as total_ns"],
             top=_TOP,
         ),
         Rollup.parse(ERRORS, where="error is not None", by=["error", "event"], measures=["count"], top=_TOP),

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Final
 
 from traceleft.aggregator.charts import Chart, bars, heat_map, timeline
 from traceleft.aggregator.expression import Name
-from traceleft.aggregator.html import Column, Line, cards, chart, page, paragraph, section, table
+from traceleft.aggregator.html import Column, Line, cards, chart, details, page, paragraph, section, table
 from traceleft.aggregator.overview import ERRORS, FILES, PEERS, PROCESSES, SYSCALLS, Overview, Subject
-from traceleft.aggregator.rollup import KeyValue, Measure, MeasureValue, Result, Row
+from traceleft.aggregator.rollup import Measure, MeasureValue, Result, Row
+from traceleft.aggregator.show import show_keys
 from traceleft.aggregator.units import show_bytes, show_count, show_time, show_utc
 
 if TYPE_CHECKING:
@@ -171,15 +172,9 @@ def _lines(result: Result, rows: Iterable[Row]) -> Iterator[Line]:
     shows = [_shower(measure) for measure in rollup.measures]
     for row in rows:
         window = [] if row.window_ns is None else [show_utc(row.window_ns[0])]
-        keys = _shown_keys(row.keys, len(rollup.by))
+        keys = show_keys(row.keys, len(rollup.by))
         values = [show(value) for show, value in zip(shows, row.values, strict=True)]
         yield Line([*window, *keys, *values], "other" if row.keys is None else "")
-
-
-def _shown_keys(keys: Sequence[KeyValue] | None, count: int) -> list[str]:
-    if keys is None:
-        return ["other", *[""] * (count - 1)] if count else []
-    return ["none" if key is None else str(key) for key in keys]
 
 
 def _shower(measure: Measure) -> Callable[[MeasureValue], str]:
@@ -244,7 +239,8 @@ def _loss(subjects: Sequence[Subject]) -> Iterator[str]:
         if subject.events != ledger.total.delivered:
             text = f"{show_count(subject.events)} of {show_count(ledger.total.delivered)} delivered events were read."
             yield paragraph(text, "bad")
-        yield _ledger_table(f"By event, {subject.host}", "event", ledger.by_event.items())
+        events = _ledger_table(f"By event, {subject.host}", "event", ledger.by_event.items())
+        yield details("Every event's account", events, is_open=ledger.has_loss)
         cpus = ((str(cpu), figures) for cpu, figures in sorted(ledger.by_cpu.items()))
         yield _ledger_table(f"By CPU, {subject.host}", "CPU", cpus)
     if not subjects:
@@ -275,10 +271,8 @@ def _ledger_table(caption: str, what: str, items: Iterable[tuple[str, "Figures"]
     lines = []
     for name, figures in listed[:ROWS_MAX]:
         numbers = [getattr(figures, each) for each in shown]
-        cells = [
-            show_count(number) if number or each in _GOOD else "" for number, each in zip(numbers, shown, strict=True)
-        ]
-        lines.append(Line([name, *cells], wrong=frozenset(place for place in wrong if numbers[place - 1])))
+        told = frozenset(place for place in wrong if numbers[place - 1])
+        lines.append(Line([name, *map(show_count, numbers)], wrong=told))
     return table(caption, [Column(what), *(Column(name, True) for name in shown)], lines)
 
 
@@ -318,6 +312,8 @@ def _result_chart(result: Result, rank: int) -> Iterator[str]:
     rows = [row for row in result.rows if row.keys is not None][:_BARS]
     if place is None or len(rows) < 2:
         return
-    labels = [" ".join(_shown_keys(row.keys, len(rollup.by))) for row in rows]
+    labels = [" ".join(show_keys(row.keys, len(rollup.by))) for row in rows]
     values = [_number(row.values[place]) for row in rows]
-    yield chart(bars(f"bars{rank}", rollup.measures[place].name, labels, values))
+    measure = rollup.measures[place]
+    is_time = _shower(measure) is _shown_time
+    yield chart(bars(f"bars{rank}", _HEADS.get(measure.name, measure.name), labels, values, is_time=is_time))
