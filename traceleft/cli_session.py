@@ -197,9 +197,11 @@ def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None =
     finally:
         tracer.close()
         if tracer.buffer_pages is not None:
-            if outlets is not None:
-                outlets.finish(tracer.ledger)
-            report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
+            try:
+                if outlets is not None:
+                    outlets.finish(tracer.ledger)
+            finally:
+                report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
 
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:
