@@ -375,6 +375,16 @@ def test_object_that_does_not_load_leaves_nothing(battery: Battery, nothing_left
         pass
 
 
+def test_battery_of_before_stacks_is_traced_without_them(battery: Battery, nothing_left: None) -> None:
+    tracer = Tracer(battery, events=["getppid"])
+    older = replace(tracer._plan, core=tracer._plan.core.replace(b"\0stacks\0", b"\0others\0"))
+
+    with Session(older, Filters(), Options()) as session:
+        assert "stacks" not in session.maps.fds
+    with pytest.raises(UnsupportedError, match="-k: the battery is older than stacks"):
+        Session(older, Filters(), Options(stacks=True)).__enter__()
+
+
 def test_program_that_cannot_be_attached_leaves_nothing(battery: Battery, nothing_left: None) -> None:
     with pytest.raises((ProbeError, UnsupportedError), match="kprobe"), Tracer(battery, hook="kprobe") as tracer:
         # A kernel that has kprobes attaches them.

@@ -51,6 +51,7 @@ PROG_ARRAYS: Final = (
     ("tp_enter", "progs_tp_enter"),
     ("tp_exit", "progs_tp_exit"),
 )
+STACKS: Final = "stacks"
 DETACHERS_MAX: Final = 64
 EXIT_BY_TASK: Final = "dispatch_exit_task"
 ROLLUP_ENTER: Final = "rollup_enter"
@@ -234,7 +235,7 @@ class Session:
         finds_status = FIND_STATUS in self.plan.core_programs and task_offsets().status is None
         if finds_status:
             wanted.append(self.plan.core_programs[FIND_STATUS])
-        own = {"stacks": self._make_stacks(stack)} if self._options.stacks else {}
+        own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
         try:
             self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own)
         except _native.Error as exc:
@@ -242,7 +243,9 @@ class Session:
         stack.callback(self._core.close)
         self._note_programs(self._core, wanted)
         is_stack = self.plan.level.is_stack
-        names = (*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps))
+        names = [*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps)]
+        if not self._knows_stacks and STACKS in names:
+            names.remove(STACKS)
         # A map that was reused has the name, if any, that it was made with.
         self.maps = Maps({name: own.get(name) or self._core.map_fd(name) for name in names}, is_stack)
         if spec is not None:
@@ -260,9 +263,16 @@ class Session:
     def _make_stacks(self, stack: contextlib.ExitStack) -> int:
         from traceleft.tracer.live_stacks import make_map
 
+        if not self._knows_stacks:
+            raise UnsupportedError("-k", "the battery is older than stacks; build it again")
         fd = make_map(self._options.stack_entries)
         stack.callback(os.close, fd)
         return fd
+
+    @property
+    def _knows_stacks(self) -> bool:
+        """Whether the core has the map of stacks, by its table of names: batteries of before lack it."""
+        return b"\0%s\0" % STACKS.encode() in self.plan.core
 
     def _find_pid_offset(self) -> None:
         assert self._offsets is not None
