@@ -7,7 +7,8 @@ has moved on.
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from traceleft.aggregator.expression import Both, Compare, Constant, Expression,
 from traceleft.aggregator.finish import Cell, Numbers, Partial, empty_partial, value_of
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.aggregator.parse import type_of
-from traceleft.aggregator.rollup import KeyValue, MeasureValue
+from traceleft.aggregator.rollup import KeyValue, Measure, MeasureValue
 from traceleft.aggregator.rules import Alert, Rule, check_rule, inputs_of
 from traceleft.aggregator.values import BatchColumns, Columns, Int64s, holds, integers_of, texts_of
 from traceleft.expression import Catalogue
@@ -36,8 +37,7 @@ _COMPARE: Final[Mapping[str, Callable[[int, int], bool]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An event that a rule is about: its place among those that came together, and what the rule asks of it."""
 
     row: int
@@ -127,7 +127,7 @@ def _hits(rule: Rule, rank: int, columns: Columns, rows: NDArray[numpy.uint32]) 
     times = columns.integers("ts").values[chosen].tolist()
     errors = (columns.texts("error").codes[chosen] >= 0).tolist()
     places = rows[chosen].tolist()
-    return [Hit(row, rank, *each) for row, *each in zip(places, times, errors, *found, strict=True)]
+    return [*map(Hit._make, zip(places, repeat(rank), times, errors, *found, strict=False))]
 
 
 def _together(columns: Sequence[Sequence[KeyValue]], count: int) -> Sequence[Any]:
@@ -158,6 +158,7 @@ class _Group:
     newest: int
     panes: dict[int, Cell] = field(default_factory=dict)
     total: Cell = field(default_factory=Cell)
+    has_old_extremes: bool = False
     is_firing: bool = False
     last_alert: int | None = None
     suppressed: int = 0
@@ -172,10 +173,15 @@ class _State:
         self._alert = alert
         self._host = host
         self._names = [key.name for key in rule.rollup.by]
-        self._inputs = inputs_of(rule)
+        inputs = inputs_of(rule)
+        measures = rule.rollup.measures
+        # Which partial figures are fed by which input.
+        self._fed = [(at, inputs.index(m.expression)) for at, m in enumerate(measures) if m.expression is not None]
+        tested = set() if rule.when is None else names_in(rule.when)
+        self._tested = [(at, measure) for at, measure in enumerate(measures) if measure.name in tested]
+        self._all = [*enumerate(measures)]
         self._window_ns = rule.rollup.window_ns or 0
         self._holds = None if rule.when is None else compile_condition(rule.when)
-        self._has_extremes = any(measure.function in ("min", "max") for measure in rule.rollup.measures)
         # Those of which something came last stand last.
         self._groups: OrderedDict[Keys, _Group] = OrderedDict()
         self._alerts: deque[int] = deque(maxlen=None if rule.limit is None else rule.limit[0])
@@ -200,16 +206,17 @@ class _State:
         if pane > group.newest:
             group.newest = pane
             self._expire(group)
-        for cell in (group.total, group.panes.setdefault(pane, self._empty())):
-            self._add(cell, hit)
-        values = self._read(group)
-        if not holds(values):
+        cell = group.panes.get(pane)
+        if cell is None:
+            cell = group.panes[pane] = self._empty()
+        self._add((group.total, cell), hit)
+        if not holds(self._read(group, self._tested)):
             group.is_firing = False
             return
         if group.is_firing and (not self.rule.cooldown_ns or self._is_cooling(group, hit.ts)):
             return
         end = group.newest + self.rule.pane_ns
-        self._fire(group, hit, values, (end - self._window_ns, end))
+        self._fire(group, hit, self._read(group, self._all), (end - self._window_ns, end))
 
     def _fire(self, group: _Group, hit: Hit, values: Mapping[str, Any], window_ns: tuple[int, int] | None) -> None:
         """Give an alert, unless cooldown or limit hold it back."""
@@ -262,6 +269,7 @@ class _State:
     def _expire(self, group: _Group) -> None:
         for start in [start for start in group.panes if start <= group.newest - self._window_ns]:
             cell = group.panes.pop(start)
+            group.has_old_extremes = True
             group.total.count -= cell.count
             group.total.errors -= cell.errors
             for mine, gone in zip(group.total.partials, cell.partials, strict=True):
@@ -270,32 +278,35 @@ class _State:
     def _empty(self) -> Cell:
         return Cell(partials=tuple(empty_partial(measure.function) for measure in self.rule.rollup.measures))
 
-    def _add(self, cell: Cell, hit: Hit) -> None:
-        cell.count += 1
-        cell.errors += hit.is_error
-        for measure, partial in zip(self.rule.rollup.measures, cell.partials, strict=True):
-            if measure.expression is None:
-                continue
-            value = hit.inputs[self._inputs.index(measure.expression)]
+    def _add(self, cells: Iterable[Cell], hit: Hit) -> None:
+        for cell in cells:
+            cell.count += 1
+            cell.errors += hit.is_error
+        for place, source in self._fed:
+            value = hit.inputs[source]
             if value is not None:
-                _add_value(partial, value)
+                bucket = bucket_of(value)
+                for cell in cells:
+                    _add_value(cell.partials[place], value, bucket)
 
-    def _read(self, group: _Group) -> dict[str, MeasureValue]:
-        """Return the figures of a group's window."""
-        if self._has_extremes:
-            for place, partial in enumerate(group.total.partials):
+    def _read(self, group: _Group, wanted: Iterable[tuple[int, Measure]]) -> dict[str, MeasureValue]:
+        """Return figures of a group's window."""
+        total = group.total
+        if group.has_old_extremes:
+            group.has_old_extremes = False
+            for place, partial in enumerate(total.partials):
                 if isinstance(partial, Numbers):
                     _read_extremes(partial, [cell.partials[place] for cell in group.panes.values()])
-        total = group.total
-        pairs = zip(self.rule.rollup.measures, total.partials, strict=True)
-        return {measure.name: value_of(measure, total, partial) for measure, partial in pairs}
+        return {measure.name: value_of(measure, total, total.partials[place]) for place, measure in wanted}
 
 
-def _add_value(partial: Partial, value: int) -> None:
+def _add_value(partial: Partial, value: int, bucket: int) -> None:
     if isinstance(partial, Numbers):
-        partial.add(Numbers(1, value, value, value))
-    elif isinstance(partial, dict):
-        bucket = bucket_of(value)
+        partial.n += 1
+        partial.total += value
+        partial.low = value if partial.low is None or value < partial.low else partial.low
+        partial.high = value if partial.high is None or value > partial.high else partial.high
+    elif partial is not None:
         partial[bucket] = partial.get(bucket, 0) + 1
 
 
@@ -315,6 +326,20 @@ def _read_extremes(partial: Numbers, parts: Iterable[Partial]) -> None:
     numbers = [each for each in parts if isinstance(each, Numbers)]
     partial.low = min((each.low for each in numbers if each.low is not None), default=None)
     partial.high = max((each.high for each in numbers if each.high is not None), default=None)
+
+
+def names_in(condition: Expression) -> set[str]:
+    """Return the names of the measures that a condition is over."""
+    match condition:
+        case Name(name):
+            return {name}
+        case Not(operand) | IsNone(operand):
+            return names_in(operand)
+        case Both(_, operands):
+            return {name for operand in operands for name in names_in(operand)}
+        case Compare(_, left, right):
+            return names_in(left) | names_in(right)
+    return set()
 
 
 def compile_condition(condition: Expression) -> Callable[[Values], bool]:
