@@ -31,9 +31,14 @@ def store(directory: Path, *tables: pyarrow.Table) -> Data:
     return open_data(directory)
 
 
-def roll_up(rollup: Rollup, *tables: pyarrow.Table) -> Result:
-    """Return what the engine over columns makes of tables."""
+def aggregate(rollup: Rollup, *tables: pyarrow.Table) -> Aggregator:
+    """Return the engine over columns with what tables hold."""
     aggregator = Aggregator(rollup, SCHEMA.events, tables=SCHEMA.tables)
     for table in tables:
         aggregator.add_columns(TableColumns(table))
-    return aggregator.finish()
+    return aggregator
+
+
+def roll_up(rollup: Rollup, *tables: pyarrow.Table) -> Result:
+    """Return what the engine over columns makes of tables."""
+    return aggregate(rollup, *tables).finish()

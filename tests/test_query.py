@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from bench.fleet_events import fleet_tables
 from tests.records import Capture, Record
 from tests.rollups import EVENTS, MEASURES, SPECS, event_of, naive_rows, rollups
-from tests.stored import roll_up, store, table_of
+from tests.stored import aggregate, roll_up, store, table_of
 from traceleft.aggregator import histogram
 from traceleft.aggregator.expression import Arg, Call, Compare, Constant, Expression, Name
+from traceleft.aggregator.finish import Groups, finish
 from traceleft.aggregator.parquet import Data, Days, open_data, partition_of
 from traceleft.aggregator.query import Engine, run_rollup
 from traceleft.aggregator.rollup import Result, Rollup
@@ -214,6 +215,23 @@ def test_fleet_in_parquet_on_duckdb(name: str, fleet: tuple[Data, list[pyarrow.T
 
     assert result.events > 1000
     assert outcome(result) == outcome(roll_up(rollup, *fleet[1]))
+
+
+@settings(max_examples=15, deadline=None)
+@given(rollup=ordered_rollups(), events=st.lists(EVENTS, min_size=2, max_size=40), data=st.data())
+def test_partial_figures_of_hosts_add_up_to_what_duckdb_makes_of_all(
+    rollup: Rollup, events: list[tuple[str, Record]], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(events) - 1))
+    hosts = [table_of(part, host=host) for part, host in ((events[:cut], "a"), (events[cut:], "b"))]
+    total = Groups()
+
+    for table in hosts:
+        total.add(aggregate(rollup, table).groups(), rollup)
+    with duckdb_over(*hosts) as engine:
+        result = run_rollup(rollup, engine, catalogue=CATALOGUE)
+
+    assert outcome(finish(rollup, total)) == outcome(result)
 
 
 def without_exact(rollup: Rollup) -> Rollup:
