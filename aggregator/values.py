@@ -177,7 +177,7 @@ class BatchColumns:
             case "container":
                 return self._of_cgroup(container_of)
             case "stack":
-                return factorise_texts(self._stacks(self._batch)) if self._stacks else self._no_texts()
+                return factorise_texts((self._stacks or Batch.stacks)(self._batch))
         raise KeyError(name)
 
     def _arg(self, name: str) -> Texts:

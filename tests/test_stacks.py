@@ -3,11 +3,14 @@
 import json
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.recordings import LEDGER, SCHEMA, closed, head
 from tests.records import OPENED, Record, encode, openat
+from traceleft.aggregator.values import BatchColumns
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native, mappings, symbols
 from traceleft.tracer.decode import Decoder, UndecodableError
@@ -17,6 +20,9 @@ from traceleft.tracer.lines import compile_program
 from traceleft.tracer.live_stacks import leave_probe, read_ids, unpack_addresses
 from traceleft.tracer.mappings import Mapping, Spaces, parse_maps
 from traceleft.tracer.memory import choose_stack_entries
+from traceleft.tracer.recorded_stacks import RecordedStacks, StackNames, StackNotes
+from traceleft.tracer.recording import Recorder, Recording
+from traceleft.tracer.recording_format import BrokenError, decode
 from traceleft.tracer.sideband import COMM, FORK, IS_EXEC, LOST, MMAP2, apply_note
 from traceleft.tracer.stacks import Frame, Stack
 from traceleft.tracer.symbols import Symbols, find_file, import_bcc
@@ -29,6 +35,9 @@ OF_KERNEL = Frame(0xFFFFFFFF81000010, "vfs_read", 0x10)
 
 class Known:
     """Stands for what knows stacks by their ids."""
+
+    def take(self, records: _native.Records) -> None:
+        pass
 
     def find(self, pid: int, kernel: int, user: int, at_ns: int) -> Stack:
         assert (pid, at_ns) == (5518, 1_000)
@@ -152,6 +161,109 @@ def test_places_for_stacks_go_by_memory_within_bounds() -> None:
     assert chosen == [4096, 16384, 65536, 65536]
     with pytest.raises(UnsupportedError, match="choose between 1 and"):
         choose_stack_entries(0)
+
+
+USER, OTHER = Frame(0x1000, "first", 1, "/bin/a"), Frame(0x1000, "second", 1, "/bin/b")
+
+
+def row(frame: Frame) -> tuple[int, str | None, int, str | None]:
+    return frame.address, frame.name, frame.offset, frame.module
+
+
+def test_recorded_stack_is_the_one_that_was_told_of_that_time() -> None:
+    stacks = RecordedStacks()
+    for _ in range(2):
+        stacks.learn(StackNames([(7, [row(OF_KERNEL)])], [(1, 9, 50, [row(OTHER)]), (1, 9, 10, [row(USER)])]))
+
+    found = [stacks.find(1, 7, 9, at_ns) for at_ns in (5, 10, 49, 50, 99)]
+    assert [stack.user for stack in found] == [(USER,), (USER,), (USER,), (OTHER,), (OTHER,)]
+    assert {stack.kernel for stack in found} == {(OF_KERNEL,)}
+    assert stacks.find(2, 8, 9, 10) == Stack(None, None)
+    assert stacks.find(2, -14, -14, 10) == Stack((), ())
+
+
+def test_stacks_of_several_files_are_joined() -> None:
+    first, second = RecordedStacks(), RecordedStacks()
+    first.learn(StackNames([], [(1, 9, 10, [row(USER)])]))
+    second.learn(StackNames([(7, [row(OF_KERNEL)])], [(1, 9, 50, [row(OTHER)])]))
+    first.join(second)
+
+    assert [first.find(1, 7, 9, at_ns).user for at_ns in (20, 60)] == [(USER,), (OTHER,)]
+    assert first.find(1, 7, 9, 20).kernel == (OF_KERNEL,)
+
+
+class Live(Known):
+    """Stands for the stacks of a running trace."""
+
+    def ids(self, records: _native.Records) -> Iterator[tuple[int, int, int, int]]:
+        spec = SCHEMA.events["close"]
+        return read_ids(records, {spec.id: spec.fixed_size})
+
+
+def closed_with_stacks() -> bytes:
+    record = bytearray(closed(1, flags=STACKS) + struct.pack("<qq", 7, 9))
+    struct.pack_into("<I", record, 0, len(record))
+    return bytes(record)
+
+
+def test_each_file_of_a_recording_tells_the_stacks_of_its_own_records(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "r", rotate_bytes=1) as recorder:
+        recorder.keep_stacks(StackNotes(Live()))
+        recorder.begin(head())
+        for _ in range(3):
+            recorder.write(closed_with_stacks())
+            recorder.flush()
+        recorder.close(LEDGER)
+
+    for name, count in (("r", 3), ("r.1", 1), ("r.2", 1)):
+        with Recording.open(tmp_path / name) as recording:
+            found = [event.stack for event in recording.events()]
+            assert found == [Stack((OF_KERNEL,), (NAMED, BARE))] * count
+
+
+def test_stack_is_told_once_a_file(tmp_path: Path) -> None:
+    notes = StackNotes(Live())
+    records = _native.Records(closed_with_stacks() * 2)
+
+    told = [notes.tell(records), notes.tell(records)]
+    notes.begin()
+    assert told == [StackNames([(7, [row(OF_KERNEL)])], [(5518, 9, 1_000, [row(NAMED), row(BARE)])]), None]
+    assert notes.tell(records) == told[0]
+
+
+def test_batch_has_folded_stacks_as_a_column(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "r") as recorder:
+        recorder.keep_stacks(StackNotes(Live()))
+        recorder.begin(head())
+        recorder.write(closed(1) + closed_with_stacks())
+        recorder.close(LEDGER)
+
+    with Recording.open(tmp_path / "r") as recording:
+        (batch,) = recording.batches()
+        texts = BatchColumns(batch, recording.schema.tables).texts("stack")
+        assert batch.stacks() == [None, "[unknown];read;vfs_read_[k]"]
+        assert (texts.codes.tolist(), texts.values) == ([-1, 0], ["[unknown];read;vfs_read_[k]"])
+
+
+def test_recorded_name_cannot_move_the_cursor() -> None:
+    stacks = RecordedStacks()
+    stacks.learn(StackNames([(7, [(1, "a\x1b[2J", 0, None)])], []))
+
+    (frame,) = stacks.find(1, 7, -17, 1).kernel or ()
+    assert frame.name == "a\\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"[]", b'{"kernel": 1}', b'{"kernel": [[1]]}', b'{"user": [[1, 2, 3]]}', b'{"user": [[1, 2, -3, []]]}'),
+        *(b'{"kernel": [[1, [[-1, null, 0, null]]]]}', b'{"kernel": [[1, [[1, 5, 0, null]]]]}'),
+        b'{"kernel": [[1, [' + b",".join([b"[1, null, 0, null]"] * 1025) + b"]]]}",
+    ],
+)
+def test_stacks_in_a_recording_that_are_none_are_refused(data: bytes) -> None:
+    with pytest.raises(BrokenError, match="stacks cannot be read"):
+        decode(data, StackNames, "stacks")
 
 
 MAPS = b"""\

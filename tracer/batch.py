@@ -199,6 +199,8 @@ class Batch:
 
     def stacks(self) -> list[str | None]:
         """Return each event's stack as one text, the outermost frame first; None where it has none."""
+        if self._decoder.stacks is None or not (self.to_numpy()["record_flags"] & STACKS).any():
+            return [None] * len(self)
         return [None if stack is None else stack.folded() for stack in self._stacks()]
 
     def _stacks(self) -> "Iterator[Stack | None]":

@@ -13,8 +13,8 @@ from traceleft.tracer.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
     from traceleft.tracer.lines import LineWriter, Writer
-    from traceleft.tracer.live_stacks import LiveStacks
     from traceleft.tracer.recording_sink import RecordingSink
+    from traceleft.tracer.stacks import StackSource
 
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
@@ -45,7 +45,7 @@ class Dispatcher:
         self._lines: LineWriter | None = None
         self._more_lines: LineWriter | None = None
         self._sink: RecordingSink | None = None
-        self._stacks: LiveStacks | None = None
+        self._stacks: StackSource | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -74,8 +74,8 @@ class Dispatcher:
 
         return LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
 
-    def take_stacks(self, stacks: "LiveStacks") -> None:
-        """Let these name the stacks that records carry, of all as they come."""
+    def take_stacks(self, stacks: "StackSource") -> None:
+        """Let these tell the stacks that records carry, and take note of all records as they come."""
         self._stacks = stacks
         for decoder in self._decoders.values():
             decoder.stacks = stacks

@@ -57,7 +57,7 @@ class LiveStacks:
 
     def __init__(self, map_fd: int, fixed_bytes: Mapping[int, int]) -> None:
         self.lost = 0
-        self._map_fd = map_fd
+        self._map_fd: int | None = map_fd
         self._fixed_bytes = fixed_bytes
         self._value_bytes = 8 * frames_limit()
         self._addresses: dict[int, tuple[int, ...]] = {}
@@ -71,14 +71,20 @@ class LiveStacks:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """Release all; what was taken before is still found."""
+        self._map_fd = None
         self._stack.close()
 
     def take(self, records: _native.Records) -> None:
         """Name the stacks of records that have just come, and count those that are not whole."""
         self._sideband.read()
-        for pid, kernel, user, at_ns in read_ids(records, self._fixed_bytes):
+        for pid, kernel, user, at_ns in self.ids(records):
             stack = self.find(pid, kernel, user, at_ns)
             self.lost += stack.kernel is None or stack.user is None
+
+    def ids(self, records: _native.Records) -> Iterator[tuple[int, int, int, int]]:
+        """Yield process, ids and time of the records that carry stacks."""
+        return read_ids(records, self._fixed_bytes)
 
     def find(self, pid: int, kernel: int, user: int, at_ns: int) -> Stack:
         """Return the stack of a record of a process, made at a time of its own clock."""
@@ -108,7 +114,9 @@ class LiveStacks:
         return self._addresses[number]
 
     def _look_up(self, number: int) -> bytes | None:
-        return _native.map_lookup(self._map_fd, _KEY.pack(number), self._value_bytes) if 0 <= number < 1 << 32 else None
+        if self._map_fd is None or not 0 <= number < 1 << 32:
+            return None
+        return _native.map_lookup(self._map_fd, _KEY.pack(number), self._value_bytes)
 
 
 def read_ids(records: _native.Records, fixed_bytes: Mapping[int, int]) -> Iterator[tuple[int, int, int, int]]:

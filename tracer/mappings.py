@@ -85,9 +85,16 @@ class Spaces:
         """Return the space that a process had at a time; empty where nothing is known of it."""
         spaces = self._by_pid.get(pid)
         if spaces is None or not self.is_told:
-            spaces = self._by_pid[pid] = [Space(0, list(read_maps(pid)))]
-            self._forget()
+            spaces = self._look_up(pid, spaces)
         return next((space for space in reversed(spaces) if space.since_ns <= at_ns), spaces[0])
+
+    def _look_up(self, pid: int, known: list[Space] | None) -> list[Space]:
+        """Ask /proc; of a process that has ended, or maps what it did, what was known stays."""
+        found = list(read_maps(pid))
+        if known is None or (found and found != known[-1].mappings):
+            known = self._by_pid[pid] = [Space(0, found)]
+            self._forget()
+        return known
 
     def latest(self, pid: int) -> Space | None:
         """Return the space that a process has now, as far as is known."""

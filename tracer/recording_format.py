@@ -32,8 +32,8 @@ TEXT_MAX: Final = 256
 CGROUPS_MAX: Final = 1 << 20
 CGROUP_PATH_MAX: Final = 4096
 
-HEAD, RECORDS, CGROUPS, END = 1, 2, 3, 4
-KINDS: Final = {HEAD: "head", RECORDS: "records", CGROUPS: "cgroups", END: "end"}
+HEAD, RECORDS, CGROUPS, END, STACKS = 1, 2, 3, 4, 5
+KINDS: Final = {HEAD: "head", RECORDS: "records", CGROUPS: "cgroups", END: "end", STACKS: "stacks"}
 
 _HEADER: Final = struct.Struct("<4sBxxxIIIIQQI")
 _CRC: Final = struct.Struct("<I")

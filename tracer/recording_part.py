@@ -11,6 +11,7 @@ from typing import BinaryIO
 from traceleft.errors import RecordingError
 from traceleft.tracer import _native
 from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.recorded_stacks import RecordedStacks, StackNames
 from traceleft.tracer.recording_format import (
     CGROUPS_MAX,
     END,
@@ -18,6 +19,7 @@ from traceleft.tracer.recording_format import (
     HEADER_BYTES,
     PREAMBLE,
     RECORDS,
+    STACKS,
     VERSION,
     Block,
     BrokenError,
@@ -40,6 +42,7 @@ class Part:
         self.end: End | None = None
         self.ledger: Ledger | None = None
         self.cgroups: dict[int, str] = {}
+        self.stacks = RecordedStacks()
         self.span: tuple[int, int] | None = None
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
@@ -110,6 +113,8 @@ class Part:
             end = decode(content, End, "end")
             self.ledger = read_ledger(end)
             self.end = end
+        elif block.kind == STACKS:
+            self.stacks.learn(decode(content, StackNames, "stacks"))
         elif len(self.cgroups) < CGROUPS_MAX:
             self.cgroups |= read_cgroups(content)
 

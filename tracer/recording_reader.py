@@ -15,6 +15,7 @@ from traceleft.tracer.decode import Decoder
 from traceleft.tracer.dispatch import iter_events
 from traceleft.tracer.event import Event
 from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.recorded_stacks import RecordedStacks
 from traceleft.tracer.recording_format import BrokenError, part_path
 from traceleft.tracer.recording_part import Part, open_part
 from traceleft.tracer.spec import EventSpec, Schema
@@ -38,8 +39,11 @@ class Recording:
         self.schema: Schema = parts[0].schema
         self.cgroups: dict[int, str] = {}
         """Paths of cgroups by id, as far as they were found while recording."""
+        self.stacks = RecordedStacks()
+        """The stacks that its events carry, where they were asked for."""
         for part in parts:
             self.cgroups |= part.cgroups
+            self.stacks.join(part.stacks)
         self.ledger: Ledger | None = parts[-1].ledger
         """The account of the trace; None where the writer was killed, and for one of several files by itself."""
         self.undecodable = 0
@@ -158,7 +162,8 @@ class Recording:
         """Return the decoder of an event by its id."""
         if event not in self._decoders:
             spec = next(spec for spec in self.specs.values() if spec.id == event)
-            self._decoders[event] = Decoder(spec, self.schema.tables)
+            self._decoders[event] = decoder = Decoder(spec, self.schema.tables)
+            decoder.stacks = self.stacks
         return self._decoders[event]
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,8 +14,12 @@ from traceleft.tracer import _native
 from traceleft.tracer.dispatch import Account
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.reader import Handout
+from traceleft.tracer.recorded_stacks import StackNotes
 from traceleft.tracer.recording_format import make_head
 from traceleft.tracer.recording_writer import Recorder
+
+if TYPE_CHECKING:
+    from traceleft.tracer.live_stacks import LiveStacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,10 @@ class RecordingSink:
         self._taken = 0
         self._has_failed = False
 
-    def begin(self, *, offset_ns: int) -> None:
-        """Write the head; ``offset_ns`` leads from the records' clock to the epoch's."""
+    def begin(self, *, offset_ns: int, stacks: "LiveStacks | None" = None) -> None:
+        """Write the head; ``offset_ns`` leads from the records' clock to the epoch's, ``stacks`` from ids to stacks."""
+        if stacks is not None:
+            self._recorder.keep_stacks(StackNotes(stacks))
         self._recorder.begin(msgspec.structs.replace(self._head, offset_ns=offset_ns))
 
     def take(self, reader: Account, records: _native.Records, wanted: _native.Records) -> None:

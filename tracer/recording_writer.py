@@ -15,12 +15,14 @@ import msgspec
 from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
 from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.recorded_stacks import StackNotes
 from traceleft.tracer.recording_format import (
     BLOCK_BYTES_MAX,
     CGROUPS,
     END,
     HEAD,
     RECORDS,
+    STACKS,
     Head,
     encode,
     make_end,
@@ -72,6 +74,7 @@ class Recorder:
         self._waiting = _Waiting()
         self._cgroups: dict[int, str] = {}
         self._head: Head | None = None
+        self._stacks: StackNotes | None = None
         self._part = 0
         self._first_ns: int | None = None
         self._size = 0
@@ -99,6 +102,10 @@ class Recorder:
             raise TraceleftError("a recording begins once")
         self._head = head
         self._begin_part()
+
+    def keep_stacks(self, stacks: StackNotes) -> None:
+        """Let the recording tell of the stacks of its records; before it begins."""
+        self._stacks = stacks
 
     def write(self, records: _native.Records | bytes) -> None:
         """Take records; whole blocks of them are written, others wait for `flush`. An OSError names the file."""
@@ -128,18 +135,20 @@ class Recorder:
         if not waiting.records:
             return
         data = b"".join(waiting.parts)
-        columns = HeaderColumns(_native.Records(data))
+        records = _native.Records(data)
+        columns = HeaderColumns(records)
         first_ns, last_ns = columns.times()
         if self._is_part_full(first_ns):
             self._next_part()
         if self._first_ns is None:
             self._first_ns = first_ns
-        block = self._pack(RECORDS, data, records=waiting.records, first_ns=first_ns, last_ns=last_ns)
-        if self._part_records and self._would_overflow(len(block)):
+        blocks = self._pack_records(records, first_ns, last_ns)
+        if self._part_records and self._would_overflow(sum(map(len, blocks))):
             self._next_part()
             self._first_ns = first_ns
-            block = self._pack(RECORDS, data, records=waiting.records, first_ns=first_ns, last_ns=last_ns)
-        self._put(block)
+            blocks = self._pack_records(records, first_ns, last_ns)
+        for block in blocks:
+            self._put(block)
         self._part_records += waiting.records
         self.stored += waiting.records
         self._name_cgroups(columns.cgroups())
@@ -180,10 +189,18 @@ class Recorder:
         self._waiting.size += len(data)
         self._waiting.records += records
 
-    def _pack(self, kind: int, data: bytes, *, records: int = 0, first_ns: int = 0, last_ns: int = 0) -> bytes:
+    def _pack(self, kind: int, data: bytes, *, after: int = 0, **span: int) -> bytes:
+        """Pack a block that will follow so many which are not written yet."""
         if len(data) > BLOCK_BYTES_MAX:
             raise TraceleftError(f"{self._path}: {len(data)} bytes are more than a block of a recording holds")
-        return pack_block(kind, self._blocks, data, records=records, first_ns=first_ns, last_ns=last_ns)
+        return pack_block(kind, self._blocks + after, data, **span)
+
+    def _pack_records(self, records: _native.Records, first_ns: int, last_ns: int) -> list[bytes]:
+        """Pack records, and before them what was not told yet of their stacks."""
+        names = None if self._stacks is None else self._stacks.tell(records)
+        blocks = [] if names is None else [self._pack(STACKS, encode(names))]
+        span = {"records": len(records), "first_ns": first_ns, "last_ns": last_ns}
+        return [*blocks, self._pack(RECORDS, records.data, after=len(blocks), **span)]
 
     def _is_part_full(self, first_ns: int) -> bool:
         return (
@@ -205,6 +222,8 @@ class Recorder:
         self._part += 1
         self._size = self._blocks = self._part_records = 0
         self._first_ns = None
+        if self._stacks is not None:
+            self._stacks.begin()
         self._fd = os.open(self.file, CREATE, 0o666)
         self._begin_part()
 

@@ -66,6 +66,7 @@ class Replay:
         self._specs = {spec.id: spec for spec in chosen}
         self._dispatcher = Dispatcher(self._specs, recording.schema.tables)
         self._dispatcher.offset_ns = recording.offset_ns
+        self._dispatcher.take_stacks(recording.stacks)
         self._account = _Account()
         self._tallies: list[Callable[[_native.Records], object]] = []
 

@@ -6,9 +6,12 @@ A stack's frames begin with the innermost, as the kernel gives them.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from traceleft.tracer.values import Value
+
+if TYPE_CHECKING:
+    from traceleft.tracer import _native
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,10 @@ def printable(text: str) -> str:
 
 class StackSource(Protocol):
     """What leads from a record's ids to its stacks."""
+
+    def take(self, records: "_native.Records") -> None:
+        """Take note of records that have just come."""
+        ...
 
     def find(self, pid: int, kernel: int, user: int, at_ns: int) -> Stack:
         """Return the stack of a record of a process, made at a time of its own clock."""

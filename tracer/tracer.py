@@ -179,7 +179,7 @@ class Tracer:
             if self._options.stacks:
                 self._take_stacks(session, stack)
             if self._sink is not None:
-                self._sink.begin(offset_ns=self._dispatcher.offset_ns)
+                self._sink.begin(offset_ns=self._dispatcher.offset_ns, stacks=self._stacks)
             session.enable()
             self._session = session
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
@@ -253,7 +253,7 @@ class Tracer:
         self._sink = RecordingSink(recorder, self._battery, self.specs, hook=self.hook, level=self.level)
         self._dispatcher.record(self._sink)
         if self._reader is not None:
-            self._sink.begin(offset_ns=self._dispatcher.offset_ns)
+            self._sink.begin(offset_ns=self._dispatcher.offset_ns, stacks=self._stacks)
             self._reader.on_tick(self._sink.tick)
 
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:

@@ -179,6 +179,21 @@ def test_json_has_the_frames(held: Battery, program: Path, capfd: pytest.Capture
     assert all(frame.endswith(f"({program})") for frame in user[:4])
 
 
+@pytest.mark.usefixtures("names")
+def test_recording_keeps_the_stacks(
+    held: Battery, program: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(capfd, "record", "-k", "-f", "-o", tmp_path / "r", "--battery", held.path, "--", program, program)
+    shown = run(capfd, "replay", "--format", "json", tmp_path / "r")
+
+    calls = [line for line in map(json.loads, shown.splitlines()) if line["event"] in CALLS][2:]
+    assert [line["event"] for line in calls] == [*CALLS]
+    for line in calls:
+        assert [frame.split("+")[0] for frame in line["stack"]["user"][:4]] == CHAIN
+        assert any("syscall_64" in frame for frame in line["stack"]["kernel"])
+    assert "\n > " in run(capfd, "replay", tmp_path / "r")
+
+
 def test_counting_has_no_stacks(held: Battery, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trace", "--battery", str(held.path), "-k", "-c", "--", "true"]) == 2
     assert "-k and -c exclude each other" in capfd.readouterr().err
