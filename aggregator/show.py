@@ -20,7 +20,7 @@ OTHER: Final = "other"
 NONE: Final = "-"
 EMPTY: Final = '""'
 _DURATION: Final = Name("duration_ns", "integer")
-_UNITS: Final = ((40, "T"), (30, "G"), (20, "M"), (10, "K"))
+_UNITS: Final = ((60, "E"), (50, "P"), (40, "T"), (30, "G"), (20, "M"), (10, "K"))
 _ADDED: Final = frozenset({"count", "errors", "sum"})
 
 

@@ -189,11 +189,15 @@ def path_finder() -> "CgroupPath":
 
 
 def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgroups: "CgroupPath") -> "Aggregator":
-    """Return the aggregator of a tracer's batches; the rollup may name all events that the battery holds."""
+    """Return the aggregator of a tracer's batches; a rollup's events may be any that the battery holds."""
     from traceleft.aggregator.engine import Aggregator
     from traceleft.cli_battery import catalogue_of
 
-    host = os.uname().nodename
     return Aggregator(
-        rollup, tracer.specs, tables=tracer.tables, host=host, cgroups=cgroups, catalogue=catalogue_of(battery)
+        rollup,
+        tracer.specs,
+        tables=tracer.tables,
+        host=os.uname().nodename,
+        cgroups=cgroups,
+        catalogue=catalogue_of(battery) if rollup.events else None,
     )

@@ -130,11 +130,6 @@ class Outlets:
         return self._sinks is not None and self._sinks.wants("events")
 
     @property
-    def takes_rows(self) -> bool:
-        """Whether a sink has the rows of rollups."""
-        return self._sinks is not None and self._sinks.wants("rows")
-
-    @property
     def has_dropped(self) -> bool:
         """Whether a sink dropped something."""
         return bool(self.dropped())

@@ -11,11 +11,13 @@ import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
 from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, interval
+from traceleft.cli_sinks import sink_url
 
 if TYPE_CHECKING:
     from traceleft.aggregator.engine import Aggregator
     from traceleft.aggregator.rollup import Result, Rollup
-    from traceleft.cli_output import Output
+    from traceleft.cli_output import Output, PrintOptions
+    from traceleft.cli_sinks import Outlets
     from traceleft.expression import Catalogue
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
@@ -80,6 +82,14 @@ class StatOptions:
 )
 @click.option("-o", "output", type=FILE, metavar="FILE", help="Write rows there instead of to stdout.")
 @engine_option
+@click.option(
+    "--sink",
+    "sinks",
+    type=sink_url,
+    multiple=True,
+    metavar="URL",
+    help="Send rows there, too: ndjson:PATH, prometheus:HOST:PORT, otlp:http://HOST:PORT; repeatable.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell where calls are added up, and why.")
 @tracing_options
 def stat_command(**values: Any) -> int:
@@ -173,13 +183,16 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
     options = with_events(TraceOptions(**values, form=stat.form, output=stat.output), rollup)
     choice = choose(options)
     with ExitStack() as stack:
+        outlets = open_outlets(options, stack)
         output = stack.enter_context(open_output(stat.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         rolling = make_rolling(options, choice, rollup, stat.engine)
         if stat.verbose:
             where = "in the kernel" if rolling.why is None else f"in user space: {rolling.why}"
             notice(f"calls are added up {where}")
-        print_rows = RowPrinter(stat.form, output)
+        print_rows = RowPrinter(stat.form, output, outlets)
+        if outlets is not None:
+            outlets.follow_account(rolling.tracer)
         if rolling.aggregator is not None and rollup.window_ns is not None:
             windows = Windows(rolling.aggregator, print_rows)
             rolling.tracer.on_round(windows.print_closed)
@@ -190,19 +203,20 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
             print_rows(result)
             tell_result(result)
 
-        return follow_tracer(options, rolling.tracer, ledger, at_end=print_rest)
+        return follow_tracer(options, rolling.tracer, ledger, at_end=print_rest, outlets=outlets)
 
 
 def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
     from traceleft.aggregator.engine import Aggregator
-    from traceleft.cli_output import open_output, write_ledger
+    from traceleft.cli_output import PrintOptions, open_output, write_ledger
     from traceleft.cli_replay import make_filters, refuse_overwriting, report_replay
     from traceleft.cli_session import LOSS, has_loss
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
     rollup = make_rollup(stat)
+    options = PrintOptions(form=stat.form, output=stat.output, sinks=values["sinks"])
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(path))
         refuse_overwriting(recording, stat.output, values["ledger"])
@@ -213,16 +227,38 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
             tables=recording.schema.tables,
             host=recording.host,
             cgroups=recording.cgroups.get,
-            catalogue=stored_events(recording),
+            catalogue=stored_events(recording) if rollup.events else None,
         )
+        outlets = open_outlets(options, stack, host=recording.host)
         output = stack.enter_context(open_output(stat.output))
         ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
         stack.callback(report_replay, recording, replay)
         if ledger is not None and recording.ledger is not None:
             write_ledger(recording.ledger, ledger)
-        roll_up(replay, aggregator, RowPrinter(stat.form, output), max_events=values["max_events"])
-    lost = values["fail_on_loss"] and recording.ledger is not None and has_loss(recording.ledger)
+        if outlets is not None:
+            outlets.start()
+        try:
+            print_rows = RowPrinter(stat.form, output, outlets)
+            roll_up(replay, aggregator, print_rows, max_events=values["max_events"])
+        finally:
+            if outlets is not None:
+                outlets.finish(recording.ledger)
+    has_lost = (recording.ledger is not None and has_loss(recording.ledger)) or (
+        outlets is not None and outlets.has_dropped
+    )
+    lost = values["fail_on_loss"] and has_lost
     return LOSS if lost else 0
+
+
+def open_outlets(options: "PrintOptions", stack: ExitStack, *, host: str | None = None) -> "Outlets | None":
+    """Open the sinks that rows go to; of a recording, whose ``host`` it is, they are waited for."""
+    from traceleft.aggregator.sinks import SinkUrl
+    from traceleft.cli_sinks import Outlets
+
+    for text in options.sinks:
+        if "rows" not in SinkUrl.parse(text).takes():
+            raise click.UsageError(f"--sink {text}: it takes no rows", click.get_current_context())
+    return stack.enter_context(Outlets(options, host=host, is_live=host is None)) if options.sinks else None
 
 
 def roll_up(
@@ -256,15 +292,18 @@ def rows_at_end(aggregator: "Aggregator", print_rows: "Callable[[Result], None]"
 
 
 class RowPrinter:
-    """Prints results one after another, ``text`` or ``json``."""
+    """Prints results one after another, ``text`` or ``json``, and gives them to sinks."""
 
-    def __init__(self, form: str, output: "Output") -> None:
+    def __init__(self, form: str, output: "Output", outlets: "Outlets | None" = None) -> None:
         self._form = form
         self._output = output
+        self._outlets = outlets
         self._has_printed = False
 
     def __call__(self, result: "Result") -> None:
-        """Print a result: a table, or a line a row."""
+        """Print a result: a table, or a line a row; sinks have it, too."""
+        if self._outlets is not None:
+            self._outlets.rows(result)
         if self._form == "json":
             import msgspec
 
