@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from bench.fleet_events import fleet_tables
@@ -19,6 +19,7 @@ from tests.records import Capture, Record
 from tests.rollups import EVENTS, MEASURES, SPECS, event_of, naive_rows, rollups
 from tests.stored import aggregate, roll_up, store, table_of
 from traceleft.aggregator import histogram
+from traceleft.aggregator.check import check_rollup
 from traceleft.aggregator.expression import Arg, Call, Compare, Constant, Expression, Name
 from traceleft.aggregator.finish import Groups, finish
 from traceleft.aggregator.parquet import Data, Days, open_data, partition_of
@@ -124,7 +125,12 @@ def duckdb_over(*tables: pyarrow.Table) -> Iterator[Engine]:
 def ordered_rollups(draw: st.DrawFn) -> Rollup:
     """Return a strategy of rollups that are ordered by any number, and in which only ``top`` cuts."""
     rollup = draw(rollups(is_capped=False))
-    return replace(rollup, order_by=draw(st.sampled_from(["count", *NUMBERS])))
+    ordered = replace(rollup, order_by=draw(st.sampled_from(["count", *NUMBERS])))
+    try:
+        check_rollup(ordered, SPECS)
+    except FormatError:
+        reject()
+    return ordered
 
 
 def outcome(result: Result) -> tuple[Any, int]:
@@ -227,7 +233,7 @@ def test_partial_figures_of_hosts_add_up_to_what_duckdb_makes_of_all(
     total = Groups()
 
     for table in hosts:
-        total.add(aggregate(rollup, table).groups(), rollup)
+        total.add(aggregate(rollup, table).groups())
     with duckdb_over(*hosts) as engine:
         result = run_rollup(rollup, engine, catalogue=CATALOGUE)
 
