@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ class Output:
     def is_terminal(self) -> bool:
         """Whether someone is looking."""
         return os.isatty(self._fd)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether nobody ever reads it."""
+        status = os.fstat(self._fd)
+        return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
 
     def write(self, data: bytes) -> None:
         """Write all of it; an OSError names the file."""

@@ -52,7 +52,7 @@ def replay_command(file: Path, **values: Any) -> int:
         outlets.connect(
             replay, raw=options.raw, cgroups=recording.cgroups.get, catalogue=lambda: stored_events(recording)
         )
-        if not options.count and (options.prints_beside_sinks or not outlets.takes_events):
+        if not options.count and outlets.leaves_printing(options, output):
             connect_output(options, replay, output, available=lambda: replay.specs, read_link=read_no_link)
         counts = replay.count() if options.counting else None
         stack.callback(report_replay, recording, replay)

@@ -74,7 +74,7 @@ def run_trace(options: TraceOptions) -> int:
         tracer, battery = make_ready(options, choice)
         if outlets is not None:
             outlets.follow(tracer, battery, raw=options.raw)
-        if outlets is None or options.prints_beside_sinks or not outlets.takes_events:
+        if outlets is None or outlets.leaves_printing(options, output):
             connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
         at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
         return follow_tracer(options, tracer, ledger, at_end=at_end, outlets=outlets)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from traceleft.aggregator.sinks import Sinks
     from traceleft.aggregator.watch import Watcher
     from traceleft.battery import Battery
-    from traceleft.cli_output import PrintOptions
+    from traceleft.cli_output import Output, PrintOptions
     from traceleft.expression import Catalogue
     from traceleft.tracer import Tracer
     from traceleft.tracer.batch import Batch
@@ -124,10 +124,11 @@ class Outlets:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    @property
-    def takes_events(self) -> bool:
-        """Whether a sink has the events."""
-        return self._sinks is not None and self._sinks.wants("events")
+    def leaves_printing(self, options: "PrintOptions", output: "Output") -> bool:
+        """Tell whether events are to be printed, too: they are unless a sink has them, or nobody reads them."""
+        has_events = self._sinks is not None and self._sinks.wants("events")
+        is_unread = output.is_null and bool(self._sinks or self._rules)
+        return (options.prints_beside_sinks or not has_events) and not is_unread
 
     @property
     def has_dropped(self) -> bool:
