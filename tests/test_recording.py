@@ -8,7 +8,9 @@ import pytest
 
 from tests.recordings import EPOCH, LEDGER, SCHEMA, calls, head, write_recording
 from traceleft.errors import RecordingError
+from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
+from traceleft.tracer.recording_format import End, read_ledger
 from traceleft.tracer.recording_writer import BLOCK_BYTES
 
 
@@ -112,6 +114,14 @@ def test_cgroups_are_named_as_they_appear(tmp_path: Path) -> None:
     with Recording.open(path) as recording:
         assert recording.cgroups == {25: "/a.slice"}
     assert asked == [[25]]
+
+
+def test_figure_that_a_writer_did_not_know_is_none(tmp_path: Path) -> None:
+    ledger = {"emitted": 3, "delivered": 3, "by_event": {}, "by_cpu": {}}
+
+    found = read_ledger(End(records=3, ledger=ledger, more={"gaps": 2}))
+
+    assert found == Ledger(Figures(emitted=3, delivered=3), {}, {}, gaps=2)
 
 
 def test_reading_needs_neither_numpy_nor_click(tmp_path: Path) -> None:

@@ -231,25 +231,28 @@ def make_end(records: int, ledger: Ledger | None, *, is_continued: bool = False)
 
 
 def read_ledger(end: End) -> Ledger | None:
-    """Return the ledger in the last block; raise ``BrokenError`` where it is none."""
+    """Return the ledger in the last block; raise ``BrokenError`` where it is none.
+
+    A figure that is not there is one that the writer did not know.
+    """
     if end.ledger is None:
         return None
     try:
-        if any(end.more[name] is None for name in _MORE_FIGURES if name not in _MAY_BE_NONE):
+        if any(end.more.get(name, 0) is None for name in _MORE_FIGURES if name not in _MAY_BE_NONE):
             raise TypeError("figures are integers")
         return Ledger(
             _figures(end.ledger),
             {str(name)[:TEXT_MAX]: _figures(item) for name, item in end.ledger["by_event"].items()},
             {int(cpu): _figures(item) for cpu, item in end.ledger["by_cpu"].items()},
             shed={str(name): float(item["after_s"]) for name, item in end.ledger.get("shed", {}).items()},
-            **{name: end.more[name] for name in _MORE_FIGURES},  # type: ignore[arg-type]
+            **{name: end.more[name] for name in _MORE_FIGURES if name in end.more},  # type: ignore[arg-type]
         )
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         raise BrokenError("its ledger cannot be read") from exc
 
 
 def _figures(item: Mapping[str, Any]) -> Figures:
-    values = {part.name: item[part.name] for part in fields(Figures)}
+    values = {part.name: item[part.name] for part in fields(Figures) if part.name in item}
     if not all(type(value) is int for value in values.values()):
         raise TypeError("figures are integers")
     return Figures(**values)
