@@ -45,11 +45,11 @@ COLUMNS: Final = (
     Column("args", "map", False, "arguments by name, as text: numbers in decimal, lists and objects as JSON"),
 )
 BY_NAME: Final = {column.name: column for column in COLUMNS}
-MOVING: Final = frozenset(
+BYTE_CALLS: Final = frozenset(
     {
-        *("read", "pread64", "readv", "preadv", "preadv2", "recvfrom", "recvmsg", "process_vm_readv"),
-        *("write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg", "process_vm_writev"),
-        *("sendfile64", "copy_file_range", "splice", "tee", "vmsplice", "mq_timedreceive"),
+        *("read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev", "pwritev2"),
+        *("sendto", "sendmsg", "recvfrom", "recvmsg", "sendfile", "sendfile64", "copy_file_range", "splice", "tee"),
+        *("vmsplice", "process_vm_readv", "process_vm_writev", "getrandom", "mq_timedreceive"),
     }
 )
-"""The syscalls that have ``bytes``: what they return where it is not negative (``mq_timedsend`` returns 0)."""
+"""The calls whose return value, where it is not negative, is a number of bytes that they moved (column ``bytes``)."""

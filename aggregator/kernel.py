@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from traceleft.aggregator import finish
-from traceleft.aggregator.columns import MOVING
+from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.expression import Expression, IsNone, Name, Not
 from traceleft.aggregator.finish import Counter, Groups, Numbers, Partial, partial_measures, powers_of
 from traceleft.aggregator.parse import name_of
@@ -57,7 +57,7 @@ def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
         keys=tuple(map(_key_of, rollup.by)),
         durations=bool(of_duration),
         buckets=not _BY_BUCKET.isdisjoint(of_duration),
-        byte_events=MOVING if any(measure.expression == _BYTES for measure in measures) else frozenset(),
+        byte_events=BYTE_CALLS if any(measure.expression == _BYTES for measure in measures) else frozenset(),
         max_keys=rollup.max_keys,
         only=only,
     )

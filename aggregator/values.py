@@ -15,21 +15,13 @@ import msgspec
 import numpy
 from numpy.typing import NDArray
 
+from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.parse import INTEGERS, type_of
 from traceleft.tracer.batch import Batch, column_name
 from traceleft.tracer.event import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED
 from traceleft.tracer.spec import ArgSpec, EventSpec, Tables
 from traceleft.tracer.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
-
-BYTE_CALLS: Final = frozenset(
-    {
-        *("read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev", "pwritev2"),
-        *("sendto", "sendmsg", "recvfrom", "recvmsg", "sendfile", "sendfile64", "copy_file_range", "splice", "tee"),
-        *("vmsplice", "process_vm_readv", "process_vm_writev", "getrandom", "mq_timedreceive"),
-    }
-)
-"""The calls whose return value is a number of bytes that they moved."""
 
 _HEADER: Final = frozenset({"pid", "tid", "uid", "gid", "cpu", "seq"})
 _CONTAINER: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from traceleft.aggregator.columns import MOVING
+from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.config import make_rollup
 from traceleft.aggregator.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.errors import UnsupportedError
@@ -42,7 +42,7 @@ def test_what_the_kernel_cannot_compute_is_told_by_its_reason(table: dict[str, A
     ("table", "spec"),
     [
         ({"by": ["comm as name"]}, KernelRollup(("comm",))),
-        ({"measures": ["count"], "order_by": "bytes"}, KernelRollup(byte_events=MOVING)),
+        ({"measures": ["count"], "order_by": "bytes"}, KernelRollup(byte_events=BYTE_CALLS)),
         ({"measures": ["avg(duration)"], "max_keys": 7}, KernelRollup(durations=True, max_keys=7)),
         ({"by": ["pid"], "order_by": "p90(duration)"}, KernelRollup(("pid",), durations=True, buckets=True)),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from tests.test_tracer import LOOP
 from tests.test_tracer import nothing_left as nothing_left
-from traceleft.aggregator.columns import MOVING
+from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.config import make_rollup
 from traceleft.aggregator.engine import Aggregator
 from traceleft.aggregator.expression import Name
@@ -25,7 +25,7 @@ from traceleft.tracer.event import Event
 
 pytestmark = pytest.mark.kernel
 EVENTS = (
-    "execve,exit,exit_group,openat,close,getppid,read,write,clone,clone3,vfork,wait4,pipe2,dup2,futex,mmap,"
+    "execve,exit,exit_group,openat,close,getppid,read,write,clone,clone3,vfork,wait4,pipe2,dup2,futex,mmap,getrandom,"
     "sched:sched_process_exec"
 )
 MEASURES = [
@@ -77,7 +77,7 @@ def partial_of(measure: Measure, event: Event) -> Partial:
         case Measure(expression=None):
             return None
         case Measure(expression=Name("bytes")):
-            has_moved = event.event in MOVING and event.ret is not None and event.ret >= 0
+            has_moved = event.event in BYTE_CALLS and event.ret is not None and event.ret >= 0
             value = event.ret if has_moved else None
         case _:
             value = event.duration_ns
