@@ -6,16 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.rollups import figure
 from tests.test_tracer import LOOP
 from tests.test_tracer import nothing_left as nothing_left
-from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.config import make_rollup
 from traceleft.aggregator.engine import Aggregator
-from traceleft.aggregator.expression import Name
-from traceleft.aggregator.finish import Cell, Groups, Numbers, Partial, finish, partial_measures
-from traceleft.aggregator.histogram import bucket_of, log2_bucket
 from traceleft.aggregator.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
-from traceleft.aggregator.rollup import Measure, Result, Rollup
+from traceleft.aggregator.rollup import Rollup
 from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.errors import TraceleftError, UnsupportedError
@@ -60,33 +57,6 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> str:
     (place / "loop.c").write_text(LOOP)
     subprocess.run(["gcc", "-O2", "-static", "-o", place / "loop", place / "loop.c"], check=True)
     return str(place / "loop")
-
-
-def of_events(rollup: Rollup, events: Sequence[Event]) -> Result:
-    """Return the result of a rollup without a condition, computed one event after another."""
-    groups = Groups(events=len(events))
-    for event in events:
-        keys = tuple(getattr(event, key.expression.name) for key in rollup.by if isinstance(key.expression, Name))
-        partials = tuple(partial_of(measure, event) for measure in partial_measures(rollup))
-        groups.add_cell(None, keys, Cell(1, event.error is not None, partials))
-    return finish(rollup, groups)
-
-
-def partial_of(measure: Measure, event: Event) -> Partial:
-    match measure:
-        case Measure(expression=None):
-            return None
-        case Measure(expression=Name("bytes")):
-            has_moved = event.event in BYTE_CALLS and event.ret is not None and event.ret >= 0
-            value = event.ret if has_moved else None
-        case _:
-            value = event.duration_ns
-    match measure.function:
-        case "percentile":
-            return {} if value is None else {bucket_of(value): 1}
-        case "histogram":
-            return {} if value is None else {log2_bucket(bucket_of(value)): 1}
-    return Numbers() if value is None else Numbers(1, value, value, value)
 
 
 def trace(battery: Battery, rollup: Rollup, *, command: Sequence[str], only: bool, **options: object) -> Tracer:
@@ -156,16 +126,15 @@ def test_calls_beyond_the_keys_that_have_room_are_added_up(battery: Battery) -> 
     with trace(battery, rollup, command=["sh", "-c", WORKLOAD], only=False) as tracer:
         events = list(tracer)
     found = result_of(rollup, tracer.rolled_up)
-    kept = {row.keys for row in found.rows if row.keys is not None}
-    rest = make_rollup("rest", measures=MEASURES)
-    beyond = [event for event in events if (event.pid, event.event) not in kept]
-    by_keys = {row.keys: row.values for row in of_events(rollup, events).rows}
+    groups: dict[object, list[Event]] = {row.keys: [] for row in found.rows}
+    for event in events:
+        keys = (event.pid, event.event)
+        groups[keys if keys in groups else None].append(event)
 
-    assert len(kept) == 5
-    assert all(row.values == by_keys[row.keys] for row in found.rows if row.keys is not None)
-    assert found.rows[-1].keys is None
-    assert found.rows[-1].values == of_events(rest, beyond).rows[0].values
-    assert (found.events, found.capped) == (len(events), len(beyond))
+    assert [row.keys is None for row in found.rows] == [False] * 5 + [True]
+    for row in found.rows:
+        assert row.values == tuple(figure(measure, groups[row.keys], "") for measure in rollup.measures)
+    assert (found.events, found.capped) == (len(events), len(groups[None]))
 
 
 def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: None) -> None:
