@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.kernel
 
@@ -225,3 +226,60 @@ def test_wrong_use_is_one_line_and_status_2(traceleft: Runner, arguments: tuple[
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+SCRAPE = """\
+import sys, time, urllib.request
+while True:
+    with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics") as answer:
+        text = answer.read().decode()
+    if "traceleft_events_delivered_total 0.0" not in text and "traceleft_events_delivered_total" in text:
+        break
+    time.sleep(0.05)
+print(text)
+"""
+
+
+def test_account_is_shown_while_the_trace_runs(traceleft: Runner) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+    done = traceleft.trace("--sink", f"prometheus:{port}", "-o", "events", "--", sys.executable, "-c", SCRAPE, port)
+
+    assert done.returncode == 0, done.stderr
+    samples = {
+        sample.name: sample.value for family in text_string_to_metric_families(done.stdout) for sample in family.samples
+    }
+    assert samples["traceleft_events_emitted_total"] >= samples["traceleft_events_delivered_total"] > 0
+    assert samples["traceleft_events_lost_total"] == 0
+    assert (traceleft.directory / "events").stat().st_size > 0
+
+
+def test_sink_that_is_never_read_costs_the_trace_nothing(traceleft: Runner) -> None:
+    os.mkfifo(traceleft.directory / "fifo")
+    reader = os.open(traceleft.directory / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = traceleft.trace(
+            *("--sink", "ndjson:fifo?queue=64KiB", "-e", "read", "--ledger", "ledger", "--buffer-pages", "16384"),
+            *("--", "dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=20000"),
+        )
+    finally:
+        os.close(reader)
+
+    (ledger,) = traceleft.lines("ledger")
+    account = ledger["sinks"]["ndjson:fifo?queue=64KiB"]
+    assert done.returncode == 0
+    assert ledger["delivered"] == ledger["emitted"] >= 20_000
+    assert account["accepted"] == ledger["delivered"] == account["written"] + account["dropped"]
+    assert account["dropped"] > 0
+
+
+def test_null_device_leaves_alerts_alone(traceleft: Runner) -> None:
+    done = traceleft.trace(
+        *("-e", "openat", "--rules", "rules.toml", "-o", "/dev/null", "--ledger", "ledger"),
+        *("--", sys.executable, "-S", "-c", FAILING),
+    )
+
+    (ledger,) = traceleft.lines("ledger")
+    assert done.stderr.count("shadow") == 2
+    assert ledger["delivered"] == ledger["emitted"] > 60
