@@ -245,6 +245,17 @@ def test_batch_has_folded_stacks_as_a_column(tmp_path: Path) -> None:
         assert (texts.codes.tolist(), texts.values) == ([-1, 0], ["[unknown];read;vfs_read_[k]"])
 
 
+def test_stacks_of_a_hostile_recording_are_kept_up_to_a_bound() -> None:
+    stacks = RecordedStacks()
+    rows = [(1, None, 0, None)] * 1024
+
+    for number in range(3000):
+        stacks.learn(StackNames([(number, rows)]))
+
+    assert stacks.find(1, 2000, -14, 0).kernel is not None
+    assert stacks.find(1, 2900, -14, 0).kernel is None
+
+
 def test_recorded_name_cannot_move_the_cursor() -> None:
     stacks = RecordedStacks()
     stacks.learn(StackNames([(7, [(1, "a\x1b[2J", 0, None)])], []))

@@ -11,8 +11,9 @@ from traceleft.tracer.stacks import Frame, Frames, Stack, printable
 if TYPE_CHECKING:
     from traceleft.tracer import _native
 
-STACKS_MAX: Final = 1 << 20
 FRAMES_MAX: Final = 1024
+# Of all stacks together: a recording comes from elsewhere.
+FRAMES_KEPT_MAX: Final = 1 << 21
 # A thread of the kernel has no stack in user space; other numbers below zero stand for what was lost.
 NO_STACK: Final = -14
 
@@ -74,17 +75,23 @@ class RecordedStacks:
     def __init__(self) -> None:
         self._kernel: dict[int, Frames] = {}
         self._user: dict[tuple[int, int], list[tuple[int, Frames]]] = {}
+        self._kept = 0
 
     def learn(self, names: StackNames) -> None:
         """Take what a block tells; what was told before may be told again."""
         for number, rows in names.kernel:
-            if len(self._kernel) < STACKS_MAX:
+            if self._has_room(rows):
                 self._kernel[number] = _frames(rows)
         for pid, number, since_ns, rows in names.user:
-            if len(self._user) < STACKS_MAX:
+            if self._has_room(rows):
                 told = self._user.setdefault((pid, number), [])
                 if (since_ns, frames := _frames(rows)) not in told:
                     told.insert(bisect_right(told, since_ns, key=lambda each: each[0]), (since_ns, frames))
+
+    def _has_room(self, rows: _Rows) -> bool:
+        """Count a stack's frames, and tell whether it may be kept."""
+        self._kept += 1 + len(rows)
+        return self._kept <= FRAMES_KEPT_MAX
 
     def join(self, other: "RecordedStacks") -> None:
         """Take what another file tells."""

@@ -29,7 +29,7 @@ BLOCK_BYTES_MAX: Final = 16 << 20
 # A frame of bytes that cannot be compressed is larger by three bytes for each 128 KiB, and a head.
 STORED_BYTES_MAX: Final = BLOCK_BYTES_MAX + (64 << 10)
 TEXT_MAX: Final = 256
-CGROUPS_MAX: Final = 1 << 20
+CGROUPS_MAX: Final = 1 << 16
 CGROUP_PATH_MAX: Final = 4096
 
 HEAD, RECORDS, CGROUPS, END, STACKS = 1, 2, 3, 4, 5
@@ -68,7 +68,7 @@ class Block:
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What a recording tells of itself. ``schema`` is the document of its events; see ``make_head``.
 
-    ``offset_ns`` leads from the records' clock to the epoch's; ``layouts`` is the digest of how the records are laid
+    ``command`` says what was traced, "" where all was, or nothing is known; ``offset_ns`` leads from the records' clock to the epoch's; ``layouts`` is the digest of how the records are laid
     out; ``part`` counts the files of a recording that was split.
     """
 
@@ -82,10 +82,11 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     layouts: str
     schema: dict[str, Any]
     part: int = 0
+    command: str = ""
 
     def check(self) -> Schema:
         """Return the schema, checked, as all else is; raise ``BrokenError`` that says what does not fit."""
-        for name in ("host", "kernel", "machine", "hook", "level", "traceleft"):
+        for name in ("host", "kernel", "machine", "hook", "level", "traceleft", "command"):
             text = getattr(self, name)
             if len(text) > TEXT_MAX or not text.isprintable():
                 raise BrokenError(f"its {name} is no short text")
@@ -118,6 +119,7 @@ def make_head(
     hook: str = "",
     level: str = "",
     offset_ns: int = 0,
+    command: str = "",
 ) -> Head:
     """Return the head of a recording of these events of a schema document (of all if none are named).
 
@@ -138,6 +140,7 @@ def make_head(
         traceleft=__version__,
         layouts=digest_layouts(schema),
         schema=cut,
+        command="".join(each if each.isprintable() else "?" for each in command)[:TEXT_MAX],
     )
 
 
@@ -217,7 +220,9 @@ def decode(data: bytes, kind: type[T], what: str) -> T:
 def read_cgroups(data: bytes) -> dict[int, str]:
     """Return the paths of cgroups by id; raise ``BrokenError`` where they are none."""
     named = decode(data, dict[int, str], "cgroups")
-    if any(len(path) > CGROUP_PATH_MAX or not 0 <= number < 1 << 64 for number, path in named.items()):
+    if len(named) > CGROUPS_MAX or any(
+        len(path) > CGROUP_PATH_MAX or not 0 <= number < 1 << 64 for number, path in named.items()
+    ):
         raise BrokenError("its cgroups are none")
     return named
 
