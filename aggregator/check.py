@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Expression, IsNone, Not
+from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.finish import order_measure
 from traceleft.aggregator.rollup import Rollup
 from traceleft.errors import ExpressionError
@@ -62,16 +62,27 @@ def _check_args(rollup: Rollup, place: str, expression: Expression, known: Itera
 
 def args_of(expression: Expression) -> Iterator[str]:
     """Yield the names of the arguments that an expression has in it."""
+    return (leaf.name for leaf in leaves_of(expression) if isinstance(leaf, Arg))
+
+
+def columns_of(rollup: Rollup) -> frozenset[str]:
+    """Return the names of the columns that a rollup is over, but for arguments."""
+    leaves = (leaf for _, expression in expressions_of(rollup) for leaf in leaves_of(expression))
+    return frozenset(leaf.name for leaf in leaves if isinstance(leaf, Name))
+
+
+def leaves_of(expression: Expression) -> Iterator[Name | Arg | Constant]:
+    """Yield what an expression is made of."""
     match expression:
-        case Arg(name):
-            yield name
+        case Name() | Arg() | Constant():
+            yield expression
         case Call(_, subject, _):
-            yield from args_of(subject)
+            yield from leaves_of(subject)
         case Not(operand) | IsNone(operand):
-            yield from args_of(operand)
+            yield from leaves_of(operand)
         case Both(_, operands):
             for operand in operands:
-                yield from args_of(operand)
+                yield from leaves_of(operand)
         case Compare(_, left, right):
-            yield from args_of(left)
-            yield from args_of(right)
+            yield from leaves_of(left)
+            yield from leaves_of(right)

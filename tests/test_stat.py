@@ -299,6 +299,15 @@ def test_a_rollup_s_events_are_what_is_traced(live: Live, tmp_path: Path) -> Non
 
 
 @pytest.mark.kernel
+def test_stacks_are_a_key(live: Live) -> None:
+    rows = live.rows("-e", "getppid", "-k", "--measure", "bytes", "--", sys.executable, "-c", KNOWN)
+
+    assert sum(row["count"] for row in rows) >= 50
+    assert list(rows[0]) == ["event", "stack", "count", "errors", "bytes"]
+    assert any("getppid" in (row["stack"] or "") for row in rows)
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_the_rows_so_far(live: Live, number: signal.Signals) -> None:
     script = "import os, time\nwhile True: os.getppid(); time.sleep(0.02)"

@@ -59,6 +59,11 @@ def interval(value: str) -> int:
     return number
 
 
+def grouped(by: Sequence[str], *, by_stack: bool) -> tuple[str, ...]:
+    """Return the keys of ``--by``, and that of ``-k``."""
+    return (*(by or ("event",)), "stack") if by_stack and "stack" not in by else tuple(by)
+
+
 def find_rollup(text: str) -> "Rollup":
     """Return the rollup that ``--rollup`` means: a built-in one's name, ``FILE`` that holds one, or ``FILE:NAME``."""
     from traceleft.aggregator.config import find_rollups
@@ -155,14 +160,16 @@ def make_filled(
     spec: "KernelRollup | None",
 ) -> "Tracer":
     """Return a tracer that rolls up in the kernel, or one whose batches are to be; every call's time is taken."""
+    from traceleft.aggregator.check import columns_of
     from traceleft.aggregator.kernel import wants_failed
     from traceleft.cli_session import make_tracer
 
     if spec is None:
         # Calls that are under way at the end are none here, as in the kernel and for strace -c.
-        return make_tracer(replace(options, durations=True), battery, events, unfinished=False)
-    failed_only = options.failed_only or wants_failed(rollup)
-    return make_tracer(replace(options, failed_only=failed_only), battery, events, rollup=spec)
+        options = replace(options, durations=True, stacks="stack" in columns_of(rollup))
+        return make_tracer(options, battery, events, unfinished=False)
+    options = replace(options, failed_only=options.failed_only or wants_failed(rollup), stacks=False)
+    return make_tracer(options, battery, events, rollup=spec)
 
 
 def why_in_user_space(options: "TraceOptions", rollup: "Rollup", engine: Engine) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
-from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, interval
+from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
 from traceleft.cli_sinks import sink_url
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def stat_command(**values: Any) -> int:
     The exit status is the command's. A line on stderr accounts for every event at the end.
     """
     refuse_contradictions(values)
+    values["by"] = grouped(values["by"], by_stack=values["stacks"])
     stat = StatOptions(**{name: values.pop(name) for name in StatOptions.__dataclass_fields__})
     if stat.recording is None:
         return run_live(stat, values)

@@ -16,7 +16,7 @@ import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, refuse_contradictions, tracing_options
 from traceleft.cli_output import open_output
-from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, interval
+from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
 
 if TYPE_CHECKING:
     from rich.live import Live as Picture
@@ -70,7 +70,7 @@ def top_command(
     from traceleft.cli_rollup import make_rolling
     from traceleft.cli_session import TraceOptions, choose, follow_tracer
 
-    rollup = make_stat_rollup(by=by, defaults=LIVE_FIGURES)
+    rollup = make_stat_rollup(by=grouped(by, by_stack=values["stacks"]), defaults=LIVE_FIGURES)
     options = TraceOptions(**values)
     choice = choose(options)
     with ExitStack() as stack:
