@@ -58,8 +58,9 @@ install-bench:
 	@scripts/install.sh bench
 
 .PHONY: bench
-bench: install-bench battery ## measure traceleft beside its peers; writes docs/performance.md
+bench: install-bench battery ## measure traceleft beside its peers; writes docs/performance.md and docs/fleet.md
 	$(ROOT) $(BIN)/python -m bench.run $(BENCH_ARGS)
+	$(ROOT) $(BIN)/python -m bench.engines
 
 .PHONY: golden
 golden: install-test ## rewrite golden files, generated tables and the man page

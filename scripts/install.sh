@@ -7,12 +7,12 @@ cd "$(dirname "$0")/.."
 
 RUN_PACKAGES=(clang llvm libbpf-dev python3-venv python3-dev gcc libc6-dev)
 TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static cpio kmod xz-utils zstd qemu-system-x86 python3-bpfcc bpftool openjdk-17-jre-headless chromium)
-BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools)
+BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools openjdk-17-jre-headless)
 
 case "${1:-}" in
 run) packages=("${RUN_PACKAGES[@]}") extras=build ;;
 test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") extras=build,test ;;
-bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") extras=build,test ;;
+bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") extras=build,test,bench ;;
 *) echo "usage: scripts/install.sh run|test|bench" >&2; exit 2 ;;
 esac
 
