@@ -7,7 +7,7 @@ log-linear histogram's buckets (32 a power of two) where durations were asked fo
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from traceleft.errors import UnsupportedError
@@ -73,7 +73,7 @@ class Cell:
             max(self.max_ns, more.max_ns),
             self.moves + more.moves,
             self.bytes + more.bytes,
-            dict(Counter(self.buckets) + Counter(more.buckets)),
+            _add_counts(self.buckets, more.buckets),
         )
 
 
@@ -157,8 +157,8 @@ class KernelRollup:
         cells = {}
         for key in _native.map_keys(fds[GROUPS], _KEY.size, sizes[GROUPS]):
             value = _native.map_lookup(fds[GROUPS], key, _CELL.size * cpus) or b""
-            cell = sum((Cell(*row) for row in _CELL.iter_unpack(value) if row[0]), Cell())
-            cells[key] = replace(cell, buckets=buckets.get(key, {}))
+            begun = Cell(buckets=buckets.get(key, {}))
+            cells[key] = sum((Cell(*row) for row in _CELL.iter_unpack(value) if row[0]), begun)
         return cells
 
     def show(self, raw: RawGroups, *, event: Callable[[int], str], error: Callable[[int], str]) -> KernelGroups:
@@ -176,6 +176,11 @@ class KernelRollup:
         """How many groups there can be, and the one of what has no room."""
         has_few = set(self.keys) <= {"event"}
         return 1 + (min(self.max_keys, events) if has_few else self.max_keys)
+
+
+def _add_counts(some: Mapping[int, int], others: Mapping[int, int]) -> Mapping[int, int]:
+    # Most often there are none.
+    return dict(Counter(some) + Counter(others)) if some and others else some or others
 
 
 def _read_buckets(fd: int, limit: int) -> dict[bytes, dict[int, int]]:
