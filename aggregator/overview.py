@@ -37,6 +37,7 @@ class Subject:
     level: str
     events: int
     ledger: "Ledger | None"
+    command: str = ""
     damage: RecordingError | None = None
 
 
@@ -158,7 +159,18 @@ def _survey(recording: "Recording", rollups: Sequence[Rollup], groups: Mapping[s
     head = recording.head
     name = recording.files[0]
     return Subject(
-        *(name, head.host, head.kernel, head.machine, head.hook, head.level, events, recording.ledger, damage)
+        *(
+            name,
+            head.host,
+            head.kernel,
+            head.machine,
+            head.hook,
+            head.level,
+            events,
+            recording.ledger,
+            head.command,
+            damage,
+        )
     )
 
 

@@ -58,7 +58,9 @@ def _when(overview: Overview) -> str:
     if overview.span_ns is None:
         return "no events"
     first, last = overview.span_ns
-    return f"{show_utc(first)} to {show_utc(last)}, {show_time(last - first)}"
+    commands = {subject.command for subject in overview.subjects if subject.command}
+    what = f"{commands.pop()}: " if len(commands) == 1 else ""
+    return f"{what}{show_utc(first)} to {show_utc(last)}, {show_time(last - first)}"
 
 
 def _overview_parts(overview: Overview) -> Iterator[str]:
@@ -277,9 +279,14 @@ def _ledger_table(caption: str, what: str, items: Iterable[tuple[str, "Figures"]
 
 
 def _subjects_table(subjects: Sequence[Subject]) -> str:
-    names = ("file", "host", "kernel", "machine", "hook", "level")
+    names = ("file", "traced", "host", "kernel", "machine", "hook", "level")
     lines = [
-        Line([each.name, each.host, each.kernel, each.machine, each.hook, each.level, show_count(each.events)])
+        Line(
+            [
+                *(each.name, each.command or "everything", each.host, each.kernel, each.machine, each.hook, each.level),
+                show_count(each.events),
+            ]
+        )
         for each in subjects[:ROWS_MAX]
     ]
     return table("Where the events are from", [*map(Column, names), Column("events", True)], lines)

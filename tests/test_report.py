@@ -114,7 +114,20 @@ def test_recordings_of_several_hosts_add_up(tmp_path: Path) -> None:
     assert "<title>System calls of box, other-box</title>" in page
     assert [row.values[0] for row in overview.results["syscalls"].rows] == [8, 8]
     assert overview.times is not None and sum(map(sum, overview.times.events.values())) == 16
-    assert [row[1] for row in rows_of(page, "Where the events are from")] == ["box", "other-box"]
+    assert [row[2] for row in rows_of(page, "Where the events are from")] == ["box", "other-box"]
+
+
+def test_page_says_what_was_traced(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "r") as recorder:
+        recorder.begin(head(command="make 'all\n" + "x" * 500))
+        recorder.write(b"".join(calls(6)))
+        recorder.close(LEDGER)
+
+    page = render_overview(overview_of(tmp_path / "r"))
+
+    told = f"make &#x27;all?{'x' * (256 - len('make .all?'))}"
+    assert rows_of(page, "Where the events are from")[0][1] == told
+    assert f'<p class="soft">{told}: 2026-09-21 14:13:20.000 UTC to' in page
 
 
 def test_loss_is_told_by_event_and_the_sum_held_together(tmp_path: Path) -> None:

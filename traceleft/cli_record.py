@@ -1,5 +1,6 @@
 """The command ``record``: a trace whose events go into a recording."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from traceleft.cli_sinks import Outlets, complete_sinks, sink_options
 from traceleft.cli_types import byte_size, seconds
 
 if TYPE_CHECKING:
+    from traceleft.cli_session import TraceOptions
     from traceleft.tracer import Tracer
     from traceleft.tracer.recording import Recorder
 
@@ -56,9 +58,16 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         tracer, battery = make_ready(options, choice)
         outlets.follow(tracer, battery, raw=options.raw)
-        tracer.record(recorder)
+        tracer.record(recorder, command=describe(options))
         stack.enter_context(closed_with_ledger(recorder, tracer))
         return follow_tracer(options, tracer, ledger, outlets=outlets)
+
+
+def describe(options: "TraceOptions") -> str:
+    """Return what is traced: a command, processes, or "" for the whole machine."""
+    if options.command:
+        return shlex.join(options.command)
+    return f"-p {','.join(map(str, options.all_pids))}" if options.all_pids else ""
 
 
 @contextmanager

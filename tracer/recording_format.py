@@ -68,8 +68,9 @@ class Block:
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What a recording tells of itself. ``schema`` is the document of its events; see ``make_head``.
 
-    ``command`` says what was traced, "" where all was, or nothing is known; ``offset_ns`` leads from the records' clock to the epoch's; ``layouts`` is the digest of how the records are laid
-    out; ``part`` counts the files of a recording that was split.
+    ``command`` says what was traced, "" where all was, or nothing is known; ``offset_ns`` leads from the records' clock
+    to the epoch's; ``layouts`` is the digest of how the records are laid out; ``part`` counts the files of a recording
+    that was split.
     """
 
     host: str

@@ -38,7 +38,16 @@ class RecordingSink:
     What waits for a block to be full waits for a second at most.
     """
 
-    def __init__(self, recorder: Recorder, battery: Battery, events: Collection[str], *, hook: str, level: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        battery: Battery,
+        events: Collection[str],
+        *,
+        hook: str,
+        level: str,
+        command: str = "",
+    ) -> None:
         host = os.uname()
         self._recorder = recorder
         self._head = make_head(
@@ -48,6 +57,7 @@ class RecordingSink:
             kernel=host.release,
             hook=hook,
             level=level,
+            command=command,
         )
         self._waiting: deque[_Waiting] = deque()
         self._taken = 0

@@ -243,14 +243,17 @@ class Tracer:
         """Write every event as a line of JSON beside all else that was asked for."""
         self._dispatcher.write_json_too(writer, raw=raw)
 
-    def record(self, recorder: "Recorder") -> None:
+    def record(self, recorder: "Recorder", *, command: str = "") -> None:
         """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
 
         An event is then delivered once its block is written. The recorder is to be closed with the ledger.
+        ``command`` tells readers what was traced.
         """
         from traceleft.tracer.recording_sink import RecordingSink
 
-        self._sink = RecordingSink(recorder, self._battery, self.specs, hook=self.hook, level=self.level)
+        self._sink = RecordingSink(
+            recorder, self._battery, self.specs, hook=self.hook, level=self.level, command=command
+        )
         self._dispatcher.record(self._sink)
         if self._reader is not None:
             self._sink.begin(offset_ns=self._dispatcher.offset_ns, stacks=self._stacks)
