@@ -55,13 +55,11 @@ class Item:
     kind: Kind
     payload: bytes | Batch | Result | Mapping[str, object]
     records: int
+    size: int = 0
+    """About how many bytes it holds as it is queued."""
 
-    @property
-    def size(self) -> int:
-        """About how many bytes it holds."""
-        if isinstance(self.payload, Batch):
-            return self.payload.size
-        return len(self.payload) if isinstance(self.payload, bytes) else _ROW_BYTES * max(self.records, 1)
+    def __post_init__(self) -> None:
+        self.size = _size_of(self.payload)
 
     def lines(self) -> bytes:
         """Return it as lines of JSON, which it is from then on."""
@@ -78,6 +76,18 @@ class Item:
         lines = self.lines()
         self.records -= lines.count(b"\n", 0, size)
         self.payload = lines[size:]
+
+
+def _size_of(payload: bytes | Batch | Result | Mapping[str, object]) -> int:
+    match payload:
+        case bytes():
+            return len(payload)
+        case Batch():
+            return payload.size
+        case Result():
+            texts = (key for row in payload.rows for key in row.keys or () if isinstance(key, str))
+            return _ROW_BYTES * (1 + len(payload.rows)) + sum(map(len, texts))
+    return _ROW_BYTES + len(msgspec.json.encode(payload))
 
 
 def _line(value: object) -> bytes:
@@ -159,6 +169,7 @@ class Sink:
     _queue: deque[Item] = field(default_factory=deque)
     _queued_bytes: int = 0
     _current: Item | None = None
+    _in_hand: int = 0
     _has_failed: bool = False
     _is_closing: bool = False
     _is_abandoned: bool = False
@@ -215,10 +226,11 @@ class Sink:
                 self._abandon()
 
     def _abandon(self) -> None:
-        left = [*self._queue, *([] if self._current is None else [self._current])]
+        # Of what the thread has in hand, a part may have arrived that is not counted yet.
+        held = 0 if self._current is None else _counted(self._current)
         pending = self.target.pending
-        self._account.written -= pending
-        self._account.dropped += sum(map(_counted, left)) + pending
+        self._account.written += self._in_hand - held - pending
+        self._account.dropped += sum(map(_counted, self._queue)) + held + pending
         self._account.last_error = self._account.last_error or "it took too long"
         self._queue.clear()
         self._is_abandoned = True
@@ -254,6 +266,7 @@ class Sink:
             if not self._queue:
                 return None
             item = self._current = self._queue.popleft()
+            self._in_hand = _counted(item)
             self._queued_bytes -= item.size
             self._change.notify_all()
             return item
@@ -279,6 +292,7 @@ class Sink:
             if not self._is_abandoned:
                 self._account.dropped += _counted(item)
             self._current = None
+            self._in_hand = 0
 
     def _attempt(self, action: Callable[[], None], item: Item) -> bool:
         """Do something with an item, count what of it is done; tell whether it is worth trying again."""
@@ -302,6 +316,7 @@ class Sink:
         with self._change:
             if self._is_abandoned:
                 return
+            self._in_hand -= written
             self._account.written += written - lost
             self._account.dropped += lost
             is_first = bool(error) and self._account.last_error is None

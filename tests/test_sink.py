@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from traceleft.aggregator.rollup import Result, Rollup, Row
 from traceleft.aggregator.sink import Item, LostError, Retry, Sink, SinkError
 from traceleft.aggregator.sinks import SinkUrl, open_sinks
 from traceleft.errors import ExpressionError
@@ -191,6 +192,36 @@ def test_closing_gives_up_a_target_that_is_stuck() -> None:
     assert account.last_error == "it took too long"
     assert target.is_closed.wait(30)
     assert sink.account() == account
+
+
+def test_part_that_had_arrived_when_a_target_got_stuck_is_written() -> None:
+    stuck, arrived = threading.Event(), threading.Event()
+
+    def write(item: Item) -> None:
+        item.take_off(len(LINES) // 2)
+        arrived.set()
+        stuck.wait(60)
+
+    sink = Sink("fake", FakeTarget(write))
+    sink.start()
+    for _ in range(3):
+        sink.offer(Item("events", LINES, 2))
+    assert arrived.wait(30)
+
+    close(sink, patience_s=0.1)
+    stuck.set()
+
+    account = sink.account()
+    assert (account.accepted, account.written, account.dropped) == (6, 1, 5)
+
+
+def test_what_is_queued_is_bounded_in_bytes_whatever_it_is() -> None:
+    rollup = Rollup.parse("x", by=["path"], measures=["count"])
+    rows = tuple(Row(None, ("/" + "x" * 4000,), (1,)) for _ in range(10))
+
+    assert Item("rows", Result(rollup, rows), 10).size > 40_000
+    assert Item("alerts", {"message": "x" * 1000}, 1).size > 1000
+    assert Item("events", LINES, 2).size == len(LINES)
 
 
 def test_closing_gives_up_a_target_that_keeps_failing() -> None:
