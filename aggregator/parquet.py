@@ -56,9 +56,12 @@ class Data:
     is_partitioned: bool
 
     def within(self, days: "Days") -> "Data":
-        """Return the data without the files of other days; where it is not partitioned, all of it."""
+        """Return the data without the files of other days; where it is not partitioned, all of it.
+
+        One file is left where all are of other days: engines read at least one.
+        """
         files = tuple(file for file in self.files if days.holds(_day_of(self.path, file)))
-        return replace(self, files=files)
+        return replace(self, files=files or self.files[:1])
 
 
 def start_of(day: date) -> int:

@@ -254,8 +254,7 @@ def test_days_leave_out_other_days(fleet: tuple[Data, list[pyarrow.Table]]) -> N
 
     counts = []
     for each in days:
-        data = fleet[0].within(each)
-        with open_duckdb(data if data.files else fleet[0]) as engine:
+        with open_duckdb(fleet[0].within(each)) as engine:
             counts.append(run_rollup(rollup, engine, days=each).events)
 
     assert counts[0] > 0
