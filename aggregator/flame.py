@@ -76,8 +76,9 @@ def flame_chart(counts: Mapping[str, int]) -> "Chart":
     return flame("flame", tree.ids, tree.names, tree.parents, tree.values)
 
 
-def flame_page(counts: Mapping[str, int], *, title: str, subtitle: str) -> str:
+def flame_page(counts: Mapping[str, int]) -> str:
     """Return one self-contained page with the flame graph of folded stacks."""
     from traceleft.aggregator.report import render_charts
 
-    return render_charts([flame_chart(counts)], title=title, subtitle=subtitle)
+    subtitle = f"{sum(counts.values()):,} events, {len(counts):,} different stacks; a click on a frame shows it alone."
+    return render_charts([flame_chart(counts)], title="Where calls were made from", subtitle=subtitle)

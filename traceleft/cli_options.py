@@ -117,12 +117,13 @@ _PRINTING: Sequence[Callable[..., Any]] = (
     click.option(
         "--format",
         "form",
-        type=click.Choice(["text", "json"]),
+        type=click.Choice(["text", "json", "folded"]),
         default="text",
         show_default=True,
-        help="Form of an event.",
+        help="Form of an event; folded: no events, but how many came of each stack, at the end.",
     ),
     click.option("-o", "output", type=FILE, metavar="FILE", help="Write events there instead of to stdout."),
+    click.option("--flame", type=FILE, metavar="FILE", help="Write a flame graph of the stacks there, a page of HTML."),
     click.option("-c", "count", is_flag=True, help="Count calls, errors and time; print a table only."),
     click.option("-C", "count_too", is_flag=True, help="As -c, and print the events, too."),
     click.option("-y", "fd_names", is_flag=True, help="Show what file descriptors stand for."),
@@ -162,9 +163,12 @@ def refuse_contradictions(values: dict[str, Any]) -> None:
         ("success_only", "-z", "failed_only", "-Z"),
         ("relative", "-r", "clock", "-t"),
         ("stacks", "-k", "count", "-c"),
+        ("flame", "--flame", "count", "-c"),
     )
     for first, first_name, second, second_name in pairs:
         if values.get(first) and values.get(second):
             raise click.UsageError(f"{first_name} and {second_name} exclude each other", click.get_current_context())
+    if values.get("form") == "folded" and (values.get("count") or values.get("count_too")):
+        raise click.UsageError("--format folded and -c exclude each other", click.get_current_context())
     if values.get("success_only") and values.get("error"):
         raise click.UsageError("-z and --errno exclude each other", click.get_current_context())

@@ -5,7 +5,7 @@ import os
 import select
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -46,6 +46,7 @@ class PrintOptions:
     sinks: tuple[str, ...] = ()
     rules: tuple[Path, ...] = ()
     prints_beside_sinks: bool = False
+    flame: Path | None = None
 
     @property
     def time(self) -> TimeForm:
@@ -57,6 +58,11 @@ class PrintOptions:
         """What is counted: nothing, calls instead of events, or both."""
         return "only" if self.count else "too" if self.count_too else None
 
+    @property
+    def folds(self) -> bool:
+        """Whether stacks are counted."""
+        return self.form == "folded" or self.flame is not None
+
 
 class Source(Protocol):
     """Where events come from: a running trace, or a recording."""
@@ -65,6 +71,7 @@ class Source(Protocol):
     def specs(self) -> "Mapping[str, EventSpec]": ...
     def on(self, events: str, callback: "Callable[[Event], object]") -> None: ...
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None: ...
+    def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None: ...
 
 
 class Output:
@@ -128,8 +135,11 @@ def connect_output(
 
     For ``-y``: ``available`` are all events that there could be, ``read_link`` reads links of /proc (None: this one).
     """
+    if options.form == "folded":
+        return
     if options.form == "json" and not options.fd_names:
-        source.write_json(output, raw=options.raw)
+        write = source.write_json_too if options.folds else source.write_json
+        write(output, raw=options.raw)
         return
     names = None
     if options.fd_names:
@@ -139,6 +149,29 @@ def connect_output(
         names = FdNames(source.specs, available(), read_link=read_link or read_proc)
     # By name: a pattern such as /./ means syscalls alone.
     source.on(",".join(source.specs), make_printer(options, output, names))
+
+
+@contextmanager
+def folding(options: PrintOptions, source: Source, output: Output) -> Iterator[None]:
+    """Count the stacks of events where the options ask for that, and write them at the end, whatever ends it."""
+    if not options.folds:
+        yield
+        return
+    from traceleft.aggregator.flame import Folded, flame_page
+
+    folded = Folded()
+    with ExitStack() as stack:
+        page = stack.enter_context(open_output(options.flame)) if options.flame is not None else None
+        source.on(",".join(source.specs), folded.add)
+        try:
+            yield
+        finally:
+            if folded.without and not folded.counts:
+                notice("the events carry no stacks: take them with -k")
+            if options.form == "folded":
+                output.write("".join(f"{line}\n" for line in folded.lines()).encode(errors="backslashreplace"))
+            if page is not None:
+                page.write(flame_page(folded.counts).encode(errors="backslashreplace"))
 
 
 def make_printer(options: PrintOptions, output: Output, names: "FdNames | None") -> Callable[["Event"], None]:

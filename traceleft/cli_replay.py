@@ -35,7 +35,7 @@ def replay_command(file: Path, **values: Any) -> int:
     """
     refuse_contradictions(values)
     values = complete_sinks(values)
-    from traceleft.cli_output import PrintOptions, connect_output, open_output, print_counts, write_ledger
+    from traceleft.cli_output import PrintOptions, connect_output, folding, open_output, print_counts, write_ledger
     from traceleft.cli_stat import stored_events
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
@@ -44,7 +44,7 @@ def replay_command(file: Path, **values: Any) -> int:
     options = PrintOptions(**{name: value for name, value in values.items() if name in names})
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(file) if str(file) != "-" else read_stdin(stack))
-        refuse_overwriting(recording, options.output, values["ledger"], *files_of(options.sinks))
+        refuse_overwriting(recording, options.output, options.flame, values["ledger"], *files_of(options.sinks))
         outlets = stack.enter_context(Outlets(options, host=recording.host, is_live=False))
         replay = Replay(recording, events=values["expressions"], filters=make_filters(values))
         output = stack.enter_context(open_output(options.output))
@@ -54,6 +54,7 @@ def replay_command(file: Path, **values: Any) -> int:
         )
         if not options.count and outlets.leaves_printing(options, output):
             connect_output(options, replay, output, available=lambda: replay.specs, read_link=read_no_link)
+        stack.enter_context(folding(options, replay, output))
         counts = replay.count() if options.counting else None
         stack.callback(report_replay, recording, replay)
         if ledger is not None and recording.ledger is not None:

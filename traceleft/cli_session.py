@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery, notice
-from traceleft.cli_output import Output, PrintOptions, connect_output, counts_of, open_output, print_counts, report
+from traceleft.cli_output import (
+    Output,
+    PrintOptions,
+    connect_output,
+    counts_of,
+    folding,
+    open_output,
+    print_counts,
+    report,
+)
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.cli_sinks import Outlets
 from traceleft.errors import BatteryError
@@ -76,6 +85,7 @@ def run_trace(options: TraceOptions) -> int:
             outlets.follow(tracer, battery, raw=options.raw)
         if outlets is None or outlets.leaves_printing(options, output):
             connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
+        stack.enter_context(folding(options, tracer, output))
         at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
         return follow_tracer(options, tracer, ledger, at_end=at_end, outlets=outlets)
 
@@ -157,7 +167,7 @@ def make_tracer(
         max_overhead_pct=options.max_overhead_pct,
         rollup=rollup,
         unfinished=unfinished,
-        stacks=options.stacks,
+        stacks=options.stacks or options.folds,
     )
 
 

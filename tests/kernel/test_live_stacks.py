@@ -194,6 +194,55 @@ def test_recording_keeps_the_stacks(
     assert "\n > " in run(capfd, "replay", tmp_path / "r")
 
 
+@pytest.mark.usefixtures("names")
+def test_folded_stacks_are_counted(held: Battery, program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script = f"{program}; {program}"
+    options = ("--battery", held.path, "-f", "-e", "write", "--format", "folded")
+    (line,) = run(capfd, "trace", *options, "--", "sh", "-c", script).splitlines()
+
+    text, count = line.rsplit(" ", 1)
+    frames = text.split(";")
+    assert count == "2"
+    assert frames[0] == "stacks"
+    place = frames.index("main")
+    assert frames[place : place + len(CHAIN)] == CHAIN[::-1]
+    assert frames[-1].endswith("_[k]")
+
+
+def test_flame_graph_is_written_beside_the_events(
+    held: Battery, program: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--battery", held.path, "-e", "write", "--format", "json", "--flame", tmp_path / "page.html")
+    lines = run(capfd, "trace", *options, "--", program).splitlines()
+
+    assert [json.loads(line)["event"] for line in lines] == ["write"]
+    page = (tmp_path / "page.html").read_text()
+    assert "1 events, 1 different stacks" in page
+    assert '"stacks"' in page
+
+
+def test_recording_without_stacks_has_none_to_fold(
+    held: Battery, program: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(capfd, "record", "-o", tmp_path / "r", "-e", "write", "--battery", held.path, "--", program)
+    assert cli.main(["replay", "--format", "folded", str(tmp_path / "r")]) == 0
+
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "the events carry no stacks: take them with -k" in captured.err
+
+
+@pytest.mark.usefixtures("names")
+def test_calls_are_added_up_by_stack(held: Battery, program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ("-k", "--battery", held.path, "-e", "write,openat", "--by", "stack", "--format", "json")
+    rows = [json.loads(line) for line in run(capfd, "stat", *options, "--", program).splitlines()]
+
+    assert [row["count"] for row in rows] == [2]
+    assert ";main;outer;inner;make_call;" in rows[0]["stack"]
+
+
 def test_counting_has_no_stacks(held: Battery, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trace", "--battery", str(held.path), "-k", "-c", "--", "true"]) == 2
     assert "-k and -c exclude each other" in capfd.readouterr().err
+    assert cli.main(["trace", "--battery", str(held.path), "--format", "folded", "-c", "--", "true"]) == 2
+    assert "--format folded and -c exclude each other" in capfd.readouterr().err
