@@ -179,8 +179,9 @@ def odd_events() -> pyarrow.Table:
 def odd_conditions() -> list[Expression]:
     """Return a condition for each way in which a text is looked at."""
     path = Name("path", "text")
-    tests = (Call(function, path, text) for function in ("startswith", "endswith", "contains") for text in ODD_TEXTS)
-    signs = (Compare(sign, path, Constant(text)) for sign in ("==", "!=", "<", ">=") for text in ODD_TEXTS)
+    texts = (*ODD_TEXTS, "/\0etc")
+    tests = (Call(function, path, text) for function in ("startswith", "endswith", "contains") for text in texts)
+    signs = (Compare(sign, path, Constant(text)) for sign in ("==", "!=", "<", ">=") for text in texts)
     return [*tests, *signs, *(Compare(sign, path, Constant(ODD_TEXTS[:5])) for sign in ("in", "not in"))]
 
 
