@@ -159,3 +159,14 @@ def test_rule_is_held_against_the_events_there_are(line: int, instead: str, mess
         check_rule(rule_of("\n".join(lines)), {"openat": spec})
 
     assert str(caught.value).startswith(message)
+
+
+def test_rules_of_the_documentation_are_rules() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "rules.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+
+    rules = parse_rules(example, file="rules.md")
+
+    assert [rule.name for rule in rules] == ["shadow", "slow-disk", "ld-preload"]
+    assert [rule.shown for rule in rules[:2]] == [(), ()]
+    assert [name.name for name in rules[2].shown] == ["comm", "pid", "path"]

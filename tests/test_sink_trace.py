@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from traceleft import Battery, Tracer
+from traceleft.aggregator.sinks import open_sinks
+
 pytestmark = pytest.mark.kernel
 
 COMMAND = [sys.executable, "-m", "traceleft"]
@@ -283,3 +286,15 @@ def test_null_device_leaves_alerts_alone(traceleft: Runner) -> None:
     (ledger,) = traceleft.lines("ledger")
     assert done.stderr.count("shadow") == 2
     assert ledger["delivered"] == ledger["emitted"] > 60
+
+
+def test_tracer_writes_into_sinks_from_python(kernel_battery: Path, tmp_path: Path) -> None:
+    tracer = Tracer(Battery.open(kernel_battery), events=["getppid"], command=["sh", "-c", "exec true"], follow=True)
+    with open_sinks([f"ndjson:{tmp_path}/x"]) as sinks, tracer:
+        tracer.write_json(sinks)
+        sinks.start()
+        tracer.run()
+
+    (account,) = sinks.account().values()
+    assert account["written"] == tracer.ledger.total.delivered == (tmp_path / "x").read_bytes().count(b"\n")
+    assert tracer.ledger.total.delivered > 0
