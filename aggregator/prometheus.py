@@ -235,8 +235,8 @@ class PrometheusTarget:
         kind = _Server6 if ":" in self._host else _Server
         try:
             self._server = kind((self._host, self.port), _Handler)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, UnicodeError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise SinkError(f"prometheus:{self._host}:{self.port}: {reason}; choose another port or address") from error
         self.port = self._server.server_port
         self._server.set_app(prometheus_client.make_wsgi_app(registry))

@@ -97,9 +97,7 @@ class SinkUrl:
             raise self.wrong("sync is one of never, rotate, always")
         if self.scheme == "prometheus":
             self.address()
-        if self.scheme == "otlp" and (
-            urlsplit(self.place).scheme not in ("http", "https") or not urlsplit(self.place).hostname
-        ):
+        if self.scheme == "otlp" and not _is_web_address(self.place):
             raise self.wrong("is no http:// or https:// address")
         self.takes()
 
@@ -153,6 +151,14 @@ class SinkUrl:
     def wrong(self, message: str) -> ExpressionError:
         """Return the error for this URL."""
         return ExpressionError(f"sink {self.text[:200]}: {message}", expression=self.text[:64])
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _open_ndjson(url: SinkUrl, host: str) -> Target:

@@ -296,6 +296,8 @@ def test_first_failure_is_told_once() -> None:
         ("prometheus:localhost:http", "is no address"),
         ("otlp:127.0.0.1:4318", "is no http:// or https:// address"),
         ("otlp:ftp://x", "is no http://"),
+        ("otlp:http://[x", "is no http://"),
+        ("otlp:http://x:99999", "is no http://"),
     ],
 )
 def test_wrong_url_is_one_clear_error(text: str, message: str) -> None:

@@ -157,6 +157,12 @@ def test_port_in_use_is_one_clear_error() -> None:
     assert str(caught.value) == f"prometheus:127.0.0.1:{port}: address already in use; choose another port or address"
 
 
+@pytest.mark.parametrize("host", ["..", "x" * 300])
+def test_host_that_is_none_is_one_clear_error(host: str) -> None:
+    with pytest.raises(SinkError, match="choose another port or address"):
+        open_sinks([f"prometheus:{host}:0"])
+
+
 def test_port_is_free_again_at_the_end() -> None:
     target = PrometheusTarget("127.0.0.1", 0)
     target.open()
