@@ -57,6 +57,13 @@ def test_the_ledger_is_the_recorded_one(recording: Path, tmp_path: Path, capfd: 
     assert main(["stat", "-i", str(recording), "--fail-on-loss"]) == 3
 
 
+def test_a_recording_comes_from_stdin(recording: Path) -> None:
+    with recording.open("rb") as file:
+        done = subprocess.run([*STAT, "--format", "json", "-i", "-"], stdin=file, capture_output=True, timeout=60)
+
+    assert [json.loads(line)["count"] for line in done.stdout.splitlines()] == [COUNT // 2] * 2
+
+
 def test_keys_top_order_and_filters_apply(recording: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = rows_of(capfd, "-i", recording, "-e", "openat", "-Z", "--by", "error", "--by", "path", "--top", "1")
 
@@ -256,9 +263,11 @@ def test_both_engines_count_the_same_calls(live: Live) -> None:
         (("--by", "path"), "in user space: the kernel has no key path"),
         (("--interval", "1"), "in user space: it has windows"),
         (("--max-events", "1"), "in user space: --max-events counts events, and the kernel would send none"),
+        (("--max-overhead", "50"), "in the kernel"),
         (("--rollup", "errors"), "in the kernel"),
         (("--rollup", "errors", "-z"), "in user space: it is of failed calls, and -z chose others"),
         (("--attach", "tracepoint", "-e", "getppid"), "in user space: the hook is tracepoint"),
+        (("-e", "sched:sched_switch"), "in user space: sched:sched_switch is no syscall"),
     ],
 )
 def test_verbose_tells_where_calls_are_added_up(live: Live, arguments: tuple[str, ...], where: str) -> None:
@@ -296,6 +305,15 @@ def test_a_rollup_s_events_are_what_is_traced(live: Live, tmp_path: Path) -> Non
     assert {row["event"] for row in rows} == {"openat"}
     assert {"event": "openat", "path": "/etc/hostname", "count": 1} in rows
     assert set(json.loads(live.ledger_file.read_text())["by_event"]) == {"openat"}
+
+
+@pytest.mark.kernel
+def test_tracepoints_are_added_up_with_calls(live: Live) -> None:
+    rows = live.rows("-e", "sched:sched_process_exec,getppid", "--", sys.executable, "-c", KNOWN)
+
+    figures = {row["event"]: (row["count"], row["errors"], row["duration_ns_max"]) for row in rows}
+    assert figures["sched:sched_process_exec"] == (1, 0, None)
+    assert figures["getppid"][:2] == (50, 0)
 
 
 @pytest.mark.kernel

@@ -147,8 +147,8 @@ def make_rolling(options: "TraceOptions", choice: "Choice", rollup: "Rollup", en
     (why,) = reasons
     aggregator = None if why is None else make_aggregator(rollup, tracer, battery, cgroups)
     rolling = Rolling(rollup, tracer, aggregator, why, cgroups)
-    if aggregator is not None:
-        tracer.on_batch("/./", rolling.add)
+    if aggregator is not None and aggregator.events:
+        tracer.on_batch(",".join(sorted(aggregator.events)), rolling.add)
     return rolling
 
 

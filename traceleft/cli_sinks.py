@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from traceleft.tracer.lines import Writer
     from traceleft.tracer.spec import EventSpec
 
-EVERY_EVENT = "/./"
 ACCOUNT_S = 1.0
 
 
@@ -147,7 +146,7 @@ class Outlets:
         if self._sinks is not None and self._sinks.wants_lines:
             source.write_json_too(self._sinks, raw=raw)
         if self._sinks is not None and self._sinks.wants_batches:
-            source.on_batch(EVERY_EVENT, self._sinks.batch)
+            source.on_batch(",".join(source.specs), self._sinks.batch)
         if not self._rules:
             return
         from traceleft.aggregator.watch import Watcher

@@ -59,7 +59,7 @@ class StatOptions:
 
 
 @click.command("stat", context_settings=COMMAND_SETTINGS)
-@click.option("-i", "recording", type=FILE, metavar="FILE", help="Read a recording, and trace nothing.")
+@click.option("-i", "recording", type=FILE, metavar="FILE", help="Read a recording (- for stdin), and trace nothing.")
 @by_option
 @click.option(
     "--measure",
@@ -211,7 +211,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
     from traceleft.aggregator.engine import Aggregator
     from traceleft.cli_output import PrintOptions, open_output, write_ledger
-    from traceleft.cli_replay import make_filters, refuse_overwriting, report_replay
+    from traceleft.cli_replay import make_filters, read_stdin, refuse_overwriting, report_replay
     from traceleft.cli_session import LOSS, has_loss
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
@@ -219,7 +219,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     rollup = make_rollup(stat)
     options = PrintOptions(form=stat.form, output=stat.output, sinks=values["sinks"])
     with ExitStack() as stack:
-        recording = stack.enter_context(Recording.open(path))
+        recording = stack.enter_context(Recording.open(path) if str(path) != "-" else read_stdin(stack))
         refuse_overwriting(recording, stat.output, values["ledger"])
         replay = Replay(recording, events=values["expressions"], filters=make_filters(values))
         aggregator = Aggregator(
@@ -270,7 +270,8 @@ def roll_up(
     max_events: int | None,
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
-    replay.on_batch("/./", aggregator.add)
+    if aggregator.events:
+        replay.on_batch(",".join(sorted(aggregator.events)), aggregator.add)
     if aggregator.rollup.window_ns is not None:
         replay.on_round(Windows(aggregator, print_rows).print_closed)
     with rows_at_end(aggregator, print_rows):

@@ -32,6 +32,8 @@ ORDERS = ("rate", "calls", "errors", "time", "p50", "p99")
 FIRST_S = 0.2
 PLAIN_ROWS = 20
 PLAIN_WIDTH = 80
+# Where tcgetattr has the control characters.
+CONTROL = 6
 
 
 @click.command("top", context_settings=COMMAND_SETTINGS)
@@ -211,6 +213,10 @@ def unbuffered_keys() -> Iterator[int | None]:
     before = termios.tcgetattr(fd)
     try:
         tty.setcbreak(fd, termios.TCSANOW)
+        changed = termios.tcgetattr(fd)
+        # Who is suspended leaves the screen as it is.
+        changed[CONTROL][termios.VSUSP] = b"\0"
+        termios.tcsetattr(fd, termios.TCSANOW, changed)
         yield fd
     finally:
         termios.tcsetattr(fd, termios.TCSANOW, before)
