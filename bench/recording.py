@@ -269,10 +269,10 @@ def report(place: Place, rounds: int) -> str:
         "packing": ["block", "zstd level", "bytes an event", "packed, events a second of CPU", "unpacked"],
         "storm": ["events made", "storm, s", "lost", "unaccounted", "reader, CPU s", "bytes an event", "peak, MB"],
     }
-    machine = describe_machine()
+    machine, load = describe_machine(), os.getloadavg()[0]
     return "\n\n".join(
         [
-            f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; {time.strftime('%Y-%m-%d')}.",
+            f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; {time.strftime('%Y-%m-%d')}, load {load:.1f}.",
             f"### A million events, and again\n\n{table(heads['a million events'], told)}",
             f"### Reading the first of them, one thread, by its CPU time\n\n{table(heads['reading'], measure_reading(mixed, rounds))}",
             f"### Blocks and levels, on its records\n\n{table(heads['packing'], measure_compression(mixed))}",
