@@ -263,6 +263,8 @@ class Sinks:
         """Give a batch of events."""
         for sink, batches in self._sinks:
             if "events" in sink.takes and batches:
+                # What names addresses is not for another thread.
+                batch.stacks()
                 sink.offer(Item("events", batch, len(batch)))
 
     def rows(self, result: Result) -> None:

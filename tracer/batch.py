@@ -91,6 +91,7 @@ class Batch:
     ) -> None:
         self._decoder = decoder
         self.rows = rows
+        self._folded: list[str | None] | None = None
         self._fixed = fixed
         self._heap = heap
         self._offset_ns = offset_ns
@@ -198,10 +199,15 @@ class Batch:
         ]
 
     def stacks(self) -> list[str | None]:
-        """Return each event's stack as one text, the outermost frame first; None where it has none."""
-        if self._decoder.stacks is None or not (self.to_numpy()["record_flags"] & STACKS).any():
-            return [None] * len(self)
-        return [None if stack is None else stack.folded() for stack in self._stacks()]
+        """Return each event's stack as one text, the outermost frame first; None where it has none.
+
+        The first call is to be made by the thread that reads; what it found is kept for others.
+        """
+        if self._folded is None:
+            has_any = self._decoder.stacks is not None and (self.to_numpy()["record_flags"] & STACKS).any()
+            stacks = self._stacks() if has_any else [None] * len(self)
+            self._folded = [None if stack is None else stack.folded() for stack in stacks]
+        return self._folded
 
     def _stacks(self) -> "Iterator[Stack | None]":
         for row in range(len(self)):
