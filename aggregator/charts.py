@@ -12,6 +12,10 @@ from traceleft.aggregator.units import show_count, show_time, show_utc, time_uni
 # Okabe and Ito's, told apart by eyes that see fewer colours, but for black.
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a40a", "#8c6bb1")
 REST: Final = "#9aa4b0"
+DEPTH_MAX: Final = 40
+"""Frames above each other that are shown at once, from the one on that was clicked."""
+THIN: Final = 200
+"""What part of all samples a frame has at least for whose level there is room; a click on those below shows more."""
 ERRORS: Final = "#d43d3d"
 _FLAMES: Final = ("#f6c667", "#f3a953", "#ef8d4a", "#e77443", "#f0b35e", "#eb9a6b", "#f5d07a", "#dd6a4f")
 _RATE_AXIS: Final = {"rangemode": "tozero", "tickformat": "~s", "automargin": True}
@@ -161,6 +165,7 @@ def bars(name: str, what: str, labels: Sequence[str], values: Sequence[int], *, 
 def flame(name: str, ids: Sequence[str], names: Sequence[str], parents: Sequence[str], values: Sequence[int]) -> Chart:
     """Return a flame graph, the root at the bottom: of each node its id, name, parent's id ("" of the root), and how
     many samples it and all above it have."""
+    depth = _depth(ids, parents, values)
     colours = [REST if not parent else _flame_colour(each) for each, parent in zip(names, parents, strict=True)]
     data = [
         {
@@ -174,28 +179,31 @@ def flame(name: str, ids: Sequence[str], names: Sequence[str], parents: Sequence
             "textinfo": "label",
             "tiling": {"orientation": "v", "flip": "y", "pad": 1},
             "pathbar": {"visible": True},
+            "maxdepth": depth,
             "marker": {"colors": colours, "line": {"width": 0}},
             "textfont": {"color": "#20160a"},
             "hovertemplate": "%{label}<br>%{value:,} (%{percentRoot:.1%})<extra></extra>",
         }
     ]
-    depth = _depth(ids, parents)
     total = values[0] if values else 0
     return Chart(
         name,
         f"Stacks: {show_count(total)} samples",
         data,
         {"margin": {"l": 4, "r": 4, "t": 26, "b": 4}},
-        90 + 20 * depth,
+        60 + 20 * depth,
     )
 
 
-def _depth(ids: Sequence[str], parents: Sequence[str]) -> int:
-    """Return how many levels a tree has whose parents come before their children."""
+def _depth(ids: Sequence[str], parents: Sequence[str], values: Sequence[int]) -> int:
+    """Return how many levels there are that someone sees, of a tree whose parents come before their children."""
     levels = {"": 0}
-    for each, parent in zip(ids, parents, strict=True):
+    seen = 1
+    for each, parent, value in zip(ids, parents, values, strict=True):
         levels[each] = levels.get(parent, 0) + 1
-    return max(levels.values())
+        if value * THIN >= values[0]:
+            seen = max(seen, levels[each])
+    return min(seen, DEPTH_MAX)
 
 
 def _flame_colour(name: str) -> str:

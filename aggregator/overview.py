@@ -21,8 +21,11 @@ BINS_MAX: Final = 160
 SHOWN_EVENTS: Final = 8
 """How many events have a colour of their own."""
 _TOP: Final = 20
+_TOP_STACKS: Final = 2000
 
-SYSCALLS, PROCESSES, FILES, ERRORS, PEERS, TIMES = "syscalls", "processes", "files", "errors", "peers", "times"
+SYSCALLS, PROCESSES, FILES, ERRORS, PEERS, STACKS, TIMES = (
+    *("syscalls", "processes", "files", "errors", "peers", "stacks", "times"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ def make_rollups(span_ns: tuple[int, int] | None) -> tuple[Rollup, ...]:
             measures=["count", "errors", "bytes", "sum(duration) as total_ns"],
             top=_TOP,
         ),
+        Rollup.parse(STACKS, where="stack is not None", by=["comm", "stack"], measures=["count"], top=_TOP_STACKS),
     )
     return rollups if span_ns is None else (*rollups, _rollup_over_time(span_ns))
 

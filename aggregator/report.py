@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 from traceleft.aggregator.charts import Chart, bars, heat_map, timeline
 from traceleft.aggregator.expression import Name
+from traceleft.aggregator.flame import OTHER, flame_chart
 from traceleft.aggregator.html import Column, Line, cards, chart, details, page, paragraph, section, table
-from traceleft.aggregator.overview import ERRORS, FILES, PEERS, PROCESSES, SYSCALLS, Overview, Subject
+from traceleft.aggregator.overview import ERRORS, FILES, PEERS, PROCESSES, STACKS, SYSCALLS, Overview, Subject
 from traceleft.aggregator.rollup import Measure, MeasureValue, Result, Row
 from traceleft.aggregator.show import show_keys
 from traceleft.aggregator.units import show_bytes, show_count, show_time, show_utc
@@ -73,6 +74,7 @@ def _overview_parts(overview: Overview) -> Iterator[str]:
     )
     tables = (section(title, _plain_table(overview.results[name], what)) for title, name, what in pairs)
     yield f"<div class=pair>{''.join(tables)}</div>\n"
+    yield from _stacks(overview.results[STACKS])
     yield section("Loss", *_loss(overview.subjects))
     yield section("Recordings", _subjects_table(overview.subjects))
 
@@ -107,6 +109,14 @@ def _over_time(overview: Overview) -> Iterator[str]:
         return
     what = "How many calls took how long: darker (in the dark: brighter) is more, on a scale of powers of ten."
     yield section("Latency over time", paragraph(what), chart(spread))
+
+
+def _stacks(result: Result) -> Iterator[str]:
+    """Yield a flame graph, where there are stacks."""
+    folded = {";".join(map(str, row.keys)) if row.keys else OTHER: _number(row.values[0]) for row in result.rows}
+    if folded:
+        text = "Where calls came from: the width is how many, who calls lies below; a click on a frame shows it alone."
+        yield section("Stacks", paragraph(text), chart(flame_chart(folded)))
 
 
 _EVENT_COLUMNS: Final = (

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from tests.browser import rows_of
 from tests.recordings import EPOCH, LEDGER, SCHEMA, calls, head, opened, padded, write_recording
 from tests.records import Capture, Record, encode
+from traceleft.aggregator.charts import DEPTH_MAX
+from traceleft.aggregator.flame import flame_chart
 from traceleft.aggregator.html import TEXT_MAX, escape
 from traceleft.aggregator.overview import BINS_MAX, Overview, bin_width, make_overview
 from traceleft.aggregator.report import ROWS_MAX, balance, render_overview, render_results
@@ -99,6 +102,31 @@ def test_same_recording_gives_the_same_bytes(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "r", [timed(n) for n in range(50)])
 
     assert render_overview(overview_of(path)) == render_overview(overview_of(path))
+
+
+def test_stacks_are_shown_where_there_are_some(tmp_path: Path) -> None:
+    overview = overview_of(write_recording(tmp_path / "r", calls(4)))
+    stacks = overview.results["stacks"]
+    rows = (Row(None, ("sh", "main;read"), (3,)), Row(None, None, (2,)))
+
+    page = render_overview(replace(overview, results={**overview.results, "stacks": replace(stacks, rows=rows)}))
+
+    figure = json.loads(page.split('id="flame-data">')[1].split("</script>")[0])["data"][0]
+    assert dict(zip(figure["labels"], figure["values"], strict=True)) == {
+        "all": 5,
+        "sh": 3,
+        "main": 3,
+        "read": 3,
+        "[other stacks]": 2,
+    }
+    assert "<h2>Stacks" not in render_overview(overview)
+
+
+def test_flame_graph_has_room_for_what_can_be_seen() -> None:
+    wide = {f"{';'.join('f' * depth)}": 100 for depth in range(1, 60)}
+
+    assert flame_chart(wide).data[0]["maxdepth"] == DEPTH_MAX
+    assert flame_chart({"a;b": 1000, "a;b;c;d;e": 1}).data[0]["maxdepth"] == 3
 
 
 def test_recordings_of_several_hosts_add_up(tmp_path: Path) -> None:
