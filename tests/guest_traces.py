@@ -18,6 +18,7 @@ from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.event import Event
 from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.levels import LEVELS
 from traceleft.tracer.rollup import Cell, KernelRollup
 
 EVENTS: Final = (
@@ -26,6 +27,10 @@ EVENTS: Final = (
 )
 # So few that each has tracepoints of its own where the hook is tracepoint.
 FEW: Final = "execve,openat,connect,exit_group"
+
+
+# What the program of known stacks calls, as execve before that begins it.
+STACKED: Final = "getppid,openat,write,exit_group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,15 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
     target.with_name(f"{target.name}.ledger").write_text(json.dumps(tracer.ledger.to_json()))
 
 
+def take_stacks(battery: Battery, place: Path, level: str, hook: str) -> None:
+    """Trace calls whose stacks are known."""
+    with Tracer(
+        battery, level=level, hook=hook, events=[STACKED], command=[str(place / "stacks")], stacks=True
+    ) as tracer:
+        lines = [to_json_line(event) for event in tracer]
+    (place / f"stacks-{level}-{hook}.json").write_bytes(b"".join(lines))
+
+
 def roll_up(battery: Battery, place: Path, level: str) -> None:
     """Roll one command's calls up in the kernel and, of the events of the same trace, here."""
     rollup = KernelRollup(("event", "comm", "error"), durations=True, buckets=True, only=False)
@@ -96,6 +110,8 @@ def main(battery: str, directory: str) -> None:
     for level, hook in RUNS:
         for trace in TRACES:
             run(opened, Path(directory), trace, level, hook)
+        if not LEVELS[level].is_stack:
+            take_stacks(opened, Path(directory), level, hook)
         if hook == "raw_tracepoint":
             roll_up(opened, Path(directory), level)
 

@@ -20,7 +20,7 @@ import pytest
 from tests import border, compat
 from tests.compiled import compile_programs
 from tests.conftest import CACHE
-from tests.guest_traces import FEW, TRACES
+from tests.guest_traces import FEW, STACKED, TRACES
 from tests.levels import BUILT, RUNS
 from tests.vm import REPOSITORY, run_in
 from traceleft.battery import Battery
@@ -28,6 +28,7 @@ from traceleft.battery.builder import build
 from traceleft.errors import TraceleftError
 from traceleft.generator import generate
 from traceleft.tracer.levels import LEVELS
+from traceleft.tracer.symbols import import_bcc
 
 pytestmark = pytest.mark.vm
 
@@ -252,6 +253,20 @@ def test_kernel_rolls_up_what_the_events_say(guest: Path, level: str) -> None:
 
     assert found["kernel"] == found["events"]
     assert len(found["events"]) > 10
+
+
+@pytest.mark.parametrize("run", [run for run in RUN_IDS if not is_of_stack(run)])
+def test_stacks_are_those_of_the_program(guest: Path, run: str) -> None:
+    if import_bcc() is None:
+        pytest.skip("functions are named by the distribution's bcc (apt install python3-bpfcc)")
+    events = read_events(guest, "stacks", run)
+
+    assert {event["event"] for event in events} >= {*STACKED.split(",")} - {"openat"}
+    for event in events:
+        names = [frame.partition("+")[0] for frame in event["stack"]["user"]]
+        assert names[:4] == ["make_call", "inner", "outer", "main"], event
+        # What the others hand to a program has no kernel's registers on some kernels.
+        assert event["stack"]["kernel"] or "raw" not in run, event
 
 
 @pytest.mark.parametrize("run", RUN_IDS)

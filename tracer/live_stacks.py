@@ -20,8 +20,11 @@ FRAMES_MAX: Final = 127
 BPF_MAP_TYPE_STACK_TRACE: Final = 7
 # A thread of the kernel has no stack in user space.
 NO_STACK: Final = -errno.EFAULT
-# How a program comes to run at a tracepoint.
-PROBE_NAMES: Final = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "perf_trace_", "trace_call_bpf")
+# How a program comes to run at a tracepoint, or at a return.
+PROBE_NAMES: Final = (
+    *("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "perf_trace_", "trace_call_bpf"),
+    *("kretprobe_trampoline", "__kretprobe_trampoline", "arch_rethook_trampoline"),
+)
 FRAMES_SYSCTL: Final = Path("/proc/sys/kernel/perf_event_max_stack")
 
 _KEY: Final = struct.Struct("=I")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +34,9 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Battery:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(programs: Path) -> Path:
     """What makes the calls; each of its functions keeps its frame."""
-    made = tmp_path_factory.mktemp("program") / "stacks"
-    options = ("-w", "-O0", "-fno-omit-frame-pointer", "-static")
-    source = Path(__file__).parents[1] / "programs/stacks.c"
-    subprocess.run(["gcc", *options, "-o", made, source], check=True, timeout=120)
-    return made
+    return programs / "stacks"
 
 
 @pytest.fixture
