@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -234,54 +234,48 @@ def measure_kill(place: Place) -> dict[str, Any]:
     raise AssertionError("a killed writer left a recording with an end")
 
 
+HEADS: Final = {
+    "A million events, and again": [
+        *("events", "recorded", "bytes", "raw, bytes an event", "bytes an event", "JSON, replayed and live"),
+    ],
+    "Reading the first of them, one thread, by its CPU time": ["way", "events a second"],
+    "Blocks and levels, on its records": [
+        *("block", "zstd level", "bytes an event", "packed, events a second of CPU", "unpacked"),
+    ],
+    "Storms, recorded with default options": [
+        *("events made", "storm, s", "lost", "unaccounted", "reader, CPU s", "bytes an event", "peak, MB"),
+    ],
+}
+
+
+def measure(place: Place, rounds: int) -> Iterator[Rows]:
+    """Yield the rows of each table of ``HEADS``."""
+    mixed, plain = place.programs / "mixed.rec", place.programs / "plain.rec"
+    loop = f"echo openclose 600000 | {place.programs}/calls >/dev/null"
+    live = record_million(place, mixed, work=["sh", "-c", WORK], events=[])
+    told = describe("`ls -lR`, `find`, `grep -r`, every syscall", mixed, live)
+    live = record_million(place, plain, work=["sh", "-c", loop], events=["openat", "close"])
+    yield [told, describe("opens and closes in a loop", plain, live)]
+    yield measure_reading(mixed, rounds)
+    yield measure_compression(mixed)
+    yield measure_storms(place)
+
+
 def report(place: Place, rounds: int) -> str:
     """Measure all, and return what docs/recording.md shows."""
-    mixed, plain = place.programs / "mixed.rec", place.programs / "plain.rec"
-    loop = f"exec {place.programs}/calls"
-    told = [
-        describe(
-            "`ls -lR`, `find`, `grep -r`, every syscall",
-            mixed,
-            record_million(place, mixed, work=["sh", "-c", WORK], events=[]),
-        ),
-        describe(
-            "opens and closes in a loop",
-            plain,
-            record_million(
-                place,
-                plain,
-                work=["sh", "-c", f"echo openclose 600000 | ({loop}) >/dev/null"],
-                events=["openat", "close"],
-            ),
-        ),
-    ]
-    kill = measure_kill(place)
-    heads = {
-        "a million events": [
-            "events",
-            "recorded",
-            "bytes",
-            "raw, bytes an event",
-            "bytes an event",
-            "JSON, replayed and live",
-        ],
-        "reading": ["way", "events a second"],
-        "packing": ["block", "zstd level", "bytes an event", "packed, events a second of CPU", "unpacked"],
-        "storm": ["events made", "storm, s", "lost", "unaccounted", "reader, CPU s", "bytes an event", "peak, MB"],
-    }
     machine, load = describe_machine(), os.getloadavg()[0]
-    return "\n\n".join(
-        [
-            f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; {time.strftime('%Y-%m-%d')}, load {load:.1f}.",
-            f"### A million events, and again\n\n{table(heads['a million events'], told)}",
-            f"### Reading the first of them, one thread, by its CPU time\n\n{table(heads['reading'], measure_reading(mixed, rounds))}",
-            f"### Blocks and levels, on its records\n\n{table(heads['packing'], measure_compression(mixed))}",
-            f"### Storms, recorded with default options\n\n{table(heads['storm'], measure_storms(place))}",
-            "### kill -9\n\n"
-            f"Killed {KILL_AFTER_S:.0f} s into a storm: of {kill['made']:,} calls made until then "
-            f'{kill["read"]:,} were readable; then: "{kill["said"]}".\n',
-        ]
+    where = f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}"
+    kill = measure_kill(place)
+    tables = [
+        f"### {title}\n\n{table(head, rows)}"
+        for (title, head), rows in zip(HEADS.items(), measure(place, rounds), strict=True)
+    ]
+    killed = (
+        f"Killed {KILL_AFTER_S:.0f} s into a storm: of {kill['made']:,} calls made until then {kill['read']:,} were "
+        f'readable; then: "{kill["said"]}".'
     )
+    today = f"{where}; {time.strftime('%Y-%m-%d')}, load {load:.1f}."
+    return "\n\n".join([today, *tables, f"### kill -9\n\n{killed}\n"])
 
 
 def main() -> None:
