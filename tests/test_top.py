@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import re
+import runpy
 import select
 import signal
 import struct
@@ -19,16 +20,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scripts.draw_top import WIDTH, example
 from traceleft.aggregator.finish import Cell, Groups, Keys, Numbers
 from traceleft.aggregator.live import ORDERS, Live, LiveRow, LiveView
 from traceleft.aggregator.stat import LIVE_FIGURES, make_stat_rollup
 from traceleft.cli_top_view import COLUMNS, FRAME, Screen, show_number, show_rate
 
 ROOT = Path(__file__).resolve().parent.parent
+DRAWING = runpy.run_path(str(ROOT / "scripts" / "draw_top.py"))
 TOP = [sys.executable, "-m", "traceleft", "top"]
 ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 WAIT_S = 30
+
+
+def example() -> LiveView:
+    """Return the view that the picture in docs is of."""
+    view: LiveView = DRAWING["example"]()
+    return view
 
 
 def groups(**counts: tuple[int, int, list[int]]) -> Groups:
@@ -159,7 +166,7 @@ def test_numbers_stay_short(number: int, text: str) -> None:
 def test_the_picture_is_the_script_s() -> None:
     svg = (ROOT / "docs" / "top.svg").read_text()
 
-    assert WIDTH == 80
+    assert DRAWING["WIDTH"] == 80
     shown = re.sub(r"&#160;", " ", "".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg)))
     for row in example().ordered("rate")[:14]:
         assert row.keys is not None
