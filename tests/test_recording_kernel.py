@@ -14,7 +14,7 @@ import pytest
 
 from tests.recordings import Kept
 from traceleft.battery import Battery
-from traceleft.errors import RecordingError
+from traceleft.errors import RecordingError, TraceleftError
 from traceleft.tracer import Tracer
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.replay import Replay
@@ -101,6 +101,14 @@ def test_command_records_what_a_trace_would_show(kernel_battery: Path, tmp_path:
         assert {event.cgroup_id for event in events} == recording.cgroups.keys()
     assert events[0].event == "execve"
     assert f"{len(events):,} delivered" in done.stderr.splitlines()[-1]
+
+
+def test_iteration_would_record_nothing_and_is_refused(kernel_battery: Path, tmp_path: Path) -> None:
+    tracer = Tracer(Battery.open(kernel_battery), events=["openat"], command=["true"])
+    with Recorder(tmp_path / "r") as recorder, tracer:
+        tracer.record(recorder)
+        with pytest.raises(TraceleftError, match=r"read by run\(\)"):
+            next(iter(tracer))
 
 
 def test_recording_of_no_event_is_one(kernel_battery: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder, UndecodableError
@@ -114,6 +115,8 @@ class Dispatcher:
 
     def events(self, reader: Account, records: _native.Records) -> Iterator[Event]:
         """Yield the events of all records; one counts as delivered once it is handed over."""
+        if self._sink is not None:
+            raise TraceleftError("a trace that is recorded is read by run(), not by iteration")
         if self._stacks is not None:
             self._stacks.take(records)
         handout = reader.hand_out(records)
