@@ -43,6 +43,7 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
         weigh_hooks(features),
         choose_battery(battery),
         choose_compiler(),
+        choose_symbols(),
     )
     findings = explain_battery(battery) if battery else ()
     describe = describe_json if as_json else describe_text
@@ -84,6 +85,17 @@ def weigh_hooks(features: "KernelFeatures") -> Choice:
     if rates is None:
         return Choice("rare_calls", False, f"{RAW}: calls cannot be counted here")
     return Choice("rare_calls", True, f"{explain_costs(Shape('all', keeps_entries=True), rates)} (trace -T -e acct)")
+
+
+def choose_symbols() -> Choice:
+    """Return what would name the functions in stacks."""
+    from traceleft.tracer.symbols import import_bcc
+
+    bcc = import_bcc()
+    if bcc is None:
+        lacking = "functions of the kernel alone have names; install bcc (apt install python3-bpfcc)"
+        return Choice("symbols", False, lacking)
+    return Choice("symbols", True, f"bcc {getattr(bcc, '__version__', '')}".rstrip())
 
 
 def choose_battery(named: Path | None) -> Choice:

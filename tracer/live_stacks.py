@@ -78,6 +78,10 @@ class LiveStacks:
         self._map_fd = None
         self._stack.close()
 
+    def tick(self) -> None:
+        """Take what is noted of processes, often enough that none of it is lost."""
+        self._sideband.read()
+
     def take(self, records: _native.Records) -> None:
         """Name the stacks of records that have just come, and count those that are not whole."""
         self._sideband.read()

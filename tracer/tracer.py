@@ -391,6 +391,8 @@ class Tracer:
             ticks.append(self._overhead.tick)
         if self._sink is not None:
             ticks.append(self._sink.tick)
+        if self._stacks is not None:
+            ticks.append(self._stacks.tick)
         for tick in ticks:
             reader.on_tick(tick)
 
