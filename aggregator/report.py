@@ -9,7 +9,7 @@ from traceleft.aggregator.flame import OTHER, flame_chart
 from traceleft.aggregator.html import Column, Line, cards, chart, details, page, paragraph, section, table
 from traceleft.aggregator.overview import ERRORS, FILES, PEERS, PROCESSES, STACKS, SYSCALLS, Overview, Subject
 from traceleft.aggregator.rollup import Measure, MeasureValue, Result, Row
-from traceleft.aggregator.show import show_keys
+from traceleft.aggregator.show import head_of, show_keys
 from traceleft.aggregator.units import show_bytes, show_count, show_time, show_utc
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def render_overview(overview: Overview, *, title: str = "", notices: Iterable[st
 def render_results(results: Sequence[Result], *, title: str) -> str:
     """Return the page of rollups' results: each a table, and a figure of its largest groups."""
     parts = [part for rank, result in enumerate(results) for part in _result_parts(result, rank)]
-    return page(title, ", ".join(result.rollup.name for result in results), parts)
+    return page(title, f"{show_count(sum(result.events for result in results))} events", parts)
 
 
 def render_charts(charts: Sequence[Chart], *, title: str, subtitle: str) -> str:
@@ -176,7 +176,7 @@ def _columns(result: Result) -> Iterator[Column]:
         kept = [row.keys[rank] for row in result.rows if row.keys is not None]
         yield Column(_HEADS.get(key.name, key.name), all(isinstance(value, int | None) for value in kept) and rank > 0)
     for measure in rollup.measures:
-        yield Column(_HEADS.get(measure.name, measure.name), measure.function != "histogram")
+        yield Column(_HEADS.get(measure.name, head_of(measure)), measure.function != "histogram")
 
 
 def _lines(result: Result, rows: Iterable[Row]) -> Iterator[Line]:
@@ -192,8 +192,10 @@ def _lines(result: Result, rows: Iterable[Row]) -> Iterator[Line]:
 def _shower(measure: Measure) -> Callable[[MeasureValue], str]:
     is_counted = measure.function in ("count", "errors")
     match measure.expression:
+        case Name("duration_ns") if measure.function == "histogram":
+            return lambda value: _shown_histogram(value, show_time)
         case _ if measure.function == "histogram":
-            return _shown_histogram
+            return lambda value: _shown_histogram(value, show_count)
         case Name("duration_ns") if not is_counted:
             return _shown_time
         case Name("bytes") if not is_counted:
@@ -213,14 +215,14 @@ def _shown_count(value: MeasureValue) -> str:
     return show_count(value) if isinstance(value, int) else ""
 
 
-def _shown_histogram(value: MeasureValue) -> str:
+def _shown_histogram(value: MeasureValue, show: Callable[[int], str]) -> str:
     """Return a histogram as blocks, one a power of two, from the smallest there is on."""
     if not isinstance(value, Mapping) or not value:
         return ""
     low, high, most = min(value), max(value), max(value.values())
     # What there is shows, however little it is beside the most.
     steps = (-(-value.get(power, 0) * (len(_BLOCKS) - 1) // most) for power in range(low, high + 1))
-    return f"{''.join(_BLOCKS[step] for step in steps)} from {1 << max(low - 1, 0):,}"
+    return f"{''.join(_BLOCKS[step] for step in steps)} from {show(1 << (low - 1) if low > 0 else low)}"
 
 
 def _numbers(result: Result, name: str) -> Iterator[int]:
@@ -311,7 +313,7 @@ def _result_parts(result: Result, rank: int) -> Iterator[str]:
         notes.append(f"{show_count(result.capped)} events came with a key beyond the cap; they are in other.")
     if len(result.rows) > ROWS_MAX:
         notes.append(f"The first {ROWS_MAX} of {show_count(len(result.rows))} rows.")
-    parts = [paragraph(f"{show_count(result.events)} events"), *map(paragraph, notes), *_result_chart(result, rank)]
+    parts = [*map(paragraph, notes), *_result_chart(result, rank)]
     if result.rows:
         caption = f"{rollup.name} by {', '.join(key.name for key in rollup.by) or 'nothing'}"
         parts.append(table(caption, list(_columns(result)), _lines(result, result.rows[:ROWS_MAX])))
@@ -333,4 +335,4 @@ def _result_chart(result: Result, rank: int) -> Iterator[str]:
     values = [_number(row.values[place]) for row in rows]
     measure = rollup.measures[place]
     is_time = _shower(measure) is _shown_time
-    yield chart(bars(f"bars{rank}", _HEADS.get(measure.name, measure.name), labels, values, is_time=is_time))
+    yield chart(bars(f"bars{rank}", _HEADS.get(measure.name, head_of(measure)), labels, values, is_time=is_time))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,7 +214,7 @@ def test_result_of_many_rows_is_cut() -> None:
     page = body_of(render_results([Result(rollup, rows, events=len(rows), late=3)], title="t"))
 
     assert len(rows_of(page, "many by path")) == ROWS_MAX
-    assert rows_of(page, "many by path")[0] == ["/0", "1", "▄ █ from 1"]
+    assert rows_of(page, "many by path")[0] == ["/0", "1", "▄ █ from 1 ns"]
     assert "The first 500 of 501 rows." in page and "3 events came too late" in page
 
 
@@ -313,6 +314,19 @@ def test_mistakes_are_one_line(
     assert captured.err.startswith(f"traceleft: {line}")
     assert captured.err.count("\n") == 1
     assert not Path("page").exists()
+
+
+def test_missing_plotly_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.delitem(sys.modules, "plotly.graph_objects", raising=False)
+    path = write_recording(tmp_path / "r", calls(20))
+
+    assert main(["report", "--html", str(tmp_path / "page"), str(path)]) == 1
+
+    assert "plotly is missing; install it with: pip install 'traceleft[report]'" in capfd.readouterr().err
+    assert not (tmp_path / "page").exists()
 
 
 # What Ibis calls has another name by now.
