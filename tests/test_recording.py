@@ -133,3 +133,32 @@ def test_reading_needs_neither_numpy_nor_click(tmp_path: Path) -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_account_goes_where_a_broken_block_was(tmp_path: Path) -> None:
+    """Bytes of a kind that cannot be compressed fill a limit of the file's size; the account still has room."""
+    code = (
+        "import random, resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.recordings import LEDGER, head, opened\n"
+        "from traceleft.tracer.recording import Recorder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "path, noise = Path(sys.argv[1]), random.Random(5)\n"
+        "with Recorder(path) as recorder:\n"
+        "    recorder.begin(head())\n"
+        "    try:\n"
+        "        while True:\n"
+        "            recorder.write(b''.join(opened(n, comm=noise.randbytes(16)) for n in range(700)))\n"
+        "            recorder.flush()\n"
+        "    except OSError as error:\n"
+        "        print(recorder.stored, error.strerror, error.filename == str(path))\n"
+        "    recorder.close(LEDGER)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], capture_output=True, text=True, timeout=60)
+
+    stored, rest = done.stdout.split(" ", 1)
+    assert rest == "File too large True\n", done.stderr
+    with Recording.open(tmp_path / "r") as recording:
+        assert sum(map(len, recording.records())) == int(stored) > 0
+        assert recording.ledger == LEDGER

@@ -16,6 +16,7 @@ from tests.recordings import Kept
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError, TraceleftError
 from traceleft.tracer import Tracer
+from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.replay import Replay
 
@@ -46,6 +47,18 @@ def await_size(path: Path, size: int) -> None:
 def read_events(path: Path) -> int:
     with Recording.open(path) as recording:
         return sum(len(records) for records in recording.records())
+
+
+def read_to_its_end(path: Path) -> tuple[int, Ledger | None]:
+    """Return how many events can be read, and the account, without which reading ends with an error."""
+    read = 0
+    with Recording.open(path) as recording:
+        try:
+            for records in recording.records():
+                read += len(records)
+        except RecordingError:
+            assert recording.ledger is None
+        return read, recording.ledger
 
 
 @pytest.fixture
@@ -181,9 +194,7 @@ def test_full_disk_is_one_line_and_what_was_written_stays(
             kernel_battery, "-o", str(disk / "r"), "--ledger", str(account), "-e", "openat,close", "-p", str(storm.pid)
         )
         ledger = json.loads(account.read_text())
-        with Recording.open(disk / "r") as recording:
-            read = sum(map(len, recording.records()))
-            kept = recording.ledger
+        read, kept = read_to_its_end(disk / "r")
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=10)
 
@@ -192,8 +203,8 @@ def test_full_disk_is_one_line_and_what_was_written_stays(
     assert "Traceback" not in done.stderr
     assert read == ledger["delivered"] > 1000
     assert ledger["unaccounted"] == 0
-    assert kept is not None
-    assert kept.to_json() == ledger
+    # The account has no room where the last block just fitted.
+    assert kept is None or kept.to_json() == ledger
 
 
 def test_split_recording_is_read_as_one(kernel_battery: Path, tmp_path: Path, storm: subprocess.Popen[bytes]) -> None:
