@@ -247,7 +247,7 @@ def test_batch_has_folded_stacks_as_a_column(tmp_path: Path) -> None:
 
 def test_stacks_of_a_hostile_recording_are_kept_up_to_a_bound() -> None:
     stacks = RecordedStacks()
-    rows = [(1, None, 0, None)] * 1024
+    rows: list[tuple[int, str | None, int, str | None]] = [(1, None, 0, None)] * 1024
 
     for number in range(3000):
         stacks.learn(StackNames([(number, rows)]))
