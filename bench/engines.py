@@ -32,6 +32,7 @@ HOSTS: Final = 8
 MASTER: Final = "local-cluster[2,1,1024]"
 SAMPLE_S: Final = 0.1
 LIMIT_S: Final = 1800
+ROUNDS: Final = 2
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 COMPARED: Final = "paths"
 """The rollup that is written by hand for Polars."""
@@ -102,7 +103,7 @@ def check(runs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def run_engine(engine: str, data: Data) -> dict[str, Any]:
-    """Return seconds until an engine could be asked, seconds a rollup, and the rows that it gave."""
+    """Return seconds until an engine could be asked, those of a rollup's best round, and the rows that it gave."""
     rollups = {rollup.name: rollup for rollup in read_rollups(ROLLUPS)}
     started = time.monotonic()
     with ENGINES[engine](data) as run:
@@ -111,9 +112,12 @@ def run_engine(engine: str, data: Data) -> dict[str, Any]:
         for name, rollup in rollups.items():
             if engine == "Polars, by hand" and name != COMPARED:
                 continue
-            started = time.monotonic()
-            result = run(rollup)
-            seconds[name] = time.monotonic() - started
+            rounds = []
+            for _ in range(ROUNDS):
+                started = time.monotonic()
+                result = run(rollup)
+                rounds.append(time.monotonic() - started)
+            seconds[name] = min(rounds)
             rows[name] = list(result.to_json())
     return {"ready_s": ready_s, "seconds": seconds, "rows": rows}
 
