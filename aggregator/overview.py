@@ -124,8 +124,8 @@ def make_rollups(span_ns: tuple[int, int] | None) -> tuple[Rollup, ...]:
 
 
 def _rollup_over_time(span_ns: tuple[int, int]) -> Rollup:
-    # Records that lie outside of what their blocks say would make windows without end.
-    first, last = (min(max(time, INTEGERS.start), INTEGERS.stop - 1) for time in span_ns)
+    # Records that lie outside of what their blocks say, or before 1970, would make windows without end.
+    first, last = (min(max(time, 0), INTEGERS.stop - 1) for time in span_ns)
     return Rollup.parse(
         TIMES,
         where=f"ts >= {first} and ts <= {last}",

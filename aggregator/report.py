@@ -97,7 +97,8 @@ def _missing(ledger: "Ledger") -> int:
 def _over_time(overview: Overview) -> Iterator[str]:
     times = overview.times
     if times is None:
-        yield section("Over time", paragraph("The recording holds no events."))
+        what = "No event has a time since 1970." if overview.events else "The recording holds no events."
+        yield section("Over time", paragraph(what))
         return
     outside = overview.events - sum(map(sum, times.events.values())) - sum(times.other)
     bins = f"Bins of {show_time(times.width_ns)}, stacked by event, those that failed once more below."

@@ -83,6 +83,21 @@ def test_times_hold_every_event_once(tmp_path: Path) -> None:
     assert sum(count for (_, power), count in every.items() if power == 10) == 20
 
 
+@pytest.mark.parametrize("offset_ns", [-(2**63), 2**63 - 2_000, -1_000_000_000])
+def test_times_that_cannot_be_are_bounded(tmp_path: Path, offset_ns: int) -> None:
+    records = [timed(number, after_ns=10_000_000) for number in range(200)]
+    with Recorder(tmp_path / "r") as recorder:
+        recorder.begin(head(offset_ns=offset_ns))
+        recorder.write(b"".join(records))
+        recorder.close(LEDGER)
+
+    overview = overview_of(tmp_path / "r")
+
+    assert overview.events == 200
+    assert overview.times is None or overview.times.bins <= BINS_MAX
+    assert len(body_of(render_overview(overview))) < 60_000
+
+
 def test_page_has_the_numbers_of_stat(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_recording(
         tmp_path / "r", [timed(n, name="close" if n % 2 else "openat") for n in range(500)], calls(9)
