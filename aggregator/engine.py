@@ -12,6 +12,7 @@ import numpy
 from numpy.typing import NDArray
 
 from traceleft.aggregator.check import check_rollup
+from traceleft.aggregator.evaluate import holds, integers_of, texts_of
 from traceleft.aggregator.expression import Expression
 from traceleft.aggregator.finish import (
     NUMBERS,
@@ -27,18 +28,7 @@ from traceleft.aggregator.finish import (
 from traceleft.aggregator.histogram import BUCKETS, buckets_of
 from traceleft.aggregator.parse import type_of
 from traceleft.aggregator.rollup import KeyValue, Measure, Result, Rollup
-from traceleft.aggregator.values import (
-    BatchColumns,
-    Bools,
-    Columns,
-    Int64s,
-    Integers,
-    Texts,
-    factorise,
-    holds,
-    integers_of,
-    texts_of,
-)
+from traceleft.aggregator.values import BatchColumns, Bools, Columns, Int64s, Integers, Texts, factorise
 from traceleft.expression import Catalogue
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.spec import EventSpec, Tables

@@ -1,12 +1,11 @@
-"""What the columns of events hold: of a batch of records by numpy, and how expressions are evaluated over them.
+"""What the columns of events hold, of a batch of records by numpy; ``evaluate`` has the expressions over them.
 
 Numbers are arrays with a mask of those that are there. Texts are factorised: a code for each event, and the texts that
 the codes stand for, so that a condition looks at each distinct text once.
 """
 
-import operator
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
@@ -16,8 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from traceleft.aggregator.columns import BYTE_CALLS
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
-from traceleft.aggregator.parse import INTEGERS, type_of
+from traceleft.aggregator.parse import INTEGERS
 from traceleft.tracer.batch import Batch, column_name
 from traceleft.tracer.event import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED
 from traceleft.tracer.spec import ArgSpec, EventSpec, Tables
@@ -195,7 +193,7 @@ class BatchColumns:
     def _comm(self) -> Texts:
         halves = numpy.ascontiguousarray(self._array["comm"]).view(numpy.int64).reshape(-1, 2)
         codes, rows = factorise([halves[:, 0], halves[:, 1]], len(self))
-        return _distinct(codes, [show_comm(comm) for comm in self._array["comm"][rows].tolist()])
+        return distinct(codes, [show_comm(comm) for comm in self._array["comm"][rows].tolist()])
 
     def _error(self) -> Texts:
         ret: Int64s = self._array["ret"].astype(numpy.int64)
@@ -204,13 +202,13 @@ class BatchColumns:
         there = numpy.flatnonzero(numpy.bincount(numbers, minlength=1)[1:]) + 1
         table = numpy.full(MAX_ERROR + 1, -1, dtype=numpy.int64)
         table[there] = numpy.arange(len(there))
-        return _distinct(table[numbers], [self._tables.errno.get(each) or error_name(each) for each in there.tolist()])
+        return distinct(table[numbers], [self._tables.errno.get(each) or error_name(each) for each in there.tolist()])
 
     def _of_cgroup(self, read: Callable[[str], str | None]) -> Texts:
         ids = self._array["cgroup_id"].astype(numpy.int64)
         codes, rows = factorise([ids], len(self))
         paths = [self._cgroups(each) if self._cgroups else None for each in self._array["cgroup_id"][rows].tolist()]
-        return _distinct(codes, [None if path is None else read(path) for path in paths])
+        return distinct(codes, [None if path is None else read(path) for path in paths])
 
     def _addresses(self) -> Sequence[Value]:
         arg = first_arg(self._spec, "sockaddr", "msghdr")
@@ -355,7 +353,7 @@ def _factorise_sorted(columns: Sequence[Int64s], hashes: NDArray[numpy.uint64]) 
     return codes.reshape(-1).astype(numpy.int64), rows.astype(numpy.int64)
 
 
-def _distinct(codes: Int64s, values: Sequence[str | None]) -> Texts:
+def distinct(codes: Int64s, values: Sequence[str | None]) -> Texts:
     """Return texts whose values may be equal to each other, or not there, with distinct ones."""
     places: dict[str | None, int] = {None: -1}
     table = [places.setdefault(value, len(places) - 1) for value in values]
@@ -396,119 +394,3 @@ def _plain_integers(arg: ArgSpec, values: NDArray[Any], tables: Tables) -> Integ
         case "int" | "mode" | "dev" if compile_scalar(value, tables) is None:
             return to_integers(values)
     return None
-
-
-def integers_of(expression: Expression, columns: Columns) -> Integers:
-    """Return the numbers that an expression gives."""
-    match expression:
-        case Name(name, "integer"):
-            return columns.integers(name)
-        case Arg(name, "integer"):
-            return columns.arg_integers(name)
-        case Constant(int(value)):
-            return Integers(numpy.full(len(columns), value, dtype=numpy.int64))
-    raise TypeError(f"no number: {expression}")
-
-
-def texts_of(expression: Expression, columns: Columns) -> Texts:
-    """Return the texts that an expression gives."""
-    match expression:
-        case Name(name, "text"):
-            return columns.texts(name)
-        case Arg(name, "text"):
-            return columns.arg(name)
-        case Constant(str(value)):
-            return constant(value, len(columns))
-        case Call("prefix", subject, int(components)):
-            texts = texts_of(subject, columns)
-            return _distinct(texts.codes, [prefix(text, components) for text in texts.values])
-    raise TypeError(f"no text: {expression}")
-
-
-def holds(condition: Expression, columns: Columns) -> Bools:
-    """Return for which events a condition holds."""
-    match condition:
-        case Not(operand):
-            return ~holds(operand, columns)
-        case Both(word, operands):
-            combine = numpy.logical_and if word == "and" else numpy.logical_or
-            return combine.reduce([holds(operand, columns) for operand in operands])  # type: ignore[no-any-return]
-        case IsNone(operand):
-            return _is_none(operand, columns)
-        case Call(function, subject, str(affix)):
-            test = _TESTS[function]
-            return _by_text(texts_of(subject, columns), lambda text: test(text, affix), of_none=False)
-        case Compare():
-            return _compare(condition, columns)
-    raise TypeError(f"no condition: {condition}")
-
-
-_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
-    "startswith": str.startswith,
-    "endswith": str.endswith,
-    "contains": operator.contains,
-}
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-
-def _is_none(operand: Expression, columns: Columns) -> Bools:
-    if type_of(operand) == "text":
-        return texts_of(operand, columns).codes < 0
-    valid = integers_of(operand, columns).valid
-    return numpy.zeros(len(columns), dtype=bool) if valid is None else ~valid
-
-
-def _by_text(texts: Texts, test: Callable[[str], bool], *, of_none: bool) -> Bools:
-    table = numpy.array([*(test(text) for text in texts.values), of_none], dtype=bool)
-    return table[texts.codes]
-
-
-def _compare(condition: Compare, columns: Columns) -> Bools:
-    of_none = condition.operator in ("!=", "not in")
-    if type_of(condition.left) == "text":
-        return _compare_texts(condition, columns, of_none=of_none)
-    left = integers_of(condition.left, columns)
-    if isinstance(condition.right, Constant) and isinstance(condition.right.value, tuple):
-        found = numpy.isin(left.values, numpy.array(condition.right.value, dtype=numpy.int64))
-        return _unless_none(~found if condition.operator == "not in" else found, left.valid, of_none)
-    right = integers_of(condition.right, columns)
-    result: Bools = _COMPARE[condition.operator](left.values, right.values)
-    return _unless_none(_unless_none(result, left.valid, of_none), right.valid, of_none)
-
-
-def _unless_none(result: Bools, valid: Bools | None, of_none: bool) -> Bools:
-    if valid is None:
-        return result
-    return result | ~valid if of_none else result & valid
-
-
-def _compare_texts(condition: Compare, columns: Columns, *, of_none: bool) -> Bools:
-    left, right = texts_of(condition.left, columns), condition.right
-    if isinstance(right, Constant):
-        test = _text_test(condition.operator, right.value)
-        return _by_text(left, test, of_none=of_none)
-    other, compare = texts_of(right, columns), _COMPARE[condition.operator]
-    pairs = zip(text_list(left), text_list(other), strict=True)
-    found = [of_none if a is None or b is None else compare(a, b) for a, b in pairs]
-    return numpy.array(found, dtype=bool)
-
-
-def _text_test(word: str, value: Hashable) -> Callable[[str], bool]:
-    if isinstance(value, tuple):
-        known = frozenset(value)
-        return (lambda text: text in known) if word == "in" else (lambda text: text not in known)
-    compare = _COMPARE[word]
-    return lambda text: bool(compare(text, value))
-
-
-def text_list(texts: Texts) -> list[str | None]:
-    """Return a text, or None, for each event."""
-    table = [*texts.values, None]
-    return [table[code] for code in texts.codes.tolist()]

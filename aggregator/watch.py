@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from traceleft.aggregator.evaluate import holds, integers_of, texts_of
 from traceleft.aggregator.expression import Both, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.finish import Cell, Numbers, Partial, empty_partial, value_of
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.aggregator.parse import type_of
 from traceleft.aggregator.rollup import KeyValue, Measure, MeasureValue
 from traceleft.aggregator.rules import Alert, Rule, check_rule, inputs_of
-from traceleft.aggregator.values import BatchColumns, Columns, Int64s, holds, integers_of, texts_of
+from traceleft.aggregator.values import BatchColumns, Columns, Int64s
 from traceleft.expression import Catalogue
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.spec import EventSpec

@@ -13,6 +13,7 @@ from tests.events import scalar_schema
 from tests.records import Capture, Record, batch_of, encode, schema_of
 from tests.rollups import CGROUPS, DECODERS, SCHEMA, SPECS, address, first_components, records_of
 from traceleft.aggregator.columns import BY_NAME, BYTE_CALLS
+from traceleft.aggregator.evaluate import holds, text_list
 from traceleft.aggregator.parse import parse_condition
 from traceleft.aggregator.values import (
     BatchColumns,
@@ -21,9 +22,7 @@ from traceleft.aggregator.values import (
     Texts,
     container_of,
     factorise_texts,
-    holds,
     prefix,
-    text_list,
     text_to_integer,
     value_to_text,
 )
