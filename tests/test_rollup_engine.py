@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.records import Capture, Record, batch_of
 from tests.rollups import CGROUPS, DECODERS, EVENT_LISTS, SCHEMA, SPECS, event_of, naive_rows, records_of, rollups
-from traceleft.aggregator.engine import Aggregator, sum_by
+from traceleft.aggregator.engine import Aggregator
 from traceleft.aggregator.finish import Groups, finish
+from traceleft.aggregator.reduce import sum_by
 from traceleft.aggregator.rollup import Result, Rollup, Row
 from traceleft.aggregator.values import Columns, Integers, Texts, factorise, factorise_texts
 from traceleft.errors import FormatError
