@@ -65,6 +65,8 @@ compile "$target"/usr/lib/{python3,python3.11}
 [ $# = 2 ] || build_wheel
 add_wheel "${2:-$(ls "$work"/*.whl)}"
 installed=$target/usr/local/lib/python3.11/dist-packages
+# Twenty times as large as without what only debuggers read.
+strip --strip-debug "$installed"/zstandard/*.so
 compile "$installed"
 echo "user land: $(megabytes "$target")"
 echo "of that traceleft: $(megabytes "$installed"/traceleft*)"
