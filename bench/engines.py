@@ -131,8 +131,11 @@ def on_duckdb(data: Data) -> Iterator[Run]:
     from traceleft.aggregator.query import run_rollup
     from traceleft.aggregator.stores import open_duckdb
 
-    with open_duckdb(data) as engine:
-        yield lambda rollup: run_rollup(rollup, engine)
+    def run(rollup: Rollup) -> Result:
+        with open_duckdb(data) as engine:
+            return run_rollup(rollup, engine)
+
+    yield run
 
 
 @contextmanager
@@ -148,8 +151,13 @@ def on_spark(data: Data) -> Iterator[Run]:
         for each in Path(pyspark.__file__).parent.iterdir():
             (Path(home) / each.name).symlink_to(each)
         os.environ["SPARK_HOME"] = home
-        with start_spark(MASTER) as session, open_spark(session, data) as engine:
-            yield lambda rollup: run_rollup(rollup, engine)
+        with start_spark(MASTER) as session:
+            # Closed each time: else the second round would find what the first one kept.
+            def run(rollup: Rollup) -> Result:
+                with open_spark(session, data) as engine:
+                    return run_rollup(rollup, engine)
+
+            yield run
 
 
 @contextmanager
