@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from itertools import count
@@ -154,14 +156,26 @@ def start_spark(master: str | None = None, settings: Mapping[str, str] | None = 
         if master or is_local:
             conf.setMaster(master or "local[*]")
         is_ours = SparkContext._gateway is None
-        with _errors_to(Path(scratch) / "spark.log") if is_local else nullcontext():
-            session = _run(lambda: _new_session(conf))
-        try:
-            yield session
-        finally:
-            session.stop()
-            if is_ours:
-                _end_gateway()
+        with _interrupts_kept():
+            with _errors_to(Path(scratch) / "spark.log") if is_local else nullcontext():
+                session = _run(lambda: _new_session(conf))
+            try:
+                yield session
+            finally:
+                session.stop()
+                if is_ours:
+                    _end_gateway()
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Put back what handles Ctrl-C at the end: a session's own handler, which cancels its jobs, outlives it."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
 def _new_session(conf: Any) -> Any:

@@ -1,6 +1,7 @@
 """One rollup, three engines: over columns in user space, on DuckDB, and on a Spark of several processes."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,13 +100,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Start a Spark of a driver and two executors, whose working directories do not lie in the package."""
     import pyspark
 
+    handler = signal.getsignal(signal.SIGINT)
     home = tmp_path_factory.mktemp("spark")
     for each in Path(pyspark.__file__).parent.iterdir():
         (home / each.name).symlink_to(each)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_HOME", os.fspath(home))
         with start_spark("local-cluster[2,1,1024]", {"spark.sql.shuffle.partitions": "2"}) as session:
+            assert signal.getsignal(signal.SIGINT) is not handler
             yield session
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.fixture(scope="module")
