@@ -2,11 +2,11 @@
 
 import operator
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy
 
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.expression import OPERATORS, Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.parse import type_of
 from traceleft.aggregator.values import (
     Bools,
@@ -69,14 +69,6 @@ _TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "endswith": str.endswith,
     "contains": operator.contains,
 }
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def _is_none(operand: Expression, columns: Columns) -> Bools:
@@ -100,7 +92,7 @@ def _compare(condition: Compare, columns: Columns) -> Bools:
         found = numpy.isin(left.values, numpy.array(condition.right.value, dtype=numpy.int64))
         return _unless_none(~found if condition.operator == "not in" else found, left.valid, of_none)
     right = integers_of(condition.right, columns)
-    result: Bools = _COMPARE[condition.operator](left.values, right.values)
+    result: Bools = OPERATORS[condition.operator](left.values, right.values)
     return _unless_none(_unless_none(result, left.valid, of_none), right.valid, of_none)
 
 
@@ -115,7 +107,7 @@ def _compare_texts(condition: Compare, columns: Columns, *, of_none: bool) -> Bo
     if isinstance(right, Constant):
         test = _text_test(condition.operator, right.value)
         return _by_text(left, test, of_none=of_none)
-    other, compare = texts_of(right, columns), _COMPARE[condition.operator]
+    other, compare = texts_of(right, columns), OPERATORS[condition.operator]
     pairs = zip(text_list(left), text_list(other), strict=True)
     found = [of_none if a is None or b is None else compare(a, b) for a, b in pairs]
     return numpy.array(found, dtype=bool)
@@ -125,7 +117,7 @@ def _text_test(word: str, value: Hashable) -> Callable[[str], bool]:
     if isinstance(value, tuple):
         known = frozenset(value)
         return (lambda text: text in known) if word == "in" else (lambda text: text not in known)
-    compare = _COMPARE[word]
+    compare = OPERATORS[word]
     return lambda text: bool(compare(text, value))
 
 

@@ -4,11 +4,22 @@ The text is a small part of Python's grammar: ``error == "ENOENT" and prefix(pat
 which every engine translates: numpy over columns, SQL through Ibis.
 """
 
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 ExpressionType = Literal["integer", "text", "boolean"]
 Comparison = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""What compares two values, those of Python, numpy and Ibis alike; ``in`` and ``not in`` are each engine's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,16 @@ beyond RE2, sums of 64 bits.
 """
 
 import operator
-from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, Final
 
 import ibis
 
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.expression import OPERATORS, Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.histogram import BELOW_ZERO, SUB_BITS, SUB_BUCKETS
 
 WIDE: Final = "decimal(38, 0)"
 """What sums are counted in: no sum of 64-bit values that fits in a store leaves it."""
-_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _LARGEST_POWER: Final = 62
 
 
@@ -69,7 +60,7 @@ def _compare(sign: str, left: Any, right: Expression, table: Any) -> Any:
         assert isinstance(right, Constant) and isinstance(right.value, tuple)
         found = left.isin(right.value).fill_null(False)
         return found if sign == "in" else ~found
-    return _COMPARISONS[sign](left, translate(right, table)).fill_null(sign == "!=")
+    return OPERATORS[sign](left, translate(right, table)).fill_null(sign == "!=")
 
 
 def _to_integer(text: Any) -> Any:
