@@ -28,9 +28,11 @@ HANDLER_ROLES: Final[dict[str, Hook]] = {
 CORE_ROLES: Final[dict[str, Hook]] = {
     "dispatch_enter": "raw_tp",
     "dispatch_exit": "raw_tp",
-    "dispatch_exit_task": "raw_tp",
     "rollup_enter": "raw_tp",
     "rollup_exit": "raw_tp",
+    "dispatch_enter_task": "raw_tp",
+    "dispatch_exit_task": "raw_tp",
+    "rollup_enter_task": "raw_tp",
     "rollup_exit_task": "raw_tp",
     "dispatch_tp_enter": "tp",
     "dispatch_tp_exit": "tp",

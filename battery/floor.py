@@ -18,7 +18,7 @@ from traceleft.battery.verifier import find_refusals
 from traceleft.errors import BatteryError
 
 # Programs of the core that the tracer loads only on kernels that have what they need (loader.py); another stands in.
-OPTIONAL: Final = frozenset({"dispatch_exit_task", "rollup_exit_task"})
+OPTIONAL: Final = frozenset({"dispatch_enter_task", "dispatch_exit_task", "rollup_enter_task", "rollup_exit_task"})
 FLAG_BITS: Final = 32
 
 

@@ -14,8 +14,9 @@ from traceleft.generator.handler_model import handler_context
 from traceleft.generator.stack_model import STACK_RECORD_BYTES
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
-BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES}
-_HEADERS: Final = "types record maps filter rollup emit capture stack vector syscall exec tracepoint"
+# How many handlers are reached by a jump: as tracer/near.py gives them out.
+BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES, "near_max": 16}
+_HEADERS: Final = "types record maps filter task rollup emit capture stack vector syscall exec tracepoint"
 
 
 @cache
@@ -69,7 +70,7 @@ def _render(template: str, **context: object) -> str:
 def _shared_files() -> Iterator[tuple[str, str]]:
     for header in _HEADERS.split():
         yield f"include/{header}.h", _render(f"include/{header}.h.j2", **BOUNDS)
-    yield "core.c", _render("core.c.j2")
+    yield "core.c", _render("core.c.j2", **BOUNDS)
 
 
 def render(document: Mapping[str, Any]) -> dict[str, str]:

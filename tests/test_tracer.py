@@ -25,7 +25,8 @@ from traceleft.tracer import Tracer, _native
 from traceleft.tracer.attach import convert_error
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters
-from traceleft.tracer.loader import Options, Session
+from traceleft.tracer.loader import Session
+from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Part, Plan
 
 pytestmark = pytest.mark.kernel

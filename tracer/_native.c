@@ -215,8 +215,42 @@ static int choose_programs(struct bpf_object *object, PyObject *names)
 	return 0;
 }
 
+/* Put the running kernel's offset in place of each number that stands for one, in loads of the programs to load. */
+static int place_offsets(struct bpf_program *program, PyObject *offsets)
+{
+	size_t i, n = bpf_program__insn_cnt(program);
+	struct bpf_insn *insns = PyMem_New(struct bpf_insn, n);
+	PyObject *key, *value;
+	Py_ssize_t at;
+	int err;
+
+	if (!insns)
+		return -ENOMEM;
+	memcpy(insns, bpf_program__insns(program), n * sizeof(*insns));
+	for (at = 0; PyDict_Next(offsets, &at, &key, &value);)
+		for (i = 0; i < n; i++)
+			if (BPF_CLASS(insns[i].code) == BPF_LDX && insns[i].off == PyLong_AsLong(key))
+				insns[i].off = (__s16)PyLong_AsLong(value);
+	err = PyErr_Occurred() ? -EINVAL : bpf_program__set_insns(program, insns, n);
+	PyMem_Free(insns);
+	return err;
+}
+
+static int prepare_programs(struct bpf_object *object, PyObject *offsets)
+{
+	struct bpf_program *program;
+	int err;
+
+	bpf_object__for_each_program(program, object) {
+		err = offsets && bpf_program__autoload(program) ? place_offsets(program, offsets) : 0;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyObject *reuse, PyObject *sizes,
-			 PyObject *names, const char **what)
+			 PyObject *names, PyObject *offsets, const char **what)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
 	__u32 version = kernel_version();
@@ -236,6 +270,10 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyO
 		return err;
 	*what = "find program";
 	err = choose_programs(object, names);
+	if (err)
+		return err;
+	*what = "place offsets";
+	err = prepare_programs(object, offsets);
 	if (err)
 		return err;
 	*what = "load";
@@ -259,15 +297,15 @@ static void object_release(BpfObject *self)
 
 static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 {
-	static char *keywords[] = {"data", "name", "reuse", "sizes", "programs", NULL};
-	PyObject *reuse = NULL, *sizes = NULL, *programs = NULL, *names;
+	static char *keywords[] = {"data", "name", "reuse", "sizes", "programs", "offsets", NULL};
+	PyObject *reuse = NULL, *sizes = NULL, *programs = NULL, *offsets = NULL, *names;
 	const char *name = "object", *what;
 	struct log log = {0};
 	Py_buffer data;
 	int err;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!O", keywords, &data, &name, &PyDict_Type, &reuse,
-					 &PyDict_Type, &sizes, &programs))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!OO!", keywords, &data, &name, &PyDict_Type, &reuse,
+					 &PyDict_Type, &sizes, &programs, &PyDict_Type, &offsets))
 		return -1;
 	names = programs ? PySequence_Tuple(programs) : PyTuple_New(0);
 	if (!names) {
@@ -276,7 +314,7 @@ static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 	}
 	object_release(self);
 	log_begin(&log);
-	err = open_and_load(self, &data, name, reuse, sizes, names, &what);
+	err = open_and_load(self, &data, name, reuse, sizes, names, offsets, &what);
 	log_end();
 	if (err) {
 		object_release(self);
@@ -667,18 +705,24 @@ static PyObject *probe_program(PyObject *module, PyObject *args)
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = 8},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3},
 		{.code = BPF_JMP | BPF_CALL},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_CALL},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
+	const struct bpf_insn nothing = {.code = BPF_ALU64 | BPF_MOV | BPF_K};
 	const size_t n = sizeof(code) / sizeof(code[0]);
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .kern_version = kernel_version());
-	unsigned int type, helper = 0;
+	unsigned int type, helper = 0, next = 0;
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "I|I", &type, &helper))
+	if (!PyArg_ParseTuple(args, "I|II", &type, &helper, &next))
 		return NULL;
-	code[n - 3].imm = (int)helper;
+	code[n - 5].imm = (int)helper;
+	code[n - 3].imm = (int)next;
+	if (!next)
+		code[n - 4] = code[n - 3] = nothing;
 	if (helper)
 		fd = bpf_prog_load(type, "traceleft_probe", "GPL", code, n, &options);
 	else
@@ -741,7 +785,7 @@ static PyMethodDef module_methods[] = {
 	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},
 	{"program_fd_by_id", program_fd_by_id, METH_VARARGS, "Open a program by id; the caller closes the fd."},
 	{"enable_stats", enable_stats, METH_NOARGS, "Let the kernel measure programs; the caller closes the fd."},
-	{"probe_program", probe_program, METH_VARARGS, "Load a small program of a type, which calls a helper, and drop it."},
+	{"probe_program", probe_program, METH_VARARGS, "Load a small program of a type, which calls helpers, and drop it."},
 	{"btf_member_offset", btf_member_offset, METH_VARARGS, "Return the byte offset of a kernel struct's member."},
 	{NULL, NULL, 0, NULL},
 };

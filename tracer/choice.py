@@ -14,8 +14,8 @@ from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
 from traceleft.tracer.levels import NEEDS, Level, choose_level
-from traceleft.tracer.loader import EXECS, wants_dispatcher
 from traceleft.tracer.plan import Plan, held_levels, make_plan
+from traceleft.tracer.roles import EXECS, wants_dispatcher
 from traceleft.tracer.running import describe_absent, describe_drift, find_absent, find_drift
 from traceleft.tracer.spec import EventSpec, Schema, make_catalogue
 

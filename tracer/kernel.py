@@ -21,9 +21,6 @@ PROGRAM_TRACEPOINT: Final = 5
 PROGRAM_RAW_TRACEPOINT: Final = 17
 # enum bpf_func_id of the same.
 HELPER_READ_STR: Final = 45
-HELPER_CURRENT_TASK_BTF: Final = 158
-# As in templates/include/filter.h.
-TASK_STATUS_OFFSET: Final = 16
 HELPER_CGROUP_ID: Final = 80
 HELPER_READ_USER_STR: Final = 114
 
@@ -229,17 +226,6 @@ def _probe_read_str() -> Feature:
 def _probe_cgroup_id() -> Feature:
     remedy = "needs a kernel from 4.18 on, with CONFIG_CGROUPS"
     return _probe_program("cgroup_id", PROGRAM_RAW_TRACEPOINT, remedy, HELPER_CGROUP_ID)
-
-
-def has_task_loads() -> bool:
-    """Whether programs may read task_struct without a helper (5.11 and later, with BTF), and it is as they expect."""
-    if task_offsets().status != TASK_STATUS_OFFSET:
-        return False
-    try:
-        _native.probe_program(PROGRAM_RAW_TRACEPOINT, HELPER_CURRENT_TASK_BTF)
-    except _native.Error:
-        return False
-    return True
 
 
 def _probe_raw_tracepoint() -> Feature:

@@ -12,6 +12,7 @@ from typing import Final
 VMLINUX: Final = Path("/sys/kernel/btf/vmlinux")
 MAGIC: Final = 0xEB9F
 STRUCT_KIND: Final = 4
+STATUS: Final = (("task_struct", "thread_info"), ("thread_info", "status"))
 # The lowest 24 bits of a member's place are its offset in bits where the struct's kind flag is set, else all are.
 BITS_MASK: Final = 0xFFFFFF
 
@@ -31,17 +32,21 @@ class TaskOffsets:
 def task_offsets() -> TaskOffsets:
     """Return the running kernel's offsets in task_struct; of one without BTF, nothing."""
     try:
-        btf = _open_btf(VMLINUX)
+        btf = open_btf()
     except OSError:
         return TaskOffsets()
-    task = find_members(btf, "task_struct")
-    info = find_members(btf, "thread_info")
-    at, status = task.get("thread_info"), info.get("status")
-    return TaskOffsets(None if at is None or status is None else at + status, task.get("pid"))
+    return TaskOffsets(find_offset(btf, *STATUS), find_offset(btf, ("task_struct", "pid")))
 
 
-def _open_btf(path: Path) -> bytes | mmap.mmap:
-    with path.open("rb") as file:
+def find_offset(btf: bytes | mmap.mmap, *path: tuple[str, str]) -> int | None:
+    """Return how far a member lies within the structs that lead to it, each with its member; None if one is missing."""
+    found = [find_members(btf, struct_name).get(member) for struct_name, member in path]
+    return None if None in found else sum(each for each in found if each is not None)
+
+
+def open_btf() -> bytes | mmap.mmap:
+    """Return the running kernel's BTF; OSError where it has none."""
+    with VMLINUX.open("rb") as file:
         try:
             # Kernels from 6.16 on; a copy of its megabytes takes twenty times as long.
             return mmap.mmap(
@@ -64,8 +69,8 @@ def find_members(btf: bytes | mmap.mmap, name: str) -> Mapping[str, int]:
         return {}
     types = length + types_at, min(length + types_at + types_size, len(btf))
     names = length + names_at, min(length + names_at + names_size, len(btf))
-    for place in _find_all(btf, name.encode() + b"\0", *names):
-        for at in _find_all(btf, struct.pack("=I", place - names[0]), *types):
+    for place in _find_all(btf, b"\0" + name.encode() + b"\0", *names):
+        for at in _find_all(btf, struct.pack("=I", place + 1 - names[0]), *types):
             if not (at - types[0]) % 4 and (members := _read_struct(btf, at, types[1], names)):
                 return members
     return {}

@@ -4,9 +4,8 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,33 +17,30 @@ from traceleft.tracer.attach import (
     attach_raw,
     attach_sched,
     attach_tracepoint_dispatcher,
-    can_dispatch_tracepoints,
     check_format,
-    choose_sched_roles,
     convert_error,
     find_offsets,
 )
-from traceleft.tracer.compat import COUNT_RAW, COUNT_TRACEPOINT, FIND_STATUS, find_status_offset
+from traceleft.tracer.compat import FIND_STATUS, find_status_offset
 from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
-from traceleft.tracer.kernel import has_task_loads
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts
-from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, NAMES, STACK_NAMES, Maps
+from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, CHOSEN_NEAR_SHIFT, NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
+from traceleft.tracer.near import NEAR, choose_near
+from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Part, Plan
+from traceleft.tracer.roles import EXECS, Roles
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from traceleft.tracer.rollup import KernelRollup, RawGroups
+    from traceleft.tracer.rollup import RawGroups
 
 SYSCALLS_MAX: Final = 1024
-EXECS: Final = frozenset({"execve", "execveat"})
 LOADERS_MAX: Final = 8
-# From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
-DISPATCHED_MIN: Final = 8
 PROG_ARRAYS: Final = (
     ("raw_enter", "progs_enter"),
     ("raw_exit", "progs_exit"),
@@ -52,49 +48,10 @@ PROG_ARRAYS: Final = (
     ("tp_exit", "progs_tp_exit"),
 )
 STACKS: Final = "stacks"
+# The programs that are jumped to.
+NEAR_ROLE: Final = "raw_exit"
+NOT_NEAR: Final = -1
 DETACHERS_MAX: Final = 64
-EXIT_BY_TASK: Final = "dispatch_exit_task"
-ROLLUP_ENTER: Final = "rollup_enter"
-ROLLUP_EXIT: Final = "rollup_exit"
-ROLLUP_EXIT_BY_TASK: Final = "rollup_exit_task"
-EXITS_BY_TASK: Final = (EXIT_BY_TASK, ROLLUP_EXIT_BY_TASK)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too".
-
-    `rollup`: what the kernel adds up of the calls.
-    """
-
-    tasks_only: bool = False
-    times: bool = False
-    unfinished: bool = False
-    counting: str | None = None
-    buffer_pages: int | None = None
-    queue_bytes: int | None = None
-    rollup: "KernelRollup | None" = None
-    stacks: bool = False
-    stack_entries: int | None = None
-
-    @property
-    def flags(self) -> int:
-        """The bits of `config.flags` that these options set."""
-        chosen = {
-            filters.TASKS_ONLY: self.tasks_only,
-            filters.TIMES: self.times
-            or self.counting is not None
-            or (self.rollup is not None and self.rollup.durations),
-            filters.COUNT: self.counting is not None,
-            filters.COUNT_ONLY: self.counting == "only",
-            filters.STACKS: self.stacks,
-        }
-        return sum(flag for flag, is_set in chosen.items() if is_set)
-
-    @property
-    def is_only_counting(self) -> bool:
-        """Whether calls that a dispatcher sees return become no records."""
-        return self.counting == "only" or (self.rollup is not None and self.rollup.only)
 
 
 class Session:
@@ -110,6 +67,8 @@ class Session:
         self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffer_pages)
         self._filters = filters
         self._options = options
+        self._roles = Roles(plan, options, asks_identity=self.asks_identity)
+        self._near = choose_near(part.spec.name for part in plan.parts if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
         self._links: list[_native.Link] = []
@@ -200,8 +159,8 @@ class Session:
             link.detach()
         if number is not None and number < SYSCALLS_MAX:
             self.maps.put("chosen", number, 0)
-            for _, array in PROG_ARRAYS:
-                self.maps.clear(array, number)
+            for array, key, _ in self._places(part):
+                self.maps.clear(array, key)
 
     def programs_ns(self) -> int:
         """Return how long our attached programs have run, in nanoseconds, where the kernel keeps statistics.
@@ -228,7 +187,7 @@ class Session:
         sizes |= dict.fromkeys(("counters", "counts"), (self.plan.highest_id + 1) * share) | {"cpu_state": share}
         spec = self._options.rollup
         sizes |= spec.sizes(len(self.plan.parts)) if spec is not None else {}
-        roles = self._core_roles()
+        roles = self._roles.names
         wanted = [self.plan.core_programs[role] for role in roles]
         if "kprobe_on_fork" in roles:
             wanted.append(self.plan.core_programs[FIND_PID])
@@ -237,15 +196,16 @@ class Session:
             wanted.append(self.plan.core_programs[FIND_STATUS])
         own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
         try:
-            self._core = _native.Object(self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own)
+            self._core = _native.Object(
+                self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
+            )
         except _native.Error as exc:
             raise convert_error(exc, "core") from exc
         stack.callback(self._core.close)
         self._note_programs(self._core, wanted)
         is_stack = self.plan.level.is_stack
         names = [*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps)]
-        if not self._knows_stacks and STACKS in names:
-            names.remove(STACKS)
+        names = [name for name in names if self._has_map(name)]
         # A map that was reused has the name, if any, that it was made with.
         self.maps = Maps({name: own.get(name) or self._core.map_fd(name) for name in names}, is_stack)
         if spec is not None:
@@ -263,16 +223,15 @@ class Session:
     def _make_stacks(self, stack: contextlib.ExitStack) -> int:
         from traceleft.tracer.live_stacks import make_map
 
-        if not self._knows_stacks:
+        if not self._has_map(STACKS):
             raise UnsupportedError("-k", "the battery is older than stacks; build it again")
         fd = make_map(self._options.stack_entries)
         stack.callback(os.close, fd)
         return fd
 
-    @property
-    def _knows_stacks(self) -> bool:
-        """Whether the core has the map of stacks, by its table of names: batteries of before lack it."""
-        return b"\0%s\0" % STACKS.encode() in self.plan.core
+    def _has_map(self, name: str) -> bool:
+        """Whether the core has a map, by its table of names: batteries of before lack some."""
+        return b"\0%s\0" % name.encode() in self.plan.core
 
     def _find_pid_offset(self) -> None:
         assert self._offsets is not None
@@ -284,85 +243,19 @@ class Session:
         self._offsets = replace(self._offsets, fork_child_pid=offset)
         self._write_config(0)
 
-    def _core_roles(self) -> list[str]:
-        """The core's programs that this trace needs: what is not loaded costs nobody anything."""
-        has_syscalls = any(part.spec.kind == "syscall" for part in self.plan.parts)
-        is_raw = has_syscalls and self.plan.hook == "raw_tracepoint"
-        keeps_tasks = self._keeps_entries() or self._options.tasks_only
-        events = [part.spec.name for part in self.plan.parts]
-        roles = choose_sched_roles(self.plan.core_programs, events) if keeps_tasks else []
-        if is_raw:
-            roles += [self._exit_role] + ([self._enter_role] if self._keeps_entries() else [])
-        elif self._dispatches_tracepoints:
-            roles += ["dispatch_tp_exit", "dispatch_tp_enter"]
-        elif has_syscalls:
-            roles += self._counting_roles()
-        return roles
-
-    def _counting_roles(self) -> list[str]:
-        """What counts 32-bit calls where no dispatcher does; a raw tracepoint costs bystanders least."""
-        held = self.plan.core_programs
-        if COUNT_RAW in held and not self._ends_execs:
-            return [COUNT_RAW]
-        return [COUNT_TRACEPOINT] if COUNT_TRACEPOINT in held and can_dispatch_tracepoints() else []
-
-    @cached_property
-    def _ends_execs(self) -> bool:
-        """Whether execs have tracepoints of their own, which do not fire at the end of those of 32-bit images."""
-        return (
-            self.plan.hook == "tracepoint"
-            and not self._dispatches_tracepoints
-            and any(part.spec.name in EXECS for part in self.plan.parts)
-        )
-
-    @cached_property
-    def _exit_role(self) -> str:
-        by_task, by_helper = (EXIT_BY_TASK, "dispatch_exit")
-        if self._options.rollup is not None:
-            by_task, by_helper = (ROLLUP_EXIT_BY_TASK, ROLLUP_EXIT)
-        return by_task if by_task in self.plan.core_programs and has_task_loads() else by_helper
-
-    @property
-    def _enter_role(self) -> str:
-        return "dispatch_enter" if self._options.rollup is None else ROLLUP_ENTER
-
-    @cached_property
-    def _dispatches_tracepoints(self) -> bool:
-        numbered = [part.spec.name for part in self.plan.parts if part.spec.number is not None]
-        return self.plan.hook == "tracepoint" and wants_dispatcher(numbered) and can_dispatch_tracepoints()
-
-    def _is_dispatched(self, part: Part) -> bool:
-        """Whether the part's programs are tail-called by the core's, not attached to anything."""
-        is_raw = self.plan.hook == "raw_tracepoint"
-        return part.spec.number is not None and (is_raw or self._dispatches_tracepoints)
-
-    def _keeps_entries(self) -> bool:
-        """Whether exits are paired with entries; only raw tracepoints see a call's arguments at its exit."""
-        sees_no_args = self.plan.hook != "raw_tracepoint" and any(
-            part.spec.kind == "syscall" for part in self.plan.parts
-        )
-        # Which calls are unfinished, /proc tells of a process, and the kernel alone of who else is asked for.
-        asked = self._options.flags & filters.TIMES or (self._options.unfinished and self.asks_identity)
-        return sees_no_args or self.plan.needs_entry or bool(asked)
-
     def _attach_sched(self, *wanted: str) -> None:
         """Attach what keeps `tasks` current."""
-        for role in self._core_roles():
+        for role in self._roles.names:
             if any(f"on_{each}" in role for each in wanted):
                 links = self._raw_links if role.startswith(RAW) else self._links
                 links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
-        roles = self._core_roles()
-        raw = {self._exit_role: "sys_exit", self._enter_role: "sys_enter", COUNT_RAW: "sys_exit"}
-        for role, tracepoint in raw.items():
-            if role in roles:
-                self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
-        perf = {"dispatch_tp_exit": "sys_exit", "dispatch_tp_enter": "sys_enter", COUNT_TRACEPOINT: "sys_exit"}
-        for role, tracepoint in perf.items():
-            if role in roles:
-                self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
+        for role, tracepoint in self._roles.raw.items():
+            self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
+        for role, tracepoint in self._roles.perf.items():
+            self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
 
     def _load_parts(self) -> None:
         for part in self.plan.parts:
@@ -372,7 +265,7 @@ class Session:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
-        called = [part for part in self.plan.parts if self._is_called(part)]
+        called = [part for part in self.plan.parts if self._roles.is_called(part)]
         if len(called) == 1:
             self._links += self._load_part(called[0])
         else:
@@ -381,7 +274,8 @@ class Session:
     def _chosen_flags(self, part: Part) -> int:
         spec = self._options.rollup
         moves = spec is not None and part.spec.name in spec.byte_events
-        return (0 if part.spec.entry == "none" else CHOSEN_ENTRY) | (CHOSEN_BYTES if moves else 0)
+        near = self._near.get(part.spec.name, NOT_NEAR) + 1 << CHOSEN_NEAR_SHIFT if NEAR in self.maps.fds else 0
+        return (0 if part.spec.entry == "none" else CHOSEN_ENTRY) | (CHOSEN_BYTES if moves else 0) | near
 
     def _load_in_parallel(self, parts: Sequence[Part]) -> None:
         # The verifier takes nearly all of the time, and runs on as many CPUs as ask for it.
@@ -397,13 +291,6 @@ class Session:
                         self._links += each.result()
                 raise
 
-    def _is_called(self, part: Part) -> bool:
-        """Where calls are only counted, the dispatcher does that; but for those that it does not see return."""
-        is_dispatched = self.plan.hook == "raw_tracepoint" and part.spec.kind == "syscall"
-        if not self._options.is_only_counting or not is_dispatched:
-            return True
-        return self._options.rollup is None and part.spec.entry == "emit"
-
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:
             loaded = _native.Object(
@@ -413,16 +300,25 @@ class Session:
             raise convert_error(exc, part.spec.name) from exc
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
-            if self._ends_execs and part.spec.name in EXECS and part.spec.number is not None:
+            if self._roles.ends_execs and part.spec.name in EXECS and part.spec.number is not None:
                 self.maps.put("progs_tp_exit", part.spec.number, loaded.program_fd(part.programs["tp_exit"]))
-            if not self._is_dispatched(part):
+            if not self._roles.is_dispatched(part):
                 self._note_programs(loaded, part.programs.values())
                 self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)
                 return links
-            for role, array in PROG_ARRAYS:
-                if role in part.programs and part.spec.number is not None:
-                    self.maps.put(array, part.spec.number, loaded.program_fd(part.programs[role]))
+            for array, key, role in self._places(part):
+                self.maps.put(array, key, loaded.program_fd(part.programs[role]))
             return []
+
+    def _places(self, part: Part) -> Iterator[tuple[str, int, str]]:
+        """Where a dispatched part's programs go: an array of programs, the key in it, the program's role."""
+        if part.spec.number is None:
+            return
+        for role, array in PROG_ARRAYS:
+            if role in part.programs:
+                yield array, part.spec.number, role
+        if NEAR in self.maps.fds and part.spec.name in self._near and NEAR_ROLE in part.programs:
+            yield NEAR, self._near[part.spec.name], NEAR_ROLE
 
     def _layouts(self) -> dict[int, tuple[int, int, int]]:
         specs = [part.spec for part in self.plan.parts]
@@ -447,7 +343,7 @@ class Session:
         assert self._offsets is not None
         flags |= self._options.flags
         # An exit is paired with its entry through `tasks`.
-        flags |= filters.UNFINISHED if self._keeps_entries() else 0
+        flags |= filters.UNFINISHED if self._roles.keeps_entries else 0
         flags |= filters.RETURNS if self.plan.hook == "kprobe" else 0
         config = pack_config(
             self._filters,
@@ -459,12 +355,6 @@ class Session:
             rollup=0 if self._options.rollup is None else self._options.rollup.flags,
         )
         self.maps.put("config", 0, config)
-
-
-def wants_dispatcher(syscalls: Collection[str]) -> bool:
-    """Whether these share one pair of tracepoints on the tracepoint hook, rather than having each its own."""
-    # Both execs return by one tracepoint, which has room for one program only on kernels below 4.15.
-    return len(syscalls) >= DISPATCHED_MIN or set(syscalls) >= EXECS
 
 
 def _make_pool(workers: int) -> "ThreadPoolExecutor":

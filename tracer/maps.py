@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
@@ -19,6 +20,7 @@ NAMES: Final = (
     "chosen",
     "progs_enter",
     "progs_exit",
+    "progs_near",
     "progs_tp_enter",
     "progs_tp_exit",
     "saved",
@@ -33,6 +35,8 @@ STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "cou
 CHOSEN_ENTRY: Final = 1 << 16
 # What it returns are bytes that it moved.
 CHOSEN_BYTES: Final = 1 << 17
+# From this bit on its handler's place in progs_near, + 1.
+CHOSEN_NEAR_SHIFT: Final = 24
 TASKS_MAX: Final = 32768
 SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768
@@ -44,7 +48,8 @@ NO_EVENT: Final = -1
 _U32: Final = struct.Struct("=I")
 _TASK: Final = struct.Struct("=IIiIQ6Q")
 _COUNTER: Final = struct.Struct("=QQQ")
-_CPU_STATE: Final = struct.Struct("=IIQQQ72x")
+# What follows is a call's registers and its caller, which programs hand on to each other.
+_CPU_STATE: Final = struct.Struct("=IIQQ")
 _COUNT: Final = struct.Struct("=QQQQQ")
 
 
@@ -129,7 +134,7 @@ class Maps:
         for event in events:
             for cpu, row in enumerate(self._rows("counters", event, _COUNTER, cpus)):
                 emitted[event, cpu], lost[event, cpu], missed[event, cpu] = row
-        states = list(self._rows("cpu_state", 0, _CPU_STATE, cpus))
+        states = list(self._rows("cpu_state", 0, _CPU_STATE, cpus, self._value_bytes("cpu_state")))
         return KernelCounts(
             emitted=emitted,
             lost=lost,
@@ -147,10 +152,19 @@ class Maps:
         calls, errors, total_ns, min_ns, max_ns = zip(*rows, strict=True)
         return Count(sum(calls), sum(errors), sum(total_ns), min(min_ns), max(max_ns))
 
-    def _rows(self, name: str, key: int, row: struct.Struct, cpus: int) -> Iterator[tuple[int, ...]]:
+    def _rows(
+        self, name: str, key: int, row: struct.Struct, cpus: int, stride: int | None = None
+    ) -> Iterator[tuple[int, ...]]:
+        """Give what each CPU has of a key. ``stride``: how far rows are apart, where a value is more than a row."""
+        stride = stride or row.size
         if self.is_stack:
             keys = range(key * cpus, (key + 1) * cpus)
-            value = b"".join(_native.map_lookup(self.fds[name], _U32.pack(each), row.size) or b"" for each in keys)
+            value = b"".join(_native.map_lookup(self.fds[name], _U32.pack(each), stride) or b"" for each in keys)
         else:
-            value = _native.map_lookup(self.fds[name], _U32.pack(key), row.size * cpus) or b""
-        return row.iter_unpack(value)
+            value = _native.map_lookup(self.fds[name], _U32.pack(key), stride * cpus) or b""
+        return (row.unpack_from(value, start) for start in range(0, len(value), stride))
+
+    def _value_bytes(self, name: str) -> int:
+        """Ask how large a map's values are, which differs between batteries."""
+        lines = Path(f"/proc/self/fdinfo/{self.fds[name]}").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("value_size:"))

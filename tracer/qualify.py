@@ -22,15 +22,16 @@ from traceleft.tracer import _native
 from traceleft.tracer.attach import convert_error
 from traceleft.tracer.event import Event
 from traceleft.tracer.formats import select_running
-from traceleft.tracer.kernel import HOOKS, KernelFeatures, has_task_loads, probe_kernel
+from traceleft.tracer.kernel import HOOKS, KernelFeatures, probe_kernel
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
-from traceleft.tracer.loader import EXITS_BY_TASK, LOADERS_MAX
+from traceleft.tracer.loader import LOADERS_MAX
 from traceleft.tracer.maps import NAMES
 from traceleft.tracer.memory import PAGE_BYTES
 from traceleft.tracer.plan import CORE, EVENT_ROLE, ROLES
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
+from traceleft.tracer.task_loads import BY_TASK, can_read_task, find_task_offsets
 from traceleft.tracer.tracer import Tracer
 from traceleft.tracer.workload import EVENTS, Workload, held, match_calls
 
@@ -188,16 +189,18 @@ class _Trial:
 
     def _load_core(self, digest: str, entry: ObjectEntry, features: KernelFeatures) -> _native.Object:
         has_tracepoints = features.has("tracepoint")
+        reads_task = can_read_task({program.role for program in entry.programs})
         programs = [
             program.name
             for program in entry.programs
             if program.hook in CORE_TYPES[self._hook]
             and (program.hook != "tp" or has_tracepoints)
-            and (program.role not in EXITS_BY_TASK or has_task_loads())
+            and (reads_task or not program.role.endswith(BY_TASK))
         ]
         sizes = {"events": _native.possible_cpus() if self._level.is_perf else PAGE_BYTES, "counters": 1, "counts": 1}
         try:
-            return _native.Object(self._battery.object_bytes(digest), name=CORE, sizes=sizes, programs=programs)
+            data, offsets = self._battery.object_bytes(digest), dict(find_task_offsets() or {})
+            return _native.Object(data, name=CORE, sizes=sizes, programs=programs, offsets=offsets)
         except _native.Error as exc:
             raise convert_error(exc, CORE) from exc
 

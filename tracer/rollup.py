@@ -12,8 +12,8 @@ from typing import Final
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.loader import ROLLUP_EXIT
 from traceleft.tracer.plan import Plan
+from traceleft.tracer.roles import ROLLUP_EXIT
 from traceleft.tracer.values import show_comm
 
 GROUPS: Final = "rollups"

@@ -22,9 +22,10 @@ from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.levels import LEVELS, Level
-from traceleft.tracer.loader import Options, Session
+from traceleft.tracer.loader import Session
 from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
+from traceleft.tracer.options import Options
 from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec, Tables
