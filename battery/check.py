@@ -37,6 +37,7 @@ CORE_ROLES: Final[dict[str, Hook]] = {
     "dispatch_tp_enter": "tp",
     "dispatch_tp_exit": "tp",
     "count_raw_exit": "raw_tp",
+    "count_raw_exit_task": "raw_tp",
     "count_tp_exit": "tp",
     "find_status": "tp",
     "on_fork": "tp",

@@ -17,8 +17,10 @@ from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
 from traceleft.battery.verifier import find_refusals
 from traceleft.errors import BatteryError
 
-# Programs of the core that the tracer loads only on kernels that have what they need (loader.py); another stands in.
-OPTIONAL: Final = frozenset({"dispatch_enter_task", "dispatch_exit_task", "rollup_enter_task", "rollup_exit_task"})
+# Programs of the core that the tracer loads only on kernels that have what they need (roles.py); another stands in.
+OPTIONAL: Final = frozenset(
+    {"dispatch_enter_task", "dispatch_exit_task", "rollup_enter_task", "rollup_exit_task", "count_raw_exit_task"}
+)
 FLAG_BITS: Final = 32
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from tests import border, compat
+from tests import border, compat, identity
 from tests.levels import RUNS
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.battery import Battery
@@ -47,6 +47,7 @@ TRACES: Final = (
     Trace("many", EVENTS, ("hooks",), follow=True),
     Trace("few", FEW, ("hooks",), follow=True),
     Trace("border", border.EVENTS, ("live_border",)),
+    Trace("identity", identity.EVENTS, ("live_identity",), follow=True),
     *(
         Trace(f"compat-{name}-{kind}", events, command)
         for name, command in compat.COMMANDS.items()

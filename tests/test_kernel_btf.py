@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from traceleft.tracer import _native
-from traceleft.tracer.kernel_btf import VMLINUX, find_members, task_offsets
+from traceleft.tracer.kernel_btf import VMLINUX, find_members, find_offset, task_offsets
 
 NAMES = b"\0task\0pid\0flags\0subtask\0"
-TASK, PID, FLAGS = 1, 6, 10
+TASK, PID, FLAGS, SUBTASK = 1, 6, 10, 16
 STRUCT, TYPEDEF = 4 << 24, 8 << 24
 
 
@@ -35,6 +35,20 @@ def test_what_only_has_the_name_is_no_struct() -> None:
     btf = make_btf((TASK, TYPEDEF, 2), (PID, STRUCT | 1, 8, TASK, 2, 0), (TASK, STRUCT | 1, 4, PID, 1, 0))
 
     assert find_members(btf, "task") == {"pid": 0}
+
+
+def test_a_name_that_ends_like_another_is_not_that() -> None:
+    btf = make_btf((SUBTASK, STRUCT | 1, 4, PID, 1, 0))
+
+    assert find_members(btf, "task") == {}
+    assert find_members(btf, "subtask") == {"pid": 0}
+
+
+def test_members_of_members_lie_at_the_sum_of_offsets() -> None:
+    btf = make_btf((TASK, STRUCT | 2, 16, PID, 1, 32, FLAGS, 1, 64), (SUBTASK, STRUCT | 1, 4, PID, 1, 16))
+
+    assert find_offset(btf, ("task", "flags"), ("subtask", "pid")) == 10
+    assert find_offset(btf, ("task", "flags"), ("subtask", "flags")) is None
 
 
 @pytest.mark.parametrize("cut", range(0, 84, 7))

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests import border, compat
+from tests import border, compat, identity
 from tests.compiled import compile_programs
 from tests.conftest import CACHE
 from tests.guest_traces import FEW, STACKED, TRACES
@@ -235,6 +235,14 @@ def test_few_events_are_those_among_many(guest: Path, run: str) -> None:
 @pytest.mark.parametrize(("level", "hook"), RUNS, ids=RUN_IDS)
 def test_what_ends_at_the_border_of_a_page_is_whole(guest: Path, level: str, hook: str) -> None:
     border.check_border(read_events(guest, "border", f"{level}-{hook}"), level)
+
+
+@pytest.mark.parametrize("run", RUN_IDS)
+def test_records_say_who_calls(guest: Path, run: str) -> None:
+    level = run.partition("-")[0]
+
+    # All in the guest is in the root's group, which older levels cannot tell.
+    identity.check_identity(read_events(guest, "identity", run), {1 if level in ("5.8", "4.18") else 0})
 
 
 @pytest.mark.parametrize("events", ("few", "many"))

@@ -44,9 +44,11 @@ class Roles:
     def raw(self) -> dict[str, str]:
         """Those of raw tracepoints, each with its tracepoint, exits first: no entry waits for one in vain."""
         if self._has_syscalls and self._plan.hook == "raw_tracepoint":
-            exits = {self._pick(DISPATCH_EXIT, ROLLUP_EXIT): "sys_exit"}
-            return exits | ({self._pick(DISPATCH_ENTER, ROLLUP_ENTER): "sys_enter"} if self.keeps_entries else {})
-        return {COUNT_RAW: "sys_exit"} if self._counter == COUNT_RAW else {}
+            rolls_up = self._options.rollup is not None
+            exits = {self._pick(ROLLUP_EXIT if rolls_up else DISPATCH_EXIT): "sys_exit"}
+            enters = {self._pick(ROLLUP_ENTER if rolls_up else DISPATCH_ENTER): "sys_enter"}
+            return exits | enters if self.keeps_entries else exits
+        return {self._pick(COUNT_RAW): "sys_exit"} if self._counter == COUNT_RAW else {}
 
     @cached_property
     def perf(self) -> dict[str, str]:
@@ -69,18 +71,17 @@ class Roles:
             return COUNT_RAW
         return COUNT_TRACEPOINT if COUNT_TRACEPOINT in held and can_dispatch_tracepoints() else None
 
-    def _pick(self, dispatch: str, rollup: str) -> str:
-        role = dispatch if self._options.rollup is None else rollup
-        return role + BY_TASK if self._is_by_task else role
+    def _pick(self, role: str) -> str:
+        return role + BY_TASK if self._reads_task else role
 
     @property
     def offsets(self) -> dict[int, int]:
         """What is put into programs that read task_struct."""
-        return dict(find_task_offsets() or {}) if self._is_by_task else {}
+        return dict(find_task_offsets() or {}) if self._reads_task else {}
 
     @cached_property
-    def _is_by_task(self) -> bool:
-        return self._plan.hook == "raw_tracepoint" and can_read_task(self._plan.core_programs)
+    def _reads_task(self) -> bool:
+        return can_read_task(self._plan.core_programs)
 
     @cached_property
     def keeps_entries(self) -> bool:

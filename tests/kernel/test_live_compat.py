@@ -18,6 +18,7 @@ from traceleft.tracer.formats import select_running
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.maps import NAMES, Maps
+from traceleft.tracer.task_loads import find_task_offsets
 
 pytestmark = pytest.mark.kernel
 
@@ -64,11 +65,14 @@ def test_status_is_found_without_btf_where_btf_has_it(levels: Battery, level: st
 
 def test_calls_are_counted_without_btf(levels: Battery, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("traceleft.tracer.kernel_btf.VMLINUX", Path("/nosuch"))
-    task_offsets.cache_clear()
+    caches = (task_offsets, find_task_offsets)
+    for cached in caches:
+        cached.cache_clear()
     try:
         traced = trace(levels, [programs / "live_compat", "calls"], compat.FEW)
     finally:
         monkeypatch.undo()
-        task_offsets.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
 
     assert traced.tracer.ledger.total.compat == compat.COUNTS["calls"]

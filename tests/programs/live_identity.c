@@ -23,6 +23,7 @@ int main(void)
 	mark(2);
 	if (!fork()) {
 		mark(3);
+		setgid(23456);
 		setuid(12345);
 		mark(4);
 		prctl(PR_SET_NAME, "first");

@@ -1,0 +1,109 @@
+"""Programs that read task_struct, and those that ask helpers: the same events, and the truth."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import identity
+from tests.kernel.live import args_of, hide_addresses, trace
+from traceleft.battery import Battery
+from traceleft.tracer import Tracer, kernel_btf
+from traceleft.tracer.event import Event
+from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.near import OFTEN_CALLED
+from traceleft.tracer.rollup import KernelRollup
+from traceleft.tracer.task_loads import find_task_offsets
+
+pytestmark = pytest.mark.kernel
+
+KEYS: Final = ("event", "pid", "tid", "uid", "gid", "comm", "cgroup_id")
+
+
+@pytest.fixture(params=["by task", "by helpers"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The two ways in which programs learn who calls: the second is that of kernels without BTF."""
+    caches = (kernel_btf.task_offsets, find_task_offsets)
+    if request.param == "by helpers":
+        monkeypatch.setattr(kernel_btf, "VMLINUX", Path("/nosuch"))
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        assert (find_task_offsets() is None) == (request.param == "by helpers")
+        yield request.param
+    finally:
+        monkeypatch.undo()
+        for cached in caches:
+            cached.cache_clear()
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[Path]:
+    """A control group of our own."""
+    with contextlib.ExitStack() as stack:
+        mounts = Path("/proc/mounts").read_text().splitlines()
+        root = next(line.split()[1] for line in mounts if line.split()[2] == "cgroup2")
+        made = Path(root) / f"traceleft-{os.getpid()}-{tmp_path.name}"
+        made.mkdir()
+        stack.callback(made.rmdir)
+        yield made
+
+
+def test_records_say_who_calls(battery: Battery, programs: Path, cgroup: Path, way: str) -> None:
+    script = f"echo $$ > {cgroup}/cgroup.procs; exec {programs}/live_identity"
+    traced = trace(battery, ["sh", "-c", script], identity.EVENTS, follow=True)
+
+    lines = [json.loads(to_json_line(event)) for event in traced.events]
+    identity.check_identity(lines, {cgroup.stat().st_ino})
+    assert way
+
+
+def test_rollups_say_who_calls(battery: Battery, programs: Path, way: str) -> None:
+    rollup = KernelRollup(KEYS, only=False)
+    with Tracer(
+        battery, events=["getpgid,wait4,exit_group"], command=[str(programs / "live_identity")], follow=True,
+        rollup=rollup, unfinished=False,
+    ) as tracer:  # fmt: skip
+        events = list(tracer)
+    counted: dict[tuple[object, ...], int] = {}
+    for event in events:
+        key = (event.event, event.pid, event.tid, event.uid, event.gid, event.comm, event.cgroup_id)
+        counted[key] = counted.get(key, 0) + 1
+
+    assert {key: cell.calls for key, cell in tracer.rolled_up.groups.items()} == counted
+    assert len(counted) > 5, way
+
+
+def test_entries_and_exits_of_calls_that_change_who_calls(battery: Battery, way: str) -> None:
+    command = ["setpriv", "--reuid", "12345", "--regid", "23456", "--clear-groups", "true"]
+    traced = trace(battery, command, "setresuid,setresgid,execve,exit_group", follow=True)
+    seen: list[tuple[object, ...]] = [
+        (event.event, event.comm, event.uid, event.gid) for event in traced.events if not event.error
+    ]
+
+    assert seen[-4:] == [
+        ("setresuid", "setpriv", 12345, 0),
+        ("setresgid", "setpriv", 12345, 23456),
+        ("execve", "true", 12345, 23456),
+        ("exit_group", "true", 12345, 23456),
+    ], way
+
+
+def test_calls_that_are_jumped_to_and_others_are_the_same(battery: Battery) -> None:
+    often, seldom = ("read", "openat", "mmap", "close"), ("brk", "mprotect", "fadvise64", "arch_prctl")
+    assert set(often) < set(OFTEN_CALLED)
+    assert not set(seldom) & set(OFTEN_CALLED)
+    few = trace(battery, ["cat", "/etc/passwd"], ",".join((*often, *seldom)))
+    many = trace(battery, ["cat", "/etc/passwd"])
+
+    assert [show(event) for event in few.events] == [show(event) for event in many.named(*often, *seldom)]
+    assert {event.event for event in few.events} == {*often, *seldom}
+
+
+def show(event: Event) -> tuple[object, ...]:
+    args = hide_addresses(args_of(event))
+    return event.event, args, "an address" if event.event in ("brk", "mmap") else event.ret
