@@ -1,13 +1,18 @@
 """What the tests on the live kernel share: running a command under the tracer, and looking at what came out."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from traceleft.battery import Battery
-from traceleft.tracer import Tracer
+from traceleft.tracer import Tracer, kernel_btf
 from traceleft.tracer.event import Event
+from traceleft.tracer.task_loads import find_task_offsets
 
 HOOKS: Final = ("raw_tracepoint", "tracepoint")
 ADDRESS: Final = re.compile(r"0x[0-9a-f]{6,12}")
@@ -32,6 +37,21 @@ def trace(battery: Battery, command: Sequence[object], events: str = "", **optio
         found = list(tracer)
     assert_adds_up(tracer)
     return Traced(found, tracer)
+
+
+@contextlib.contextmanager
+def without_btf() -> Iterator[None]:
+    """Trace as on a kernel without BTF."""
+    caches = (kernel_btf.task_offsets, find_task_offsets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_btf, "VMLINUX", Path("/nosuch"))
+        for cached in caches:
+            cached.cache_clear()
+        try:
+            yield
+        finally:
+            for cached in caches:
+                cached.cache_clear()
 
 
 def assert_adds_up(tracer: Tracer) -> None:

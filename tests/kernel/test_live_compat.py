@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests import compat
-from tests.kernel.live import HOOKS, trace
+from tests.kernel.live import HOOKS, trace, without_btf
 from tests.levels import BUILT, runs_on
 from traceleft.battery import Battery
 from traceleft.battery.builder import build
@@ -18,7 +18,6 @@ from traceleft.tracer.formats import select_running
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.maps import NAMES, Maps
-from traceleft.tracer.task_loads import find_task_offsets
 
 pytestmark = pytest.mark.kernel
 
@@ -63,16 +62,8 @@ def test_status_is_found_without_btf_where_btf_has_it(levels: Battery, level: st
     assert maps is not None
 
 
-def test_calls_are_counted_without_btf(levels: Battery, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traceleft.tracer.kernel_btf.VMLINUX", Path("/nosuch"))
-    caches = (task_offsets, find_task_offsets)
-    for cached in caches:
-        cached.cache_clear()
-    try:
+def test_calls_are_counted_without_btf(levels: Battery, programs: Path) -> None:
+    with without_btf():
         traced = trace(levels, [programs / "live_compat", "calls"], compat.FEW)
-    finally:
-        monkeypatch.undo()
-        for cached in caches:
-            cached.cache_clear()
 
     assert traced.tracer.ledger.total.compat == compat.COUNTS["calls"]

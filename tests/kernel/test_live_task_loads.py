@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 
 from tests import identity
-from tests.kernel.live import args_of, hide_addresses, trace
+from tests.kernel.live import args_of, hide_addresses, trace, without_btf
 from traceleft.battery import Battery
-from traceleft.tracer import Tracer, kernel_btf
+from traceleft.tracer import Tracer
 from traceleft.tracer.event import Event
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.near import OFTEN_CALLED
@@ -25,20 +25,11 @@ KEYS: Final = ("event", "pid", "tid", "uid", "gid", "comm", "cgroup_id")
 
 
 @pytest.fixture(params=["by task", "by helpers"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """The two ways in which programs learn who calls: the second is that of kernels without BTF."""
-    caches = (kernel_btf.task_offsets, find_task_offsets)
-    if request.param == "by helpers":
-        monkeypatch.setattr(kernel_btf, "VMLINUX", Path("/nosuch"))
-    for cached in caches:
-        cached.cache_clear()
-    try:
+    with contextlib.nullcontext() if request.param == "by task" else without_btf():
         assert (find_task_offsets() is None) == (request.param == "by helpers")
         yield request.param
-    finally:
-        monkeypatch.undo()
-        for cached in caches:
-            cached.cache_clear()
 
 
 @pytest.fixture
