@@ -10,7 +10,7 @@ from bench.session import Loop, NotAvailableError, Visit, alternate, await_ready
 from bench.tools import Place, Tool
 
 BURSTS: Final = 60
-FLOORS: Final = (tools.FLOOR, tools.FLOOR_PATH, tools.FLOOR_BARE)
+FLOORS: Final = (tools.FLOOR, tools.FLOOR_LOADS, tools.FLOOR_PATH, tools.FLOOR_BARE)
 OURS: Final = (tools.OURS, tools.OURS_EXIT, tools.OURS_TRACEPOINT, tools.OURS_JSON)
 COUNTS: Final = (tools.OURS_COUNT, tools.BPFTRACE_COUNT)
 PEERS: Final = (tools.STRACE, tools.STRACE_SECCOMP, tools.PERF_TRACE, tools.BPFTRACE)

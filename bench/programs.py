@@ -1,4 +1,4 @@
-"""Compile the benchmark's own programs: the calls, and the floor."""
+"""Compile the benchmark's own programs: the calls, the floor, what helpers cost."""
 
 import subprocess
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ def compile_programs(directory: Path) -> None:
     for source in sorted((HERE / "programs").glob("*.c")):
         _run([*GCC, "-static", "-pthread", "-o", str(directory / source.stem), str(source)])
     floor = HERE / "floor"
-    _run([*GCC, "-o", str(directory / "floor"), str(floor / "floor.c"), "-lbpf"])
     target = ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I{MULTIARCH}", "-Wall"]
-    _run([*target, "-c", str(floor / "floor.bpf.c"), "-o", str(directory / "floor.bpf.o")])
+    for name in ("floor", "helpers"):
+        _run([*GCC, "-o", str(directory / name), str(floor / f"{name}.c"), "-lbpf"])
+        _run([*target, "-c", str(floor / f"{name}.bpf.c"), "-o", str(directory / f"{name}.bpf.o")])
 
 
 def _run(command: Sequence[str]) -> None:

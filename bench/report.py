@@ -133,6 +133,11 @@ def _bystander(figures: Figures) -> str:
     return f"## Cost to bystanders\n\nUntraced: {number(figures['bare_ns'])} ns a call.\n\n{table(head, rows)}"
 
 
+def _helpers(figures: Figures) -> str:
+    rows = [[f"`{name}`", number(ns)] for name, ns in figures.items()]
+    return f"## What helpers take\n\n{table(['by itself', 'ns'], rows)}"
+
+
 def _real(figures: Figures) -> str:
     commands = [
         f"### {title.capitalize()}\n\nUntraced: {number(case['bare_ms'])} ms a run.\n\n"
@@ -197,6 +202,7 @@ def _build(figures: Figures) -> str:
 SECTIONS: Final = {
     "cost": _cost,
     "bystander": _bystander,
+    "helpers": _helpers,
     "real": _real,
     "rollup": _rollup,
     "storm": _storm,

@@ -22,6 +22,7 @@ from typing import Any, Final
 from bench.building import measure_builds
 from bench.costs import measure_bystanders, measure_costs
 from bench.decoding import measure_decoding
+from bench.helpers import measure_helpers
 from bench.programs import compile_programs
 from bench.real import measure_real
 from bench.report import write_report
@@ -34,6 +35,7 @@ ROOT: Final = Path(__file__).parent.parent
 BENCHES: Final[dict[str, Callable[[Place, int], dict[str, Any]]]] = {
     "cost": measure_costs,
     "bystander": measure_bystanders,
+    "helpers": measure_helpers,
     "real": measure_real,
     "rollup": measure_rollups,
     "storm": measure_storms,

@@ -70,6 +70,14 @@ class Tool:
         return None if shutil.which(program) or Path(program).name == "floor" else f"{program} is not installed"
 
 
+FLOORS: Final = {
+    "full": "floor",
+    "loads": "floor without helpers",
+    "path": "floor that reads memory",
+    "bare": "bare floor",
+}
+
+
 def _floor(variant: str) -> Tool:
     def command(place: Place, pid: int | None, events: Sequence[str]) -> list[str]:
         return [str(place.programs / "floor"), str(place.programs / "floor.bpf.o"), variant, str(pid)]
@@ -78,7 +86,7 @@ def _floor(variant: str) -> Tool:
         records, lost = _last_line(place).split()
         return Account(int(records), int(lost))
 
-    name = {"full": "floor", "path": "floor that reads memory", "bare": "bare floor"}[variant]
+    name = FLOORS[variant]
     return Tool(name=name, command=command, account=account, says_ready=True)
 
 
@@ -238,6 +246,7 @@ def _of_ledger(ledger: Mapping[str, int], *, seen: int) -> Account:
 
 
 FLOOR: Final = _floor("full")
+FLOOR_LOADS: Final = _floor("loads")
 FLOOR_PATH: Final = _floor("path")
 FLOOR_BARE: Final = _floor("bare")
 OURS: Final = _api("traceleft, batches")
