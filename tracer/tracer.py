@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from traceleft.battery import Battery
 from traceleft.errors import TraceleftError, UnsupportedError
@@ -17,6 +17,7 @@ from traceleft.tracer.choice import choose_plan, select_specs
 from traceleft.tracer.command import Command, find_command
 from traceleft.tracer.costs import Scope, Shape
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
+from traceleft.tracer.ending import ended_by_signals
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
     from traceleft.tracer.recording_writer import Recorder
     from traceleft.tracer.rollup import KernelGroups, KernelRollup
 
-ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WarningCallback = Callable[[str], object]
-DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
 
 
 class Tracer:
@@ -267,7 +266,7 @@ class Tracer:
         main thread) by SIGINT, SIGTERM or SIGHUP, which `signal` then names; what is in the buffer is still read.
         """
         reader = self._begin(duration_s)
-        with self._ended_by_signals():
+        with ended_by_signals(self._end_by_signal):
             left = max_events
             while (records := reader.next_batch()) is not None:
                 wanted = len(records) if left is None else min(left, len(records))
@@ -424,26 +423,9 @@ class Tracer:
             if self._reader is not None:
                 self._ledger = self._end_reader(self._reader)
 
-    @contextlib.contextmanager
-    def _ended_by_signals(self) -> Iterator[None]:
-        """Let a signal end the trace, where nobody else handles it; a second one interrupts whatever goes on."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def end(number: int, frame: object) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-            self.signal = number
-            self.stop()
-
-        ours = [number for number in ENDING_SIGNALS if signal.getsignal(number) in DEFAULT_HANDLERS]
-        before = [signal.signal(number, end) for number in ours]
-        try:
-            yield
-        finally:
-            for number, handler in zip(ours, before, strict=True):
-                signal.signal(number, handler)
+    def _end_by_signal(self, number: int) -> None:
+        self.signal = number
+        self.stop()
 
 
 def _refuse_stack_level(level: Level) -> None:

@@ -1,0 +1,36 @@
+"""Signals that end a trace, where nobody else handles them."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def ended_by_signals(end: Callable[[int], object]) -> Iterator[None]:
+    """Call `end` with the number of a signal that came; a second one interrupts whatever goes on.
+
+    In the main thread alone: others get no signals. Handlers are as they were afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        came.append(number)
+        end(number)
+
+    ours = [number for number in ENDING if signal.getsignal(number) in _DEFAULT_HANDLERS]
+    before = [signal.signal(number, handle) for number in ours]
+    try:
+        yield
+    finally:
+        for number, handler in zip(ours, before, strict=True):
+            signal.signal(number, handler)
