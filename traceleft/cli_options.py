@@ -13,6 +13,11 @@ HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 # Everything from the command's name on is the command's: its options are not ours.
 COMMAND_SETTINGS = {"allow_interspersed_args": False}
 
+
+def _pids(what: str) -> Callable[..., Any]:
+    return click.option("-p", "--pid", "pids", type=pid_list, multiple=True, metavar="PID[,PID]", help=what)
+
+
 _MAX_EVENTS = click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
 _DURATIONS = click.option("-T", "durations", is_flag=True, help="Show the time that calls took.")
 _LEDGER = click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
@@ -26,15 +31,7 @@ _FILTERS: Sequence[Callable[..., Any]] = (
     click.option("--comm", type=task_name, metavar="C", help="Only tasks of this name."),
 )
 _RECORDED: Sequence[Callable[..., Any]] = (
-    click.option(
-        "-p",
-        "--pid",
-        "pids",
-        type=pid_list,
-        multiple=True,
-        metavar="PID[,PID]",
-        help="Only these processes; repeatable.",
-    ),
+    _pids("Only these processes; repeatable."),
     expression_option,
     _DURATIONS,
     click.option(
@@ -49,15 +46,7 @@ _RECORDED: Sequence[Callable[..., Any]] = (
     _LEDGER,
 )
 _TRACING: Sequence[Callable[..., Any]] = (
-    click.option(
-        "-p",
-        "--pid",
-        "pids",
-        type=pid_list,
-        multiple=True,
-        metavar="PID[,PID]",
-        help="Trace processes, all threads of each; repeatable.",
-    ),
+    _pids("Trace processes, all threads of each; repeatable."),
     click.option("-f", "--follow", is_flag=True, help="Trace child processes, too."),
     expression_option,
     click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other."),
