@@ -40,9 +40,9 @@ static __always_inline void count_compat(__u32 nr, __s64 ret)
  * nothing else counts those of 32-bit code. Nobody else's call costs more than
  * the question whether it is one.
  */
-static __always_inline int begins_count(const struct config *config, struct task **task)
+static __always_inline int begins_count(const struct config *config, const void *current, struct task **task)
 {
-	if (!config || !is_compat(config, NULL) || !is_traced(config, bpf_get_current_pid_tgid(), task))
+	if (!config || !is_compat(config, current) || !is_traced(config, find_pid_tgid(current), task))
 		return 0;
 	return !*task || !((*task)->flags & TASK_WAIT_EXEC);
 }
@@ -55,7 +55,7 @@ int count_tp_exit(void *ctx)
 	__s64 ret = *(__s64 *)(ctx + 16);
 	struct task *task;
 
-	if (!begins_count(get_config(), &task))
+	if (!begins_count(get_config(), NULL, &task))
 		return 0;
 	if (task && (task->flags & TASK_IN_CALL) && begins_image(nr, ret) && pairs(task->event, nr))
 		bpf_tail_call(ctx, &progs_tp_exit, task->event);
@@ -262,6 +262,25 @@ int rollup_exit(struct raw_tracepoint_args *ctx)
 	return pass_exit(ctx, NULL, 1);
 }
 
+static __always_inline int count_exit(struct raw_tracepoint_args *ctx, const void *current)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)ctx->args[0];
+	struct task *task;
+	__u64 orig_ax = 0;
+
+	if (!begins_count(get_config(), current, &task))
+		return 0;
+	bpf_probe_read_kernel(&orig_ax, sizeof(orig_ax), &regs->orig_ax);
+	count_compat(orig_ax, ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp")
+int count_raw_exit(struct raw_tracepoint_args *ctx)
+{
+	return count_exit(ctx, NULL);
+}
+
 #if HAS_TASK_LOADS
 /* In place of those, where programs may read task_struct: a third of a call's cost less. */
 SEC("raw_tp")
@@ -287,21 +306,13 @@ int rollup_exit_task(struct raw_tracepoint_args *ctx)
 {
 	return pass_exit(ctx, bpf_get_current_task_btf(), 1);
 }
-#endif
 
 SEC("raw_tp")
-int count_raw_exit(struct raw_tracepoint_args *ctx)
+int count_raw_exit_task(struct raw_tracepoint_args *ctx)
 {
-	const struct pt_regs *regs = (const struct pt_regs *)ctx->args[0];
-	struct task *task;
-	__u64 orig_ax = 0;
-
-	if (!begins_count(get_config(), &task))
-		return 0;
-	bpf_probe_read_kernel(&orig_ax, sizeof(orig_ax), &regs->orig_ax);
-	count_compat(orig_ax, ctx->args[1]);
-	return 0;
+	return count_exit(ctx, bpf_get_current_task_btf());
 }
+#endif
 
 #endif
 
