@@ -187,22 +187,11 @@ class Session:
         sizes |= dict.fromkeys(("counters", "counts"), (self.plan.highest_id + 1) * share) | {"cpu_state": share}
         spec = self._options.rollup
         sizes |= spec.sizes(len(self.plan.parts)) if spec is not None else {}
-        roles = self._roles.names
-        wanted = [self.plan.core_programs[role] for role in roles]
-        if "kprobe_on_fork" in roles:
-            wanted.append(self.plan.core_programs[FIND_PID])
         finds_status = FIND_STATUS in self.plan.core_programs and task_offsets().status is None
-        if finds_status:
-            wanted.append(self.plan.core_programs[FIND_STATUS])
         own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
-        try:
-            self._core = _native.Object(
-                self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
-            )
-        except _native.Error as exc:
-            raise convert_error(exc, "core") from exc
+        self._core = self._open_core(sizes, own, [FIND_STATUS] if finds_status else [])
         stack.callback(self._core.close)
-        self._note_programs(self._core, wanted)
+        roles = self._roles.names
         is_stack = self.plan.level.is_stack
         names = [*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps)]
         names = [name for name in names if self._has_map(name)]
@@ -219,6 +208,23 @@ class Session:
             self._find_pid_offset()
         if self._filters.cgroup is not None:
             self._set_cgroup(self._filters.cgroup)
+
+    def _open_core(self, sizes: dict[str, int], own: dict[str, int], more: list[str]) -> _native.Object:
+        """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
+        while True:
+            finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
+            wanted = [self.plan.core_programs[role] for role in (*self._roles.names, *finds_pid, *more)]
+            try:
+                core = _native.Object(
+                    self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
+                )
+            except _native.Error as exc:
+                if not self._roles.reads_task:
+                    raise convert_error(exc, "core") from exc
+                self._roles = self._roles.by_helpers()
+            else:
+                self._note_programs(core, wanted)
+                return core
 
     def _make_stacks(self, stack: contextlib.ExitStack) -> int:
         from traceleft.tracer.live_stacks import make_map

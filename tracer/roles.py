@@ -24,13 +24,19 @@ TRACEPOINT_DISPATCHERS: Final = {"dispatch_tp_exit": "sys_exit", "dispatch_tp_en
 class Roles:
     """Which of the core's programs a trace loads, and how its events' programs are reached.
 
-    ``asks_identity``: whether a filter asks who makes a call, beside the process.
+    ``asks_identity``: whether a filter asks who makes a call, beside the process. ``reads_task``: whether programs may
+    read task_struct, where there are such and the kernel knows how.
     """
 
-    def __init__(self, plan: Plan, options: Options, *, asks_identity: bool) -> None:
+    def __init__(self, plan: Plan, options: Options, *, asks_identity: bool, reads_task: bool = True) -> None:
         self._plan = plan
         self._options = options
         self._asks_identity = asks_identity
+        self.reads_task = reads_task and can_read_task(plan.core_programs)
+
+    def by_helpers(self) -> "Roles":
+        """Return the same with programs that ask helpers."""
+        return Roles(self._plan, self._options, asks_identity=self._asks_identity, reads_task=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -72,16 +78,12 @@ class Roles:
         return COUNT_TRACEPOINT if COUNT_TRACEPOINT in held and can_dispatch_tracepoints() else None
 
     def _pick(self, role: str) -> str:
-        return role + BY_TASK if self._reads_task else role
+        return role + BY_TASK if self.reads_task else role
 
     @property
     def offsets(self) -> dict[int, int]:
         """What is put into programs that read task_struct."""
-        return dict(find_task_offsets() or {}) if self._reads_task else {}
-
-    @cached_property
-    def _reads_task(self) -> bool:
-        return can_read_task(self._plan.core_programs)
+        return dict(find_task_offsets() or {}) if self.reads_task else {}
 
     @cached_property
     def keeps_entries(self) -> bool:

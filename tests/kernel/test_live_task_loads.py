@@ -84,6 +84,18 @@ def test_entries_and_exits_of_calls_that_change_who_calls(battery: Battery, way:
     ], way
 
 
+def test_what_the_verifier_refuses_is_asked_of_helpers(
+    battery: Battery, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = dict(find_task_offsets() or {})
+    # In the middle of a pointer.
+    crooked = {number: offset + 1 for number, offset in offsets.items()}
+    monkeypatch.setattr("traceleft.tracer.roles.find_task_offsets", lambda: crooked)
+    traced = trace(battery, [programs / "live_identity"], identity.EVENTS, follow=True)
+
+    assert len(traced.named("getpgid")) == 12
+
+
 def test_calls_that_are_jumped_to_and_others_are_the_same(battery: Battery) -> None:
     often, seldom = ("read", "openat", "mmap", "close"), ("brk", "mprotect", "fadvise64", "arch_prctl")
     assert set(often) < set(OFTEN_CALLED)
