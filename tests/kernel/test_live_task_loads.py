@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from traceleft.tracer import Tracer
 from traceleft.tracer.event import Event
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.near import OFTEN_CALLED
+from traceleft.tracer.roles import Roles
 from traceleft.tracer.rollup import KernelRollup
 from traceleft.tracer.task_loads import find_task_offsets
 
@@ -25,8 +27,13 @@ KEYS: Final = ("event", "pid", "tid", "uid", "gid", "comm", "cgroup_id")
 
 
 @pytest.fixture(params=["by task", "by helpers"])
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The two ways in which programs learn who calls: the second is that of kernels without BTF."""
+
+    def refused(roles: Roles) -> Roles:
+        raise AssertionError("the verifier refused what reads a task")
+
+    monkeypatch.setattr(Roles, "by_helpers", refused)
     with contextlib.nullcontext() if request.param == "by task" else without_btf():
         assert (find_task_offsets() is None) == (request.param == "by helpers")
         yield request.param
@@ -51,6 +58,16 @@ def test_records_say_who_calls(battery: Battery, programs: Path, cgroup: Path, w
     lines = [json.loads(to_json_line(event)) for event in traced.events]
     identity.check_identity(lines, {cgroup.stat().st_ino})
     assert way
+
+
+def test_names_are_cut_at_their_ends(battery: Battery, tmp_path: Path, way: str) -> None:
+    names = ["a", "seven77", "eight888", "nine99999", "fifteen-letters", "b", "\xe9t\xe9"]
+    lines = [f"open('/proc/self/comm', 'w').write({name!r}); os.getpgid(0)" for name in names]
+    script = tmp_path / "names.py"
+    script.write_text("\n".join(["import os", *lines]))
+    traced = trace(battery, [sys.executable, script], "getpgid", follow=True)
+
+    assert [event.comm for event in traced.events] == names, way
 
 
 def test_rollups_say_who_calls(battery: Battery, programs: Path, way: str) -> None:
