@@ -10,7 +10,7 @@ import msgspec
 import pyarrow
 from pyarrow import csv, ipc
 
-from traceleft.aggregator.parquet import ParquetWriter
+from traceleft.aggregator.parquet import ParquetWriter, refuse_foreign
 from traceleft.aggregator.table import SCHEMA, batch_to_table
 from traceleft.errors import FormatError
 from traceleft.expression import select
@@ -81,6 +81,7 @@ def export_parquet(recording: Recording, directory: Path, *, expressions: Sequen
     """
     if directory.exists() and not directory.is_dir():
         raise FormatError("is no directory: Parquet is written as files below one", file=str(directory))
+    refuse_foreign(directory)
     with ParquetWriter(directory, stem=_identify(recording)) as writer:
         return _write_all(writer, recording, expressions)
 

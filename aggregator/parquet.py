@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -210,6 +211,16 @@ def open_data(path: Path) -> Data:
     for file in files:
         _check_file(file, has_host=is_partitioned)
     return Data(path, files, is_partitioned)
+
+
+def refuse_foreign(directory: Path) -> None:
+    """Raise ``FormatError`` where a directory holds Parquet of something else: beside it, events could not be read.
+
+    Files that lie in no partition are looked at, and the first that does.
+    """
+    unsorted = sorted(directory.glob("[!.]*.parquet"))
+    for file in unsorted or sorted(islice(directory.rglob("[!.]*.parquet"), 1)):
+        _check_file(file, has_host=_day_of(directory, file) is not None)
 
 
 def _day_of(directory: Path, file: Path) -> str | None:

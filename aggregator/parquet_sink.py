@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from traceleft.aggregator.parquet import ParquetWriter
+from traceleft.aggregator.parquet import ParquetWriter, refuse_foreign
 from traceleft.aggregator.sink import Item, LostError, SinkError
 from traceleft.aggregator.table import batch_to_table
+from traceleft.errors import FormatError
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.cgroups import CgroupPaths
 
@@ -34,9 +35,12 @@ class ParquetTarget:
         self.pending = 0
 
     def open(self) -> None:
-        """Make the directory now; SinkError where that cannot be."""
+        """Make the directory now; SinkError where that cannot be, or where something else lies in it."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(self._directory)
+        except FormatError as error:
+            raise SinkError(str(error)) from error
         except OSError as error:
             raise SinkError(f"{self._directory}: {(error.strerror or str(error)).lower()}") from error
 

@@ -11,7 +11,17 @@ from bench.fleet_events import fleet_tables
 from tests.records import Capture, Record
 from tests.stored import store, table_of
 from traceleft.aggregator.columns import COLUMNS
-from traceleft.aggregator.parquet import NS_A_DAY, Days, ParquetWriter, open_data, partition_of, start_of
+from traceleft.aggregator.parquet import (
+    NS_A_DAY,
+    Days,
+    ParquetWriter,
+    open_data,
+    partition_of,
+    refuse_foreign,
+    start_of,
+)
+from traceleft.aggregator.parquet_sink import ParquetTarget
+from traceleft.aggregator.sink import SinkError
 from traceleft.aggregator.table import SCHEMA
 from traceleft.errors import FormatError
 
@@ -148,6 +158,25 @@ def test_foreign_schema_is_told_with_the_file(tmp_path: Path, change: object, me
 
     with pytest.raises(FormatError, match=rf"x\.parquet: .*{message}"):
         open_data(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["x.parquet", "host=vm/day=2026-11-23/x.parquet"])
+def test_nothing_is_written_beside_parquet_of_something_else(tmp_path: Path, place: str) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table({"a": [1]}), file)
+
+    with pytest.raises(FormatError, match=f"{place}: holds no events of traceleft: there is no column ts"):
+        refuse_foreign(tmp_path)
+    with pytest.raises(SinkError, match=f"{place}: holds no events of traceleft"):
+        ParquetTarget(tmp_path, host="vm").open()
+
+
+def test_events_go_beside_events(tmp_path: Path) -> None:
+    store(tmp_path, table_of(EVENTS))
+
+    refuse_foreign(tmp_path)
+    refuse_foreign(tmp_path / "absent")
 
 
 def test_truncated_file_is_told_at_every_length(tmp_path: Path) -> None:
