@@ -190,7 +190,7 @@ static __always_inline void pass_on(struct raw_tracepoint_args *ctx, __u32 near,
 
 static __always_inline int pass_exit(struct raw_tracepoint_args *ctx, void *current, int rolls_up)
 {
-	__u64 pid_tgid = find_pid_tgid(current);
+	__u64 pid_tgid = find_tgid(current);
 	struct config *config = get_config();
 	struct task *task = NULL;
 	struct cpu_state *state;
@@ -202,8 +202,11 @@ static __always_inline int pass_exit(struct raw_tracepoint_args *ctx, void *curr
 	if (config->flags & CONFIG_ONE_PROCESS) {
 		if (!is_of_process(config, pid_tgid))
 			return 0;
-	} else if (!is_traced(config, pid_tgid, &task) || (task && task->flags & TASK_WAIT_EXEC)) {
-		return 0;
+		pid_tgid = add_pid(pid_tgid, current);
+	} else {
+		pid_tgid = add_pid(pid_tgid, current);
+		if (!is_traced(config, pid_tgid, &task) || (task && task->flags & TASK_WAIT_EXEC))
+			return 0;
 	}
 	state = keep_regs((const void *)ctx->args[0], current);
 	if (!state)
