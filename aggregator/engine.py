@@ -317,7 +317,7 @@ def refuse_exact(rollup: Rollup) -> None:
     """Raise ``FormatError`` where a rollup keeps all values: memory is bounded while events stream."""
     for rank, measure in enumerate(partial_measures(rollup)):
         if measure.function == "exact":
-            remedy = "only `traceleft report` over stored data takes it; p99 is within 1.6 % of it"
+            remedy = "only `traceleft report` over stored data takes it; p99 is at most 3.2 % below it"
             raise rollup.error(
                 f"{measure.name} keeps every value, and memory is bounded here: {remedy}", f"measures.{rank}"
             )

@@ -1,5 +1,6 @@
 """Recordings as Arrow, Parquet, CSV and NDJSON: the columns of ``columns.COLUMNS``, the same in each."""
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -57,8 +58,19 @@ def _to_table(recording: Recording, batch: Batch) -> pyarrow.Table:
 def export(paths: Sequence[Path], output: Path, form: str, *, expressions: Sequence[str] = ()) -> int:
     """Write the events of recordings to a file, or below a directory (``parquet``); return how many.
 
-    ``RecordingError`` at damage, once all before it was written.
+    ``RecordingError`` at damage, once all before it was written; OSError where a file cannot be written.
     """
+    try:
+        return _export(paths, output, form, expressions)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # pyarrow's have no number.
+        reason = error.strerror or " ".join(str(error).split())
+        raise OSError(error.errno or errno.EIO, f"{reason}; it is incomplete", str(output)) from error
+
+
+def _export(paths: Sequence[Path], output: Path, form: str, expressions: Sequence[str]) -> int:
     written = 0
     with ExitStack() as stack:
         recordings = [stack.enter_context(Recording.open(path)) for path in paths]

@@ -68,6 +68,7 @@ def test_joined_batches_have_the_records_of_all() -> None:
     assert joined.column("filename") == ["/etc/passwd", "x", "/etc/passwd"]
     assert joined.timestamps().tolist() == [OPENED.ts + 7, 16, OPENED.ts + 7]
     assert (joined.size_bytes, Batch.joined(parts[:1])) == (sum(part.size_bytes for part in parts), parts[0])
+    assert (joined.rows, joined.stacks()) == (b"", [None] * 3)
 
 
 def test_batches_of_several_clocks_are_not_joined() -> None:

@@ -130,6 +130,7 @@ def test_full_disk_is_one_line(form: str, recording: Path, tmp_path: Path) -> No
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "too large" in done.stderr.lower()
+    assert f"{tmp_path}/out" in done.stderr
     assert not [*tmp_path.rglob("*.parquet")]
 
 

@@ -74,6 +74,19 @@ def test_same_records_make_the_same_bytes_however_they_come(tmp_path: Path) -> N
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_what_was_there_stays_until_a_recording_begins(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "r", calls(100))
+    before = path.read_bytes()
+
+    with Recorder(path):
+        pass
+    assert path.read_bytes() == before
+    with Recorder(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists()
+    assert len(read_records(write_recording(path, calls(1)))) < len(before)
+
+
 def test_without_its_end_all_is_read_and_then_refused(tmp_path: Path) -> None:
     path = tmp_path / "r"
     with Recorder(path) as recorder:

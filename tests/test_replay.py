@@ -172,6 +172,22 @@ def test_command_writes_lines_and_the_account(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "ledger").read_text())["lost"] == 1
 
 
+def test_loss_of_the_trace_is_told_by_the_status_where_asked_for(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "r", MIXED)
+
+    assert run(str(path)).returncode == 0
+    assert run(str(path), "--fail-on-loss").returncode == 3
+    assert run(str(write_recording(path, MIXED, ledger=None)), "--fail-on-loss").returncode == 0
+
+
+def test_what_a_sink_dropped_of_a_recording_is_loss(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "r", MIXED, ledger=None)
+
+    done = run(str(path), "--sink", "ndjson:/dev/full", "--fail-on-loss")
+
+    assert (done.returncode, "records dropped" in done.stderr) == (3, True)
+
+
 @pytest.mark.parametrize("is_pipe", [False, True], ids=["file", "pipe"])
 def test_command_reads_stdin(tmp_path: Path, is_pipe: bool) -> None:
     path = write_recording(tmp_path / "r", MIXED)

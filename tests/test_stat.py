@@ -57,6 +57,12 @@ def test_the_ledger_is_the_recorded_one(recording: Path, tmp_path: Path, capfd: 
     assert main(["stat", "-i", str(recording), "--fail-on-loss"]) == 3
 
 
+def test_recorded_without_stacks_all_have_none(recording: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of(capfd, "-i", recording, "--by", "stack")
+
+    assert [(row["stack"], row["count"]) for row in rows] == [(None, COUNT)]
+
+
 def test_a_recording_comes_from_stdin(recording: Path) -> None:
     with recording.open("rb") as file:
         done = subprocess.run([*STAT, "--format", "json", "-i", "-"], stdin=file, capture_output=True, timeout=60)

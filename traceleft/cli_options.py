@@ -21,6 +21,7 @@ def _pids(what: str) -> Callable[..., Any]:
 _MAX_EVENTS = click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
 _DURATIONS = click.option("-T", "durations", is_flag=True, help="Show the time that calls took.")
 _LEDGER = click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
+_FAIL_ON_LOSS = click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
 _FILTERS: Sequence[Callable[..., Any]] = (
     click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded."),
     click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed."),
@@ -43,6 +44,7 @@ _RECORDED: Sequence[Callable[..., Any]] = (
     ),
     *_FILTERS,
     _MAX_EVENTS,
+    _FAIL_ON_LOSS,
     _LEDGER,
 )
 _TRACING: Sequence[Callable[..., Any]] = (
@@ -98,7 +100,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
         metavar="PCT",
         help="Shed the most expensive event while the trace takes more of the machine's CPU time.",
     ),
-    click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost."),
+    _FAIL_ON_LOSS,
     _LEDGER,
     click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]"),
 )

@@ -66,7 +66,16 @@ def replay_command(file: Path, **values: Any) -> int:
             outlets.finish(recording.ledger)
         if counts is not None:
             print_counts(options, counts, output)
-    return 0
+    return recorded_status(recording, outlets, fail_on_loss=values["fail_on_loss"])
+
+
+def recorded_status(recording: "Recording", outlets: Outlets | None, *, fail_on_loss: bool) -> int:
+    """Return the exit status: loss, if that was asked for, of the recorded trace, or where a sink dropped something."""
+    from traceleft.cli_session import LOSS, has_loss
+
+    has_lost = recording.ledger is not None and has_loss(recording.ledger)
+    has_dropped = outlets is not None and outlets.has_dropped
+    return LOSS if fail_on_loss and (has_lost or has_dropped) else 0
 
 
 def make_filters(values: dict[str, Any]) -> "ReplayFilters":

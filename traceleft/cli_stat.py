@@ -211,8 +211,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
     from traceleft.aggregator.engine import Aggregator
     from traceleft.cli_output import PrintOptions, open_output, write_ledger
-    from traceleft.cli_replay import make_filters, read_stdin, refuse_overwriting, report_replay
-    from traceleft.cli_session import LOSS, has_loss
+    from traceleft.cli_replay import make_filters, read_stdin, recorded_status, refuse_overwriting, report_replay
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -244,11 +243,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
         finally:
             if outlets is not None:
                 outlets.finish(recording.ledger)
-    has_lost = (recording.ledger is not None and has_loss(recording.ledger)) or (
-        outlets is not None and outlets.has_dropped
-    )
-    lost = values["fail_on_loss"] and has_lost
-    return LOSS if lost else 0
+    return recorded_status(recording, outlets, fail_on_loss=values["fail_on_loss"])
 
 
 def open_outlets(options: "PrintOptions", stack: ExitStack, *, host: str | None = None) -> "Outlets | None":

@@ -120,6 +120,7 @@ class Batch:
         whole = numpy.concatenate([starts[:1], *(each[1:] + start for each, start in zip(ends, starts, strict=False))])
         batch = cls.__new__(cls)
         batch._decoder, batch._offset_ns = first._decoder, first._offset_ns
+        batch.rows, batch._folded = b"", None
         batch._fixed = b"".join(each._fixed for each in batches)
         batch._heap = b"".join(each._heap[: each._ends[-1]] for each in batches)
         batch._ends_bytes, batch._ends = whole.tobytes(), tuple(whole.tolist())

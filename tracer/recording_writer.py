@@ -36,8 +36,8 @@ FLUSH_S: Final = 1.0
 # What the end of a file may take: a ledger of hundreds of events.
 END_ROOM_BYTES: Final = 32 << 10
 FindCgroups = Callable[[Collection[int]], Mapping[int, str]]
-# O_TRUNC, and no O_EXCL: exactly this file, whatever it is.
-CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+# No O_EXCL: exactly this file, whatever it is. Emptied when there is something to write, and not before.
+CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -83,6 +83,7 @@ class Recorder:
         self._is_broken = False
         self.stored = 0
         """Records that have been written to the file."""
+        self._is_new = not os.path.lexists(self._path)
         self._fd: int | None = os.open(self._path, CREATE, 0o666)
 
     def __enter__(self) -> Self:
@@ -177,10 +178,12 @@ class Recorder:
             self.release()
 
     def release(self) -> None:
-        """Close the file as it is; may be called again."""
+        """Close the file as it is; may be called again. Where nothing began, what was there stays, and no more."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+            if self._head is None and self._is_new:
+                self._path.unlink(missing_ok=True)
 
     def _take(self, data: memoryview, records: int) -> None:
         if not self._waiting.records:
@@ -212,6 +215,7 @@ class Recorder:
 
     def _begin_part(self) -> None:
         assert self._head is not None
+        self._take_back()
         self._put(pack_preamble(), is_block=False)
         self._put(self._pack(HEAD, encode(msgspec.structs.replace(self._head, part=self._part))))
         self._put_cgroups(self._cgroups)
@@ -256,6 +260,7 @@ class Recorder:
         self._blocks += is_block
 
     def _take_back(self) -> None:
+        """Cut the file where what was written whole ends."""
         assert self._fd is not None
         if S_ISREG(os.fstat(self._fd).st_mode):
             os.ftruncate(self._fd, self._size)
