@@ -8,13 +8,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
 
 from traceleft.aggregator.evaluate import holds, integers_of, texts_of
-from traceleft.aggregator.expression import Both, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.expression import OPERATORS, Both, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.finish import Cell, Numbers, Partial, empty_partial, value_of
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.aggregator.parse import type_of
@@ -28,14 +28,6 @@ from traceleft.tracer.spec import EventSpec
 Keys = tuple[KeyValue, ...]
 Values = Mapping[str, MeasureValue]
 AlertCallback = Callable[[Alert], object]
-_COMPARE: Final[Mapping[str, Callable[[int, int], bool]]] = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
 
 
 class Hit(NamedTuple):
@@ -363,13 +355,13 @@ def compile_condition(condition: Expression) -> Callable[[Values], bool]:
 
 
 def _compile_compare(operator: str, left: Expression, right: Expression) -> Callable[[Values], bool]:
-    first, second, compare = _operand(left), _operand(right), _COMPARE[operator]
+    first, second, compare = _operand(left), _operand(right), OPERATORS[operator]
 
     def test(values: Values) -> bool:
         a, b = first(values), second(values)
         if not isinstance(a, int) or not isinstance(b, int):
             return operator == "!="
-        return compare(a, b)
+        return bool(compare(a, b))
 
     return test
 

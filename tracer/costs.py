@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from traceleft.tracer.filters import Filters
+from traceleft.tracer.options import Options
+
 Scope = Literal["one process", "processes", "all"]
 
 RAW: Final = "raw_tracepoint"
@@ -46,6 +49,13 @@ class Rates:
 
     calls: float
     chosen: float
+
+
+def shape_of(filters: Filters, options: Options) -> Shape:
+    """Return what a trace of processes costs, apart from its events."""
+    is_one = len(filters.pids) == 1 and not filters.follow
+    scope: Scope = "one process" if is_one else "processes" if filters.pids else "all"
+    return Shape(scope, keeps_entries=options.times or options.counting is not None)
 
 
 def costs_ns(shape: Shape, rates: Rates) -> dict[str, float]:

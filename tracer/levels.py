@@ -89,3 +89,9 @@ def _require_level(features: KernelFeatures, held: Collection[str], name: str) -
 def _listed(levels: Collection[str]) -> str:
     ordered = [name for name in LEVELS if name in levels]
     return f"level {', '.join(ordered)}" if ordered else "no level"
+
+
+def refuse_stack_level(level: Level) -> None:
+    """Raise UnsupportedError for a level without maps of stacks."""
+    if level.is_stack:
+        raise UnsupportedError("-k", f"level {level.name} has no maps of stacks: it needs level 4.11 or later")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,16 @@ from traceleft.battery import Battery
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.choice import choose_plan, select_specs
+from traceleft.tracer.clock import clock_offset_ns
 from traceleft.tracer.command import Command, find_command
-from traceleft.tracer.costs import Scope, Shape
+from traceleft.tracer.costs import shape_of
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.ending import ended_by_signals
 from traceleft.tracer.event import Event
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Figures, Ledger
-from traceleft.tracer.levels import LEVELS, Level
+from traceleft.tracer.levels import LEVELS, refuse_stack_level
 from traceleft.tracer.loader import Session
 from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
@@ -127,7 +127,7 @@ class Tracer:
         self._stacks: LiveStacks | None = None
         self._command_line = command
         if stacks and level is not None and level in LEVELS:
-            _refuse_stack_level(LEVELS[level])
+            refuse_stack_level(LEVELS[level])
         self._plan, schema = choose_plan(
             battery,
             events,
@@ -135,12 +135,14 @@ class Tracer:
             uses_pids=follows,
             level=level,
             required=required,
-            shape=None if brief or command is not None or rollup is not None else self._shape(),
+            shape=None
+            if brief or command is not None or rollup is not None
+            else shape_of(self._filters, self._options),
         )
         if rollup is not None and (reason := rollup.why_not(self._plan, _native.possible_cpus())):
             raise UnsupportedError("a rollup in the kernel", reason)
         if stacks:
-            _refuse_stack_level(self._plan.level)
+            refuse_stack_level(self._plan.level)
         self._tables = schema.tables
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
         self._stack = contextlib.ExitStack()
@@ -175,7 +177,7 @@ class Tracer:
                 )
             seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
             self._narrow(session)
-            self._dispatcher.offset_ns = _clock_offset_ns()
+            self._dispatcher.offset_ns = clock_offset_ns()
             if self._options.stacks:
                 self._take_stacks(session, stack)
             if self._sink is not None:
@@ -192,13 +194,6 @@ class Tracer:
         fixed_bytes = {part.spec.id: part.spec.fixed_size for part in self._plan.parts}
         self._stacks = stack.enter_context(LiveStacks(session.maps.fds["stacks"], fixed_bytes))
         self._dispatcher.take_stacks(self._stacks)
-
-    def _shape(self) -> Shape:
-        """What a trace of processes costs, apart from its events."""
-        pids = self._filters.pids
-        is_one = len(pids) == 1 and not self._filters.follow
-        scope: Scope = "one process" if is_one else "processes" if pids else "all"
-        return Shape(scope, keeps_entries=self._options.times or self._options.counting is not None)
 
     def _narrow(self, session: Session) -> None:
         command = self._command
@@ -380,21 +375,15 @@ class Tracer:
         if self._on_warning is not None:
             ticks.append(LossWatch(session, self._on_warning).tick)
         if self._max_overhead_pct is not None:
-            self._overhead = stack.enter_context(
-                watch_overhead(
-                    session,
-                    limit_pct=self._max_overhead_pct,
-                    counts_calls=self._options.is_only_counting,
-                    tell=self._on_warning or (lambda line: None),
-                )
-            )
+            self._overhead = stack.enter_context(self._watch_overhead(session, self._max_overhead_pct))
             ticks.append(self._overhead.tick)
-        if self._sink is not None:
-            ticks.append(self._sink.tick)
-        if self._stacks is not None:
-            ticks.append(self._stacks.tick)
+        ticks += [each.tick for each in (self._sink, self._stacks) if each is not None]
         for tick in ticks:
             reader.on_tick(tick)
+
+    def _watch_overhead(self, session: Session, limit_pct: float) -> contextlib.AbstractContextManager[Overhead]:
+        tell = self._on_warning or (lambda line: None)
+        return watch_overhead(session, limit_pct=limit_pct, counts_calls=self._options.is_only_counting, tell=tell)
 
     def _end_reader(self, reader: Reader) -> Ledger:
         if self._sink is not None:
@@ -426,17 +415,3 @@ class Tracer:
     def _end_by_signal(self, number: int) -> None:
         self.signal = number
         self.stop()
-
-
-def _refuse_stack_level(level: Level) -> None:
-    if level.is_stack:
-        raise UnsupportedError("-k", f"level {level.name} has no maps of stacks: it needs level 4.11 or later")
-
-
-def _clock_offset_ns() -> int:
-    """What leads from CLOCK_MONOTONIC to the epoch; the best of some tries, as we may be interrupted between clocks."""
-    tries = []
-    for _ in range(5):
-        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        tries.append((after - before, wall - (before + after) // 2))
-    return min(tries)[1]
