@@ -31,7 +31,7 @@ def syscall_hooks(name: str, event: Mapping[str, Any]) -> list[Hook]:
     hooks.append(_tp_enter(event))
     if entry not in ("emit", "number"):
         hooks.append(_tp_exit(extra[1]))
-    hooks += [_kprobe(entry), _kprobe_plain(entry)]
+    hooks += [_kprobe(entry), _kprobe_plain(event)]
     if entry != "emit":
         hooks.append(_kretprobe(extra[1]))
     return hooks
@@ -68,10 +68,12 @@ def _kprobe(entry: str) -> Hook:
     return Hook("kprobe", "kprobe", _REGISTERS, comment, lines=read + _kept_entry(entry, ("emit",)))
 
 
-def _kprobe_plain(entry: str) -> Hook:
+def _kprobe_plain(event: Mapping[str, Any]) -> Hook:
     comment = ("/* Below 4.17 a syscall is a function of its arguments. */",)
-    lines = ("read_plain_args(call.args, ctx);", *_kept_entry(entry, ("emit",)))
-    return Hook("kprobe_plain", "kprobe", _REGISTERS, comment, lines=lines, guard="TRACELEFT_LEVEL < 418")
+    number = event["number"]
+    own = () if number is None else (f"if (!is_own_call(ctx, config, {number}))", "\treturn 0;")
+    lines = (*own, "read_plain_args(call.args, ctx);", *_kept_entry(event["entry"], ("emit",)))
+    return Hook("kprobe_plain", "kprobe", _REGISTERS, comment, lines=lines, guard="HAS_PLAIN_SYSCALLS")
 
 
 def _kept_entry(entry: str, emitting: tuple[str, ...]) -> tuple[str, ...]:

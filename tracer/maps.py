@@ -25,6 +25,8 @@ NAMES: Final = (
     "progs_tp_exit",
     "saved",
     "saved_exec",
+    "saved_owners",
+    "saved_exec_owners",
     "scratch",
     "cgroups",
     "stacks",
@@ -41,6 +43,10 @@ TASKS_MAX: Final = 32768
 SAVED_BYTES: Final = 1024
 SAVED_EXEC_BYTES: Final = 32768
 STACK_SAVED_BYTES: Final = 376
+# As SAVED_ENTRIES, SAVED_PLACES and the others of templates/include/saved.h.j2, where a map has owners.
+SAVED_ENTRIES: Final = {"saved": 4096, "saved_exec": 256}
+SAVED_PLACES: Final = 4
+SAVED_STEP: Final = 61
 WAIT_EXEC: Final = 1
 IN_CALL: Final = 2
 NO_EVENT: Final = -1
@@ -124,9 +130,19 @@ class Maps:
         """Return the records that were begun at the entry of a thread's call."""
         for name, size in (("saved", SAVED_BYTES), ("saved_exec", SAVED_EXEC_BYTES)):
             size = STACK_SAVED_BYTES if self.is_stack else size
-            value = _native.map_lookup(self.fds[name], _U32.pack(tid), size)
+            key = self._saved_key(name, tid)
+            value = None if key is None else _native.map_lookup(self.fds[name], _U32.pack(key), size)
             if value is not None:
                 yield value
+
+    def _saved_key(self, name: str, tid: int) -> int | None:
+        """Return the key of a thread's element: its tid, or the place that it holds where the map has owners."""
+        owners = self.fds.get(f"{name}_owners")
+        if owners is None:
+            return tid
+        places = ((tid + turn * SAVED_STEP) % SAVED_ENTRIES[name] for turn in range(SAVED_PLACES))
+        held = _U32.pack(tid)
+        return next((each for each in places if _native.map_lookup(owners, _U32.pack(each), 4) == held), None)
 
     def kernel_counts(self, events: Iterable[int], cpus: int) -> KernelCounts:
         """Return the kernel's side of the ledger for these event ids."""

@@ -46,7 +46,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	offset = capture_bytes(scratch, offset, &record->upeer_addrlen, call->args[2], 4, 4);
 	scratch->header.event = EVENT;
 	scratch->header.length = offset;
-	bpf_map_update_elem(&saved, &tid, scratch, BPF_ANY);
+	keep_saved(tid, scratch);
 }
 
 static __always_inline int emit(const struct config *config, struct call *call)
@@ -61,14 +61,14 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	if (!scratch)
 		return 0;
 	record = (void *)scratch;
-	begun = bpf_map_lookup_elem(&saved, &tid);
+	begun = find_saved(tid);
 	resumed = resume_record(scratch, begun, EVENT, 1024);
 	if (resumed)
 		offset = resumed;
 	else
 		begin(scratch, call);
 	if (begun)
-		bpf_map_delete_elem(&saved, &tid);
+		drop_saved(tid);
 	if (call->ret >= 0)
 		offset = capture_bytes(scratch, offset, &record->upeer_sockaddr,
 				call->args[1], written_length(scratch, &record->upeer_addrlen, call->args[2]), SOCKADDR_MAX);
@@ -109,7 +109,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	record.record.header.event = EVENT;
 	record.record.header.length = sizeof(record);
 	record.record.header.flags = RECORD_UNSETTLED;
-	bpf_map_update_elem(&saved, &tid, stack, BPF_ANY);
+	keep_saved(tid, stack);
 }
 
 static __always_inline int emit(const struct config *config, struct call *call)
@@ -120,12 +120,12 @@ static __always_inline int emit(const struct config *config, struct call *call)
 	__u32 tid = bpf_get_current_pid_tgid();
 
 	begin(stack, call);
-	begun = bpf_map_lookup_elem(&saved, &tid);
+	begun = find_saved(tid);
 	if (begun) {
 		if (begun->header.event == EVENT) {
 			__builtin_memcpy((void *)stack + sizeof(begun->header), begun->bytes, sizeof(begun->bytes));
 		}
-		bpf_map_delete_elem(&saved, &tid);
+		drop_saved(tid);
 	}
 	if (call->ret >= 0)
 		stack_bytes(ROOM(upeer_sockaddr), call->args[1], minimum(read_length(call->args[2]), *(__u32 *)stack->upeer_addrlen), SOCKADDR_MAX);
@@ -218,7 +218,7 @@ int kprobe_accept4(struct pt_regs *ctx)
 	return 0;
 }
 
-#if TRACELEFT_LEVEL < 418
+#if HAS_PLAIN_SYSCALLS
 /* Below 4.17 a syscall is a function of its arguments. */
 SEC("kprobe")
 int kprobe_plain_accept4(struct pt_regs *ctx)
@@ -227,6 +227,8 @@ int kprobe_plain_accept4(struct pt_regs *ctx)
 	struct call call = { .ctx = ctx };
 
 	if (!config)
+		return 0;
+	if (!is_own_call(ctx, config, 288))
 		return 0;
 	read_plain_args(call.args, ctx);
 	if (!keep_entry(config, EVENT, &call))

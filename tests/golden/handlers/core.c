@@ -393,8 +393,8 @@ static __always_inline int end_task(void)
 	if (config && task && (config->flags & CONFIG_ENABLED))
 		count_missed_return(config, task);
 	bpf_map_delete_elem(&tasks, &tid);
-	bpf_map_delete_elem(&saved, &tid);
-	bpf_map_delete_elem(&saved_exec, &tid);
+	drop_saved(tid);
+	drop_saved_exec(tid);
 	return 0;
 }
 
@@ -405,7 +405,7 @@ static __always_inline int go_on_after_exec(__u32 old)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct config *config = get_config();
 	__u32 tid = pid_tgid;
-	struct task *task;
+	struct task *task, moved;
 	void *begun;
 
 	/* The command that is traced begins. */
@@ -417,13 +417,14 @@ static __always_inline int go_on_after_exec(__u32 old)
 	task->flags &= ~TASK_WAIT_EXEC;
 	if (old == tid)
 		return 0;
-	bpf_map_update_elem(&tasks, &tid, task, BPF_ANY);
+	moved = *task;
+	bpf_map_update_elem(&tasks, &tid, &moved, BPF_ANY);
 	bpf_map_delete_elem(&tasks, &old);
-	begun = bpf_map_lookup_elem(&saved_exec, &old);
+	begun = find_saved_exec(old);
 	if (!begun)
 		return 0;
-	bpf_map_update_elem(&saved_exec, &tid, begun, BPF_ANY);
-	bpf_map_delete_elem(&saved_exec, &old);
+	keep_saved_exec(tid, begun);
+	drop_saved_exec(old);
 	return 0;
 }
 

@@ -49,7 +49,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	offset = capture_strings(scratch, offset, &record->envp, call->args[2]);
 	scratch->header.event = EVENT;
 	scratch->header.length = offset;
-	bpf_map_update_elem(&saved_exec, &tid, scratch, BPF_ANY);
+	keep_saved_exec(tid, scratch);
 }
 
 static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
@@ -65,14 +65,14 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	if (!scratch)
 		return 0;
 	record = (void *)scratch;
-	begun = bpf_map_lookup_elem(&saved_exec, &tid);
+	begun = find_saved_exec(tid);
 	resumed = resume_record(scratch, begun, EVENT, 32767);
 	if (resumed)
 		offset = resumed;
 	else
 		begin(scratch, call);
 	if (begun)
-		bpf_map_delete_elem(&saved_exec, &tid);
+		drop_saved_exec(tid);
 	if (call->ret >= 0 && !resumed)
 		return 0;
 	if (call->ret < 0 && (!resumed || record->filename.status == -EFAULT))
@@ -126,7 +126,7 @@ static __always_inline void save(const struct config *config, const struct call 
 	record.record.header.event = EVENT;
 	record.record.header.length = sizeof(record);
 	record.record.header.flags = RECORD_UNSETTLED;
-	bpf_map_update_elem(&saved_exec, &tid, stack, BPF_ANY);
+	keep_saved_exec(tid, stack);
 }
 
 static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
@@ -138,13 +138,13 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 	int resumed = 0;
 
 	begin(stack, call);
-	begun = bpf_map_lookup_elem(&saved_exec, &tid);
+	begun = find_saved_exec(tid);
 	if (begun) {
 		if (begun->header.event == EVENT) {
 			__builtin_memcpy((void *)stack + sizeof(begun->header), begun->bytes, sizeof(begun->bytes));
 			resumed = 1;
 		}
-		bpf_map_delete_elem(&saved_exec, &tid);
+		drop_saved_exec(tid);
 	}
 	if (call->ret >= 0 && !resumed)
 		return 0;
@@ -240,7 +240,7 @@ int kprobe_execve(struct pt_regs *ctx)
 	return 0;
 }
 
-#if TRACELEFT_LEVEL < 418
+#if HAS_PLAIN_SYSCALLS
 /* Below 4.17 a syscall is a function of its arguments. */
 SEC("kprobe")
 int kprobe_plain_execve(struct pt_regs *ctx)
@@ -249,6 +249,8 @@ int kprobe_plain_execve(struct pt_regs *ctx)
 	struct call call = { .ctx = ctx };
 
 	if (!config)
+		return 0;
+	if (!is_own_call(ctx, config, 59))
 		return 0;
 	read_plain_args(call.args, ctx);
 	if (!keep_entry(config, EVENT, &call))

@@ -120,7 +120,7 @@ int kprobe_exit_group(struct pt_regs *ctx)
 	return emit_entry(config, &call);
 }
 
-#if TRACELEFT_LEVEL < 418
+#if HAS_PLAIN_SYSCALLS
 /* Below 4.17 a syscall is a function of its arguments. */
 SEC("kprobe")
 int kprobe_plain_exit_group(struct pt_regs *ctx)
@@ -129,6 +129,8 @@ int kprobe_plain_exit_group(struct pt_regs *ctx)
 	struct call call = { .ctx = ctx };
 
 	if (!config)
+		return 0;
+	if (!is_own_call(ctx, config, 231))
 		return 0;
 	read_plain_args(call.args, ctx);
 	if (!keep_entry(config, EVENT, &call))

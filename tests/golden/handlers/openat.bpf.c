@@ -131,7 +131,7 @@ int kprobe_openat(struct pt_regs *ctx)
 	return 0;
 }
 
-#if TRACELEFT_LEVEL < 418
+#if HAS_PLAIN_SYSCALLS
 /* Below 4.17 a syscall is a function of its arguments. */
 SEC("kprobe")
 int kprobe_plain_openat(struct pt_regs *ctx)
@@ -140,6 +140,8 @@ int kprobe_plain_openat(struct pt_regs *ctx)
 	struct call call = { .ctx = ctx };
 
 	if (!config)
+		return 0;
+	if (!is_own_call(ctx, config, 257))
 		return 0;
 	read_plain_args(call.args, ctx);
 	if (!keep_entry(config, EVENT, &call))
