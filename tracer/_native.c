@@ -5,6 +5,7 @@
  * makes a Python call per record.
  */
 #include "_native.h"
+#include "_hazard.h"
 #include "_settle.h"
 
 #include <elf.h>
@@ -249,8 +250,59 @@ static int prepare_programs(struct bpf_object *object, PyObject *offsets)
 	return 0;
 }
 
+static void add_to_log(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_to_log(struct log *log, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	current_log = log;
+	keep_log(LIBBPF_WARN, format, args);
+	va_end(args);
+}
+
+static bool has_ring_buffer(const struct bpf_object *object)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object)
+		if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF)
+			return true;
+	return false;
+}
+
+/*
+ * Refuse what would crash some kernel's verifier, on every kernel: it cannot be
+ * tried which one has the fault. Kernels with ring buffers do not, so functions
+ * are allowed in an object that is of no use without them.
+ */
+static int check_programs(struct bpf_object *object, struct log *log)
+{
+	static const char *const why[] = {
+		[HAZARD_SUM] = "adds a pointer to a map's value to a number",
+		[HAZARD_CALL] = "calls a function",
+		[HAZARD_UNKNOWN] = "could not be checked: out of memory",
+	};
+	bool calls_are_safe = has_ring_buffer(object);
+	struct bpf_program *program;
+	struct hazard found;
+
+	bpf_object__for_each_program(program, object) {
+		if (!bpf_program__autoload(program))
+			continue;
+		found = find_hazard(bpf_program__insns(program), bpf_program__insn_cnt(program), calls_are_safe);
+		if (found.kind == HAZARD_NONE)
+			continue;
+		add_to_log(log, "program %s %s at instruction %zu, which crashes kernels from 4.14 to 4.19.0: build the battery again\n",
+			   bpf_program__name(program), why[found.kind], found.at);
+		return -EACCES;
+	}
+	return 0;
+}
+
 static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyObject *reuse, PyObject *sizes,
-			 PyObject *names, PyObject *offsets, const char **what)
+			 PyObject *names, PyObject *offsets, struct log *log, const char **what)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
 	__u32 version = kernel_version();
@@ -277,6 +329,9 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyO
 	if (err)
 		return err;
 	*what = "load";
+	err = check_programs(object, log);
+	if (err)
+		return err;
 	Py_BEGIN_ALLOW_THREADS
 	err = bpf_object__load(object);
 	Py_END_ALLOW_THREADS
@@ -314,7 +369,7 @@ static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 	}
 	object_release(self);
 	log_begin(&log);
-	err = open_and_load(self, &data, name, reuse, sizes, names, offsets, &what);
+	err = open_and_load(self, &data, name, reuse, sizes, names, offsets, &log, &what);
 	log_end();
 	if (err) {
 		object_release(self);
