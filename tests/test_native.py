@@ -337,6 +337,21 @@ def test_refused_program_tells_the_verifiers_reason(tiny: bytes) -> None:
     assert "invalid mem access" in log
 
 
+def test_a_long_log_keeps_the_verifiers_reason(tmp_path: Path) -> None:
+    source, compiled = tmp_path / "long.c", tmp_path / "long.o"
+    many = 'asm volatile("r0 = 0\\n.rept 20000\\nr0 += 1\\n.endr\\nr0 = *(u64 *)(r0 + 0)" ::: "r0");'
+    source.write_text(f"""__attribute__((section("tp"), used)) int long_program(void *ctx) {{ {many} return 0; }}
+        char LICENSE[] __attribute__((section("license"), used)) = "GPL";""")
+    subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-c", source, "-o", compiled], check=True)
+
+    with pytest.raises(_native.Error) as refused:
+        _native.Object(compiled.read_bytes(), name="long", programs=["long_program"])
+
+    log = refused.value.args[2]
+    assert len(log) < 300_000
+    assert "invalid mem access" in log
+
+
 def test_log_of_libbpf_stays_off_stderr(tiny: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(_native.Error):
         _native.Object(tiny, name="tiny", programs=["refused"])

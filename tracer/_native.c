@@ -26,9 +26,23 @@ static PyObject *native_error;
 
 static __thread struct log *current_log;
 
+/* Of one message that is longer than the room its end, where the verifier says why. */
+static void keep_end(struct log *log, const char *format, va_list args, size_t length)
+{
+	char *whole = malloc(length + 1);
+
+	if (!whole)
+		return;
+	vsnprintf(whole, length + 1, format, args);
+	memcpy(log->text, whole + length - LOG_ROOM / 2, LOG_ROOM / 2 + 1);
+	log->used = LOG_ROOM / 2;
+	free(whole);
+}
+
 static int keep_log(enum libbpf_print_level level, const char *format, va_list args)
 {
 	struct log *log = current_log;
+	va_list again;
 	int n;
 
 	if (!log || level == LIBBPF_DEBUG)
@@ -40,9 +54,13 @@ static int keep_log(enum libbpf_print_level level, const char *format, va_list a
 		memmove(log->text, log->text + LOG_ROOM / 4, log->used - LOG_ROOM / 4);
 		log->used -= LOG_ROOM / 4;
 	}
+	va_copy(again, args);
 	n = vsnprintf(log->text + log->used, LOG_ROOM - log->used, format, args);
-	if (n > 0)
-		log->used += (size_t)n < LOG_ROOM - log->used ? (size_t)n : LOG_ROOM - log->used - 1;
+	if (n > 0 && (size_t)n >= LOG_ROOM - log->used)
+		keep_end(log, format, again, n);
+	else if (n > 0)
+		log->used += n;
+	va_end(again);
 	return 0;
 }
 
