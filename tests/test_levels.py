@@ -127,15 +127,19 @@ def test_leftovers_are_those_of_dead_tracers() -> None:
     dead = 4194305
     text = (
         f"p:kprobes/libbpf_{dead}_SyS_openat_0x0_1 SyS_openat+0\n"
-        f"r16:kprobes/libbpf_{dead}_SyS_read_0x0_2 SyS_read\n"
+        f"r:kretprobes/libbpf_{dead}_SyS_read_0x0_2 SyS_read\n"
         f"r4096:kprobes/traceleft_{dead}_3_SyS_read SyS_read\n"
         "p:kprobes/libbpf_1_SyS_openat_0x0_1 SyS_openat+0\n"
         "p:kprobes/mine SyS_openat+0\n"
+        f"p:others/libbpf_{dead}_SyS_openat_0x0_1 SyS_openat+0\n"
         "garbage\n"
     )
 
-    names = [f"libbpf_{dead}_SyS_openat_0x0_1", f"libbpf_{dead}_SyS_read_0x0_2", f"traceleft_{dead}_3_SyS_read"]
-    assert find_leftovers(text) == names
+    assert find_leftovers(text) == [
+        f"kprobes/libbpf_{dead}_SyS_openat_0x0_1",
+        f"kretprobes/libbpf_{dead}_SyS_read_0x0_2",
+        f"kprobes/traceleft_{dead}_3_SyS_read",
+    ]
 
 
 def account(kernel: KernelCounts, **reader: Any) -> Ledger:
