@@ -130,27 +130,41 @@ class Battery:
         }
 
     def select(self, release: str, *, kernel_format: KernelFormat | None = None) -> Selection:
-        """Choose what serves a kernel of this release.
+        """Choose what serves a kernel of this release; ``kernel_format`` tells its formats.
 
-        Its own release if the battery has it; else the nearest one of no newer version (whatever its flavour and build)
-        of whose formats none is another on the kernel, as ``kernel_format`` tells (a digest by event, None where the
-        kernel has none); else the nearest of those, since what a syscall takes never changes once it is released; else
-        the oldest.
+        Its own release if the battery has it. Else, of the releases that lack the fewest of the kernel's events, the
+        nearest of whose formats none is another on the kernel; else the nearest of them, since what a syscall takes
+        never changes once it is released. Of a release the version counts, whatever its flavour and build; older ones
+        are nearer than newer. ``kernel_format`` gives a digest by event, None where the kernel has none or shows none.
         """
         if not self.releases:
             raise BatteryError("holds no release; build it again", path=str(self.path))
         if release in self.manifest.releases:
             return self._selection(release, "the kernel's own release", exact=True)
-        own = natural_key(upstream(release))
-        older = [name for name in reversed(self.releases) if natural_key(upstream(name)) <= own]
-        if not older:
-            return self._selection(self.releases[0], "the oldest release: none is older than the kernel")
-        if kernel_format is None or len(older) == 1:
-            return self._selection(older[0], "the nearest older release")
-        for name in older:
+        nearest, has_older = self._by_distance(natural_key(upstream(release)))
+        if kernel_format is None or len(nearest) == 1:
+            why = "the nearest older release" if has_older else "the oldest release: none is older than the kernel"
+            return self._selection(nearest[0], why)
+        complete, lacks = self._lacking_fewest(nearest, kernel_format)
+        what = "that lacks the fewest of the kernel's events" if lacks else "that has all of the kernel's events"
+        for name in complete:
             if self._agrees(name, kernel_format):
-                return self._selection(name, "the nearest older release whose formats are the kernel's")
-        return self._selection(older[0], "the nearest older release; each has formats that are not the kernel's")
+                return self._selection(name, f"the nearest release {what}, in its formats")
+        return self._selection(complete[0], f"the nearest release {what}; each has formats that are not the kernel's")
+
+    def _by_distance(self, own: tuple[tuple[int, int, str], ...]) -> tuple[list[str], bool]:
+        """Return the releases, the nearest to a version first, and whether one is not newer than that."""
+        older = [name for name in self.releases if natural_key(upstream(name)) <= own]
+        newer = [name for name in self.releases if name not in older]
+        return [*reversed(older), *newer], bool(older)
+
+    def _lacking_fewest(self, names: list[str], kernel_format: KernelFormat) -> tuple[list[str], int]:
+        """Return those releases, in their order, that lack the fewest of the kernel's events, and how many that is."""
+        held = {name: self.manifest.releases[name].events.keys() for name in names}
+        here = {event for event in set().union(*held.values()) if kernel_format(event) is not None}
+        lacking = {name: len(here - held[name]) for name in names}
+        fewest = min(lacking.values())
+        return [name for name in names if lacking[name] == fewest], fewest
 
     def _selection(self, name: str, why: str, *, exact: bool = False) -> Selection:
         return Selection(name, self.manifest.releases[name], exact, why)

@@ -9,9 +9,16 @@ import pytest
 
 from traceleft import cli
 from traceleft.battery.builder import build
-from traceleft.cli_battery import cache_directory, catalogue_of, choose_battery, discard, make_battery
+from traceleft.cli_battery import (
+    cache_directory,
+    catalogue_of,
+    choose_battery,
+    choose_from_kernel,
+    discard,
+    make_battery,
+)
 from traceleft.errors import BatteryError, ExpressionError
-from traceleft.generator import generate
+from traceleft.generator import generate, source
 
 pytestmark = pytest.mark.kernel
 
@@ -41,6 +48,17 @@ def test_nothing_found_means_that_one_is_to_be_made() -> None:
 
     assert choice.battery is None
     assert choice.events == ("openat",)
+
+
+def test_without_expressions_calls_count_whose_formats_the_kernel_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4.4 shows no formats of those that make processes."""
+    snapshot = source.read_source(Path(__file__).parent / "data/formats/4.4.121.json.xz")
+    monkeypatch.setattr(source, "read_source", lambda path: snapshot)
+
+    events = choose_from_kernel([])
+
+    assert events is not None
+    assert {"execve", "execveat", "clone", "fork", "vfork", "openat"} <= set(events)
 
 
 def test_unknown_event_is_refused_before_a_battery_is_made() -> None:

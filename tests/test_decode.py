@@ -241,6 +241,21 @@ def test_string_that_could_not_be_read_makes_its_list_unreadable() -> None:
     assert (event.args.x, event.unreadable) == (["ls", None], ["x"])
 
 
+def test_string_that_could_not_be_read_is_its_address_where_the_record_tells_it() -> None:
+    event = pointed("strings", part(b"ls") + part(ADDRESS.to_bytes(8, "little"), -14), 2)
+
+    assert (event.args.x, event.unreadable) == (["ls", hex(ADDRESS)], ["x"])
+
+
+def test_parts_of_a_message_that_could_not_be_read_are_their_addresses() -> None:
+    message = struct.pack("<QIIQQQQII", 0x1000, 16, 0, 0, 0, 0x2000, 24, 0, 0)
+
+    event = pointed("msghdr", message + part(b"", -14) + part(b"", -14), 56)
+
+    assert event.args.x == {"name": "0x1000", "iov": [], "control": "0x2000", "flags": 0}
+    assert event.unreadable == ["x"]
+
+
 def test_empty_address_shows_the_pointer() -> None:
     assert pointed("sockaddr", b"").args.x == hex(ADDRESS)
 

@@ -10,7 +10,7 @@ from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.tracer.kernel import Feature, KernelFeatures
 from traceleft.tracer.kprobes import find_leftovers, read_syscall_symbols
 from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
-from traceleft.tracer.levels import LEVELS, NEEDS, choose_level, explain_level, offered_levels
+from traceleft.tracer.levels import LEVELS, NEEDS, choose_levels, explain_level, offered_levels
 from traceleft.tracer.plan import Part, place_kprobe
 
 ALL = tuple(LEVELS)
@@ -34,21 +34,21 @@ def kernel(*present: str, privileged: bool = True) -> KernelFeatures:
 def test_highest_level_that_the_kernel_offers_is_taken(level: str) -> None:
     features = kernel(*OFFERS[level])
 
-    assert choose_level(features, ALL).name == level
+    assert choose_levels(features, ALL)[0].name == level
     assert offered_levels(features) == ALL[ALL.index(level) :]
 
 
 def test_without_an_object_of_the_highest_level_the_next_is_taken() -> None:
-    assert choose_level(kernel(*OFFERS["5.8"]), ["4.11", "4.4"]).name == "4.11"
+    assert choose_levels(kernel(*OFFERS["5.8"]), ["4.11", "4.4"])[0].name == "4.11"
 
 
 def test_battery_and_kernel_without_a_common_level_name_the_one_to_build() -> None:
     with pytest.raises(TraceleftError, match=r"holds level 5.8, this kernel offers level 4.11, 4.4: .* --level 4.11"):
-        choose_level(kernel(*OFFERS["4.11"]), ["5.8"])
+        choose_levels(kernel(*OFFERS["4.11"]), ["5.8"])
 
 
 def test_level_that_is_asked_for_is_taken() -> None:
-    assert choose_level(kernel(*OFFERS["5.8"]), ALL, "4.11").name == "4.11"
+    assert choose_levels(kernel(*OFFERS["5.8"]), ALL, "4.11")[0].name == "4.11"
 
 
 @pytest.mark.parametrize(
@@ -62,17 +62,17 @@ def test_level_that_is_asked_for_is_taken() -> None:
 )
 def test_level_that_cannot_be_had_is_refused_with_the_remedy(level: str, held: list[str], reason: str) -> None:
     with pytest.raises(TraceleftError, match=reason):
-        choose_level(kernel(*OFFERS["4.18"]), held, level)
+        choose_levels(kernel(*OFFERS["4.18"]), held, level)
 
 
 def test_kernel_without_any_level_is_told_what_it_lacks() -> None:
     with pytest.raises(UnsupportedError, match=r"for 4\.4 it lacks perf buffer, kprobe"):
-        choose_level(kernel(), ALL)
+        choose_levels(kernel(), ALL)
 
 
 def test_lacking_privileges_are_the_reason_for_lacking_levels() -> None:
     with pytest.raises(UnsupportedError, match="get privileges"):
-        choose_level(kernel(privileged=False), ALL)
+        choose_levels(kernel(privileged=False), ALL)
 
 
 def test_choice_is_explained_by_what_is_there_and_what_is_not() -> None:
@@ -127,15 +127,19 @@ def test_leftovers_are_those_of_dead_tracers() -> None:
     dead = 4194305
     text = (
         f"p:kprobes/libbpf_{dead}_SyS_openat_0x0_1 SyS_openat+0\n"
-        f"r16:kprobes/libbpf_{dead}_SyS_read_0x0_2 SyS_read\n"
+        f"r:kretprobes/libbpf_{dead}_SyS_read_0x0_2 SyS_read\n"
         f"r4096:kprobes/traceleft_{dead}_3_SyS_read SyS_read\n"
         "p:kprobes/libbpf_1_SyS_openat_0x0_1 SyS_openat+0\n"
         "p:kprobes/mine SyS_openat+0\n"
+        f"p:others/libbpf_{dead}_SyS_openat_0x0_1 SyS_openat+0\n"
         "garbage\n"
     )
 
-    names = [f"libbpf_{dead}_SyS_openat_0x0_1", f"libbpf_{dead}_SyS_read_0x0_2", f"traceleft_{dead}_3_SyS_read"]
-    assert find_leftovers(text) == names
+    assert find_leftovers(text) == [
+        f"kprobes/libbpf_{dead}_SyS_openat_0x0_1",
+        f"kretprobes/libbpf_{dead}_SyS_read_0x0_2",
+        f"kprobes/traceleft_{dead}_3_SyS_read",
+    ]
 
 
 def account(kernel: KernelCounts, **reader: Any) -> Ledger:

@@ -146,6 +146,15 @@ def test_common_kinds_are_made_without_python(name: str) -> None:
     assert native_lines(SCHEMAS[name], [record] * 3) == 3
 
 
+@pytest.mark.parametrize("unread", [b"", bytes(8), (0x7FFE0010).to_bytes(8, "little"), bytes(7)])
+def test_string_that_could_not_be_read_is_shown_alike(unread: bytes) -> None:
+    (spec,) = SCHEMAS["strings"].events.values()
+    record = encode(spec, Record((0x1000, 32), {0: Capture(part(b"ls") + part(unread, -14), 2)}))
+
+    assert native_lines(SCHEMAS["strings"], [record]) == 1
+    assert b'"unreadable":["x"]' in check(spec, SCHEMAS["strings"].tables, [record])
+
+
 @pytest.mark.parametrize("name", ["sockaddr", "msghdr", "iovec", "buffer by case"])
 def test_rare_kinds_are_left_to_python_only_where_there_is_something_to_show(name: str) -> None:
     (spec,) = SCHEMAS[name].events.values()

@@ -40,10 +40,34 @@ def test_exact_release_wins_whatever_the_formats(three: Battery) -> None:
     assert (selection.name, selection.exact, selection.why) == ("5.10.3", True, "the kernel's own release")
 
 
-def test_nearest_older_release_with_the_kernel_s_formats_wins(three: Battery) -> None:
+def test_nearest_release_with_the_kernel_s_formats_wins(three: Battery) -> None:
     assert three.select("6.5.0", kernel_format=format_of("4.9.1").get).name == "4.9.1"
     assert three.select("6.5.0", kernel_format=format_of("6.1.0").get).name == "6.1.0"
-    assert three.select("5.15.0", kernel_format=format_of("6.1.0").get).name == "5.10.3"
+    assert three.select("5.15.0", kernel_format=format_of("6.1.0").get).name == "6.1.0"
+
+
+def test_release_that_has_all_of_the_kernel_s_events_wins_over_an_older_one(tmp_path: Path) -> None:
+    """So 4.14.67 is served by 4.14.177: 4.9 has no statx."""
+    few = {"close": FIELDS["close"]}
+    releases = {"4.9.1": few, "4.14.177": FIELDS, "4.19.13": FIELDS}
+    battery = Battery.open(write_battery(tmp_path / "battery", releases))
+
+    selection = battery.select("4.14.67", kernel_format=format_of("4.14.177").get)
+    without = battery.select("4.14.67", kernel_format={"close": format_of("4.9.1")["close"]}.get)
+
+    assert (selection.name, selection.exact) == ("4.14.177", False)
+    assert selection.why == "the nearest release that has all of the kernel's events, in its formats"
+    assert without.name == "4.9.1"
+
+
+def test_where_each_release_lacks_some_the_one_that_lacks_fewest_wins(tmp_path: Path) -> None:
+    releases = {"4.9.1": {}, "4.14.177": {"close": FIELDS["close"]}}
+    battery = Battery.open(write_battery(tmp_path / "battery", {**releases, "6.1.0": {"openat": FIELDS["openat"]}}))
+
+    selection = battery.select("4.14.67", kernel_format=format_of("4.14.177").get)
+
+    assert selection.name == "4.14.177"
+    assert selection.why == "the nearest release that lacks the fewest of the kernel's events, in its formats"
 
 
 def test_event_that_the_kernel_does_not_show_speaks_for_no_release(three: Battery) -> None:
@@ -56,7 +80,9 @@ def test_without_a_release_that_fits_the_nearest_older_serves_and_says_so(three:
     selection = three.select("6.5.0", kernel_format=format_of("6.5.0").get)
 
     assert selection.name == "6.1.0"
-    assert selection.why == "the nearest older release; each has formats that are not the kernel's"
+    assert selection.why == (
+        "the nearest release that has all of the kernel's events; each has formats that are not the kernel's"
+    )
     assert three.select("4.4.0").why == "the oldest release: none is older than the kernel"
 
 

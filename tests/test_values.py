@@ -158,7 +158,7 @@ def test_array_leaves_out_an_element_that_is_not_whole() -> None:
 def test_strings_tell_which_could_not_be_read() -> None:
     parts = split_strings(part(b"ls") + part(b"", -14) + part(b"longer", 99), "little")
 
-    assert show_strings(parts) == ["ls", None, "longer"]
+    assert show_strings(parts, "little") == ["ls", None, "longer"]
     assert [piece.is_cut for piece in parts] == [False, False, True]
 
 

@@ -180,7 +180,7 @@ def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
         events = read_events(source.formats, place=source.place)
     except (UnsupportedError, FormatError, ModuleNotFoundError):
         return None
-    return select(expressions, make_catalogue(events, source.machine), default=events.own_syscalls)
+    return select(expressions, make_catalogue(events, source.machine), default=events.syscalls)
 
 
 def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":

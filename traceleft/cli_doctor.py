@@ -11,7 +11,9 @@ from traceleft.cli_explain import Finding, explain_battery
 from traceleft.errors import TraceleftError
 
 if TYPE_CHECKING:
+    from traceleft.battery import Battery
     from traceleft.tracer.kernel import KernelFeatures
+    from traceleft.tracer.trial import Trial
 
 
 # acct on x86_64.
@@ -27,6 +29,14 @@ class Choice:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenBattery:
+    """The battery that a trace would use, None where there is none, and what is said of it."""
+
+    battery: "Battery | None"
+    choice: Choice
+
+
 @click.command("doctor")
 @click.option(
     "--battery", type=click.Path(path_type=Path), metavar="PATH", help="Explain how this battery would serve."
@@ -37,11 +47,14 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
     from traceleft.tracer.kernel import probe_kernel
 
     features = probe_kernel()
+    chosen = choose_battery(battery)
+    trial = try_battery(chosen) if features.has("privileges") else None
     choices = (
-        choose_level(features),
-        choose_hook(features),
-        weigh_hooks(features),
-        choose_battery(battery),
+        choose_level(features, trial),
+        choose_hook(features, trial),
+        show_loaded(chosen, trial),
+        weigh_hooks(features, trial),
+        chosen.choice,
         choose_compiler(),
         choose_symbols(),
     )
@@ -50,23 +63,39 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
     click.echo(describe(features, choices, findings))
 
 
-def choose_level(features: "KernelFeatures") -> Choice:
-    """Return the highest level that the kernel offers, and why none above it."""
+def try_battery(chosen: "ChosenBattery") -> "Trial | TraceleftError | None":
+    """Load what a trace of every syscall would, of the battery that it would use; None where there is none yet."""
+    from traceleft.tracer.trial import try_battery
+
+    if chosen.battery is None:
+        return None
+    try:
+        return try_battery(chosen.battery)
+    except TraceleftError as error:
+        return error
+
+
+def choose_level(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
+    """Return the level that a trace comes to, else the highest that the kernel offers, and why none above it."""
     from traceleft.tracer.levels import LEVELS, explain_level, offered_levels
 
     offered = offered_levels(features)
     if not offered:
         return Choice("level", False, "; ".join(f"{name}: {explain_level(features, name)}" for name in LEVELS))
-    reasons = [f"{offered[0]}: {explain_level(features, offered[0])}"]
-    above = tuple(LEVELS)[: tuple(LEVELS).index(offered[0])]
-    return Choice("level", True, "; ".join(reasons + [f"{name}: {explain_level(features, name)}" for name in above]))
+    taken = offered[0] if trial is None or isinstance(trial, TraceleftError) else trial.level
+    above = tuple(LEVELS)[: tuple(LEVELS).index(taken)]
+    reasons = [f"{name}: {explain_level(features, name)}" for name in above if name not in offered]
+    passed_over = [f"{name}: not used, see objects" for name in above if name in offered]
+    return Choice("level", True, "; ".join([f"{taken}: {explain_level(features, taken)}", *passed_over, *reasons]))
 
 
-def choose_hook(features: "KernelFeatures") -> Choice:
+def choose_hook(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take."""
     from traceleft.tracer import kernel
     from traceleft.tracer.levels import LEVELS, offered_levels
 
+    if trial is not None and not isinstance(trial, TraceleftError):
+        return Choice("hook", True, trial.hook)
     among = next((LEVELS[name].hooks for name in offered_levels(features)), kernel.HOOKS)
     try:
         return Choice("hook", True, kernel.choose_hook(features, among=among))
@@ -74,12 +103,24 @@ def choose_hook(features: "KernelFeatures") -> Choice:
         return Choice("hook", False, str(error))
 
 
-def weigh_hooks(features: "KernelFeatures") -> Choice:
+def show_loaded(chosen: "ChosenBattery", trial: "Trial | TraceleftError | None") -> Choice:
+    """Return what the kernel took of the battery when it was tried, and what it refused."""
+    if isinstance(trial, TraceleftError):
+        return Choice("objects", False, str(trial))
+    if trial is None:
+        why = "there is no battery" if chosen.battery is None else "the privileges are lacking"
+        return Choice("objects", False, f"not tried: {why}")
+    text = f"the core and {trial.handlers} handlers load at level {trial.level}"
+    return Choice("objects", not trial.notices, "; ".join([text, *trial.notices]))
+
+
+def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take now where it matters most: few rare calls, of any process."""
     from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, explain_costs
     from traceleft.tracer.rates import measure_rates
 
-    if not (features.has(RAW) and features.has(TRACEPOINT)):
+    others = trial is not None and not isinstance(trial, TraceleftError) and trial.hook != RAW
+    if others or not (features.has(RAW) and features.has(TRACEPOINT)):
         return Choice("rare_calls", True, "as others: there is one hook of the two to weigh")
     rates = measure_rates([RARE_CALL])
     if rates is None:
@@ -98,17 +139,18 @@ def choose_symbols() -> Choice:
     return Choice("symbols", True, f"bcc {getattr(bcc, '__version__', '')}".rstrip())
 
 
-def choose_battery(named: Path | None) -> Choice:
+def choose_battery(named: Path | None) -> ChosenBattery:
     """Return the battery that a trace would use."""
     from traceleft import cli_battery
 
     try:
         found = cli_battery.choose_battery(named, ()).battery
     except TraceleftError as error:
-        return Choice("battery", False, str(error))
+        return ChosenBattery(None, Choice("battery", False, str(error)))
     if found is None:
-        return Choice("battery", False, f"none yet; a trace would make {cli_battery.cache_directory() / 'battery'}")
-    return Choice("battery", True, str(found.path))
+        text = f"none yet; a trace would make {cli_battery.cache_directory() / 'battery'}"
+        return ChosenBattery(None, Choice("battery", False, text))
+    return ChosenBattery(found, Choice("battery", True, str(found.path)))
 
 
 def choose_compiler() -> Choice:

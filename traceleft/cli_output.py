@@ -217,8 +217,11 @@ def report(tracer: "Tracer", file: Output | None, *, sinks: Mapping[str, object]
 
     ``sinks`` are the accounts of those that dropped something.
     """
+    from traceleft.tracer.remedy import missed_remedy
+
     ledger = tracer.ledger
-    for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0), str(ledger)):
+    missed = missed_remedy(tracer.hook, tracer.offered_hooks)
+    for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0, missed=missed), str(ledger)):
         notice(text)
     if file is not None:
         write_ledger(ledger, file, sinks=sinks)

@@ -9,6 +9,7 @@
     ├─ BatteryError       a battery that is missing, damaged or made for something else (path)
     ├─ UnsupportedError   the kernel or a privilege lacks something (feature)
     ├─ ProbeError         a program could not be loaded or attached (probe, log)
+    │  └─ RefusedError    this kernel refuses the program itself; one of a lower level may do (probe, log)
     ├─ RecordingError     a recording that is damaged, cut, or none (file, offset, events_read)
     └─ CommandError       a command that cannot be started (command)
 
@@ -75,6 +76,10 @@ class ProbeError(TraceleftError):
         self.probe = probe
         self.log = log
         super().__init__(f"{probe}: {message}")
+
+
+class RefusedError(ProbeError):
+    """The kernel refused a program for what it is or where it goes, not for a lack of memory or rights."""
 
 
 class RecordingError(TraceleftError):

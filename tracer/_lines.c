@@ -408,6 +408,7 @@ static void put_bit_names(struct lines *self, const struct node *node, struct by
 /* lists.show_strings */
 static bool put_strings(struct lines *self, struct bytes bytes, uint32_t arg, int64_t *taken)
 {
+	uint64_t address;
 	size_t at, captured;
 	int32_t status;
 
@@ -426,8 +427,12 @@ static bool put_strings(struct lines *self, struct bytes bytes, uint32_t arg, in
 		self->failed[arg] |= status < 0;
 		if ((*taken)++)
 			PUT(self, ",");
+		/* Of one that could not be read the address, where the record tells it. */
+		address = captured == sizeof(address) ? load_number(bytes.data + at, sizeof(address)) : 0;
 		if (status >= 0)
 			put_string(self, (struct bytes){bytes.data + at, captured});
+		else if (address)
+			put_quoted_hex(self, address);
 		else
 			PUT(self, "null");
 	}

@@ -175,6 +175,80 @@ static PyTypeObject link_type = {
 	.tp_methods = link_methods,
 };
 
+/*
+ * What maps are like, by fd: kernels below 4.13 lack BPF_OBJ_GET_INFO_BY_FD, and
+ * 4.4 has no fdinfo of maps. The maker of a map knows. Guarded by the GIL.
+ */
+
+struct shape {
+	__u32 type;
+	__u32 key_size;
+	__u32 value_size;
+};
+
+static struct shape *noted_shapes;
+static size_t n_noted_shapes;
+
+static int note_shape(int fd, __u32 type, __u32 key_size, __u32 value_size)
+{
+	size_t need = (size_t)fd + 1;
+	struct shape *grown;
+
+	if (need > n_noted_shapes) {
+		grown = realloc(noted_shapes, need * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + n_noted_shapes, 0, (need - n_noted_shapes) * sizeof(*grown));
+		noted_shapes = grown;
+		n_noted_shapes = need;
+	}
+	noted_shapes[fd] = (struct shape){type, key_size, value_size};
+	return 0;
+}
+
+static void read_fdinfo(int fd, struct shape *shape)
+{
+	char line[128];
+	FILE *file;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
+	file = fopen(line, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		sscanf(line, "map_type: %u", &shape->type);
+		sscanf(line, "key_size: %u", &shape->key_size);
+		sscanf(line, "value_size: %u", &shape->value_size);
+	}
+	if (file)
+		fclose(file);
+}
+
+/* A map's shape: as the kernel tells it, else as it was made. A key size of 0: there is no such map. */
+static struct shape shape_of(int fd)
+{
+	struct bpf_map_info info = {0};
+	struct shape shape = {0};
+	__u32 size = sizeof(info);
+
+	/* Since v4.13. */
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+		return (struct shape){info.type, info.key_size, info.value_size};
+	if (errno == EBADF)
+		return shape;
+	read_fdinfo(fd, &shape);
+	if (!shape.key_size && fd >= 0 && (size_t)fd < n_noted_shapes)
+		shape = noted_shapes[fd];
+	return shape;
+}
+
+/* How many bytes the kernel reads or writes for one value. */
+static size_t value_bytes(const struct shape *shape)
+{
+	bool is_percpu = shape->type == BPF_MAP_TYPE_PERCPU_HASH || shape->type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+			 shape->type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+
+	return is_percpu ? ALIGN8((size_t)shape->value_size) * (size_t)libbpf_num_possible_cpus() : shape->value_size;
+}
+
 /* Object: an ELF object loaded into the kernel. */
 
 typedef struct {
@@ -424,13 +498,21 @@ static struct bpf_program *find_program(BpfObject *self, const char *name)
 
 static PyObject *object_map_fd(BpfObject *self, PyObject *args)
 {
+	const struct bpf_map *map;
 	const char *name;
-	int fd;
+	int fd = -EBADF;
 
 	if (!PyArg_ParseTuple(args, "s", &name))
 		return NULL;
-	fd = self->object ? bpf_object__find_map_fd_by_name(self->object, name) : -EBADF;
-	return fd < 0 ? raise_error(fd, "find map", NULL) : PyLong_FromLong(fd);
+	if (self->object) {
+		map = bpf_object__find_map_by_name(self->object, name);
+		fd = map ? bpf_map__fd(map) : -ENOENT;
+	}
+	if (fd < 0)
+		return raise_error(fd, "find map", NULL);
+	if (note_shape(fd, bpf_map__type(map), bpf_map__key_size(map), bpf_map__value_size(map)))
+		return PyErr_NoMemory();
+	return PyLong_FromLong(fd);
 }
 
 static PyObject *object_program_fd(BpfObject *self, PyObject *args)
@@ -564,23 +646,13 @@ static PyObject *map_create(PyObject *module, PyObject *args)
 		return NULL;
 	options.map_flags = flags;
 	fd = bpf_map_create(type, NULL, key_size, value_size, max_entries, &options);
-	return fd < 0 ? raise_error(errno, "create map", NULL) : PyLong_FromLong(fd);
-}
-
-static void read_fdinfo(int fd, struct bpf_map_info *info)
-{
-	char line[128];
-	FILE *file;
-
-	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
-	file = fopen(line, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		sscanf(line, "map_type: %u", &info->type);
-		sscanf(line, "key_size: %u", &info->key_size);
-		sscanf(line, "value_size: %u", &info->value_size);
+	if (fd < 0)
+		return raise_error(errno, "create map", NULL);
+	if (note_shape(fd, type, key_size, value_size)) {
+		close(fd);
+		return PyErr_NoMemory();
 	}
-	if (file)
-		fclose(file);
+	return PyLong_FromLong(fd);
 }
 
 /*
@@ -589,21 +661,24 @@ static void read_fdinfo(int fd, struct bpf_map_info *info)
  */
 static bool fits_map(int fd, Py_ssize_t key, Py_ssize_t value)
 {
-	struct bpf_map_info info = {0};
-	__u32 size = sizeof(info);
-	size_t need;
+	struct shape shape = shape_of(fd);
 
-	/* Since v4.13; fdinfo has what is asked for here since v4.4. */
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
-		read_fdinfo(fd, &info);
-	need = info.value_size;
-	if (info.type == BPF_MAP_TYPE_PERCPU_HASH || info.type == BPF_MAP_TYPE_PERCPU_ARRAY ||
-	    info.type == BPF_MAP_TYPE_LRU_PERCPU_HASH)
-		need = ALIGN8(need) * (size_t)libbpf_num_possible_cpus();
-	if (info.key_size && info.key_size <= (size_t)key && need <= (size_t)value)
+	if (shape.key_size && shape.key_size <= (size_t)key && value_bytes(&shape) <= (size_t)value)
 		return true;
-	errno = info.key_size ? EMSGSIZE : EBADF;
+	errno = shape.key_size ? EMSGSIZE : EBADF;
 	return false;
+}
+
+static PyObject *map_value_size(PyObject *module, PyObject *args)
+{
+	struct shape shape;
+	int fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "i", &fd))
+		return NULL;
+	shape = shape_of(fd);
+	return shape.key_size ? PyLong_FromUnsignedLong(shape.value_size) : raise_error(EBADF, "size up map", NULL);
 }
 
 static PyObject *map_update(PyObject *module, PyObject *args)
@@ -664,31 +739,73 @@ static PyObject *map_delete(PyObject *module, PyObject *args)
 	return PyBool_FromLong(!err);
 }
 
+#define KEY_MAX 64
+
+/*
+ * Make a key that a map does not have: 0, or an error. An array has none of all
+ * ones, and of a hash's keys so many are tried as it takes.
+ */
+static int make_absent_key(int fd, size_t value_size, unsigned char *key, size_t key_size)
+{
+	void *value = malloc(value_size ? value_size : 1);
+	int err = value ? 0 : -ENOMEM;
+
+	memset(key, 0xff, key_size);
+	while (!err && !bpf_map_lookup_elem(fd, key, value))
+		err = key[0]-- ? 0 : -E2BIG;
+	if (!err && errno != ENOENT)
+		err = -errno;
+	free(value);
+	return err;
+}
+
+/* The first key: 0, or an error, -ENOENT where there is none. Below v4.12 a NULL key is refused, with EFAULT. */
+static int first_key(int fd, void *first, size_t key_size)
+{
+	unsigned char absent[KEY_MAX];
+	struct shape shape;
+	int err;
+
+	if (!bpf_map_get_next_key(fd, NULL, first))
+		return 0;
+	if (errno != EFAULT)
+		return -errno;
+	shape = shape_of(fd);
+	err = make_absent_key(fd, value_bytes(&shape), absent, key_size);
+	if (err)
+		return err;
+	return bpf_map_get_next_key(fd, absent, first) ? -errno : 0;
+}
+
 /* All keys; a map that changes meanwhile may show a key twice or not at all. */
 static PyObject *map_keys(PyObject *module, PyObject *args)
 {
-	char key[64], next[64];
+	char key[KEY_MAX], next[KEY_MAX];
 	Py_ssize_t key_size;
 	unsigned int limit;
 	PyObject *keys, *item;
-	bool first = true;
-	int fd;
+	int fd, err;
 
 	(void)module;
 	if (!PyArg_ParseTuple(args, "inI", &fd, &key_size, &limit))
 		return NULL;
-	if (key_size <= 0 || key_size > (Py_ssize_t)sizeof(key))
+	if (key_size <= 0 || key_size > KEY_MAX)
 		return raise_error(EINVAL, "list keys of map", NULL);
 	if (!fits_map(fd, key_size, PY_SSIZE_T_MAX))
 		return raise_error(errno, "list keys of map", NULL);
 	keys = PyList_New(0);
-	while (keys && limit-- && !bpf_map_get_next_key(fd, first ? NULL : key, next)) {
+	err = first_key(fd, next, (size_t)key_size);
+	while (keys && !err && limit--) {
 		memcpy(key, next, (size_t)key_size);
-		first = false;
 		item = PyBytes_FromStringAndSize(key, key_size);
 		if (!item || PyList_Append(keys, item))
 			Py_CLEAR(keys);
 		Py_XDECREF(item);
+		err = bpf_map_get_next_key(fd, key, next) ? -errno : 0;
+	}
+	if (keys && err && err != -ENOENT) {
+		Py_DECREF(keys);
+		return raise_error(err, "list keys of map", NULL);
 	}
 	return keys;
 }
@@ -853,6 +970,7 @@ static PyMethodDef module_methods[] = {
 	{"map_lookup", map_lookup, METH_VARARGS, "Return a value, of all CPUs for a per-CPU map, or None."},
 	{"map_delete", map_delete, METH_VARARGS, "Delete a key; return whether it was there."},
 	{"map_keys", map_keys, METH_VARARGS, "List at most limit keys of a map."},
+	{"map_value_size", map_value_size, METH_VARARGS, "Return the size of a map's value, of one CPU's for a per-CPU map."},
 	{"possible_cpus", possible_cpus, METH_NOARGS, "Return the number of possible CPUs."},
 	{"settle", settle, METH_VARARGS, "Return an unsettled record (level 4.4) as an ordinary one, None if it is not sound."},
 	{"program_info", program_info, METH_VARARGS, "Return what the kernel says of a program."},

@@ -164,7 +164,7 @@ def _compile_parts(arg: ArgSpec, tables: Tables) -> ReadTail:
     def read_strings(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
         parts = split_strings(data, order)
         notes.look_at(name, parts)
-        return show_strings(parts), len(parts)
+        return show_strings(parts, order), len(parts)
 
     def read_iovec(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
         parts = split_iovec(data, order)

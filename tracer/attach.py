@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from traceleft import tracefs
-from traceleft.errors import ProbeError, UnsupportedError
+from traceleft.errors import ProbeError, RefusedError, UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.filters import Offsets
 from traceleft.tracer.formats import digest_format, read_format
@@ -18,17 +18,26 @@ from traceleft.tracer.plan import Part
 SCHED: Final = {"on_exec": "sched_process_exec", "on_fork": "sched_process_fork", "on_exit": "sched_process_exit"}
 RAW: Final = "raw_"
 LOG_TAIL: Final = 200
+# What the kernel says of this process, its memory and its rights, and not of a program that it loads.
+NOT_OF_PROGRAMS: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EAGAIN, errno.EINTR})
+# What it says of a hook: not there, not for probes, held by another program (tracepoints below 4.15 have room for one).
+OF_HOOKS: Final = frozenset({errno.ENOENT, errno.EINVAL, errno.EADDRNOTAVAIL, errno.EEXIST})
 USELESS: Final = ("processed ", "--", "libbpf: --", "libbpf: failed to load object", "libbpf: elf: skipping ")
 
 
 def convert_error(exc: _native.Error, probe: str, *, remedy: str = "") -> ProbeError:
-    """Make a ProbeError of what the native module raised: one line, the log kept whole."""
+    """Make a ProbeError of what the native module raised: one line, the log kept whole.
+
+    A RefusedError where other programs, of a lower level or for another hook, may do.
+    """
     number, what, log = exc.args
     said = _telling_line(log) or os.strerror(number).lower()
     if number == errno.EMFILE:
         said, remedy = "too many open files", "raise the limit: ulimit -n 4096"
     text = f"cannot {what}: {said}"
-    return ProbeError(f"{text}; {remedy}" if remedy else text, probe=probe, log=log)
+    is_refused = (what == "load" and number not in NOT_OF_PROGRAMS) or (what == "attach" and number in OF_HOOKS)
+    kind = RefusedError if is_refused else ProbeError
+    return kind(f"{text}; {remedy}" if remedy else text, probe=probe, log=log)
 
 
 def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
@@ -68,7 +77,7 @@ def attach_tracepoint_dispatcher(core: _native.Object, program: str, tracepoint:
     return _attach(
         lambda: core.attach_tracepoint(program, "raw_syscalls", tracepoint),
         f"raw_syscalls:{tracepoint}",
-        "try --attach raw_tracepoint",
+        "tracefs must be mounted",
     )
 
 
@@ -106,7 +115,7 @@ def _attachers(
     name = part.spec.name
     category, _, event = name.partition(":")
     exits = [name, "execve"] if name == "execveat" else [name]
-    lacking = "this kernel has no such tracepoint; use --attach raw_tracepoint"
+    lacking = f"this kernel has no such tracepoint; leave it out: -e '!{name}'"
 
     def tracepoint(role: str, place: str, what: str) -> Callable[[], _native.Link]:
         return lambda: loaded.attach_tracepoint(part.programs[role], place, what)
@@ -120,9 +129,9 @@ def _attachers(
     return {
         "tp_enter": [(tracepoint("tp_enter", "syscalls", f"sys_enter_{name}"), lacking)],
         "tp_exit": [(tracepoint("tp_exit", "syscalls", f"sys_exit_{each}"), lacking) for each in exits],
-        "kprobe": [(kprobe("kprobe"), f"no kprobe on {part.symbol}; try another --attach")],
-        "kprobe_plain": [(kprobe("kprobe_plain"), f"no kprobe on {part.symbol}; try another --attach")],
-        "kretprobe": [(kretprobe, f"no kretprobe on {part.symbol}; try another --attach")],
+        "kprobe": [(kprobe("kprobe"), f"no kprobe on {part.symbol}; leave it out: -e '!{name}'")],
+        "kprobe_plain": [(kprobe("kprobe_plain"), f"no kprobe on {part.symbol}; leave it out: -e '!{name}'")],
+        "kretprobe": [(kretprobe, f"no kretprobe on {part.symbol}; leave it out: -e '!{name}'")],
         "event": [(tracepoint("event", category, event), "this kernel has no such tracepoint")],
     }
 

@@ -1,11 +1,11 @@
 """Which events, hook and objects a trace takes, of a battery and for the running kernel."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Final
 
-from traceleft.battery import Battery
+from traceleft.battery import Battery, Selection
 from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
 from traceleft.tracer.chosen import load_events, read_catalogue
@@ -13,16 +13,96 @@ from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
-from traceleft.tracer.levels import NEEDS, Level, choose_level
+from traceleft.tracer.levels import NEEDS, Level, choose_levels
 from traceleft.tracer.plan import Plan, held_levels, make_plan
 from traceleft.tracer.roles import EXECS, wants_dispatcher
-from traceleft.tracer.running import describe_absent, describe_drift, find_absent, find_drift
+from traceleft.tracer.running import OF_HOOKS, describe_absent, describe_drift, find_absent, find_drift
 from traceleft.tracer.spec import EventSpec, Schema, make_catalogue
 
 NEEDED: Final = ("privileges", "no_lockdown")
+# Raises UnsupportedError for a plan that cannot do what is asked of a trace.
+Check = Callable[[Plan], object]
 
 
-def choose_plan(
+class Choice:
+    """What a trace takes out of a battery: its events, and for each level that may serve it a plan.
+
+    ``required`` are the events that must be there; others are left out where the kernel lacks them.
+    """
+
+    def __init__(
+        self,
+        battery: Battery,
+        selection: Selection,
+        schema: Schema,
+        features: KernelFeatures,
+        *,
+        hook: str,
+        level: str | None,
+        required: frozenset[str],
+        shape: Shape | None,
+        check: Check,
+    ) -> None:
+        self._battery = battery
+        self._selection = selection
+        self._features = features
+        self._hook = hook
+        self._shape = shape
+        self._check = check
+        self._symbols = cache(read_syscall_symbols)
+        self.schema = schema
+        self.required = required
+        # A level of which only some of the events have objects is named when one is missed.
+        release = selection.release
+        held = held_levels(release, schema.events) or frozenset(release.core)
+        self.levels = choose_levels(features, held, level)
+
+    def best(self) -> Plan:
+        """Return the plan of the highest level; UnsupportedError, with the remedy, where it cannot serve."""
+        return self._plan(self.levels[0])
+
+    def hooks(self, level: Level) -> tuple[str, ...]:
+        """Return the hooks of a level that this kernel has."""
+        return tuple(hook for hook in level.hooks if self._features.has(hook))
+
+    def below(self, plan: Plan) -> Iterator[Plan]:
+        """Yield the plans of the levels below a plan's that can serve, the next lower first."""
+        for level in self.levels[self.levels.index(plan.level) + 1 :]:
+            try:
+                lower = self._plan(level)
+            except UnsupportedError:
+                continue
+            yield lower
+
+    def _plan(self, level: Level) -> Plan:
+        specs = list(self.schema.events.values())
+        hook = pick_hook(self._features, specs, self._hook, level, shape=self._shape, required=self.required)
+        absent = find_absent(specs, hook, self._symbols, is_exact=self._selection.exact)
+        refuse_absent(absent, self.required, others=[each for each in self.hooks(level) if each != hook])
+        present = [spec for spec in specs if spec.name not in absent]
+        if not present:
+            raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
+        plan = make_plan(
+            self._battery,
+            self._selection.release,
+            self.schema,
+            [spec.name for spec in present],
+            hook=hook,
+            level=level,
+            symbols=self._symbols() if hook == "kprobe" else (),
+        )
+        self._check(plan)
+        return replace(plan, notices=tuple(self._notices(absent, present)))
+
+    def _notices(self, absent: Collection[str], present: Sequence[EventSpec]) -> Iterator[str]:
+        drift = find_drift(present)
+        if absent:
+            yield describe_absent(absent)
+        if drift:
+            yield describe_drift(drift, self._selection.name)
+
+
+def choose(
     battery: Battery,
     events: Sequence[str],
     *,
@@ -31,66 +111,76 @@ def choose_plan(
     level: str | None = None,
     required: Collection[str] | None = None,
     shape: Shape | None = None,
-) -> tuple[Plan, Schema]:
+    check: Check = lambda plan: None,
+) -> Choice:
     """Return what to load for these event expressions, and the schema that goes with it.
 
     An event that this kernel does not have is left out, but for ``required`` ones; None: those that are named one by
     one. ``auto`` is weighed by what hooks cost a trace of this ``shape`` and these events; None: it is not, and
-    nothing is measured. UnsupportedError, with the remedy, where the kernel or this process lacks something for it.
+    nothing is measured. ``check`` raises for a plan that cannot do what else is asked. UnsupportedError, with the
+    remedy, where the kernel or this process lacks something for it.
     """
     selection = select_running(battery)
     document = battery.schema_bytes(selection.name)
     catalogue = read_catalogue(document)
     schema = load_events(document, _choose_events(catalogue, events))
-    specs = list(schema.events.values())
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
     features = probe_kernel(only={*needed, *HOOKS, *NEEDS})
     for need in needed:
         features.require(need)
-    names = [spec.name for spec in specs]
-    # A level of which only some of the events have objects is named when one is missed.
-    held = held_levels(selection.release, names) or frozenset(selection.release.core)
-    chosen = choose_level(features, held, level)
-    hook = _choose_hook(features, specs, hook, chosen, shape)
-    symbols = cache(read_syscall_symbols)
-    absent = find_absent(specs, hook, symbols, is_exact=selection.exact)
-    _refuse_absent(absent, named(events, catalogue) if required is None else required)
-    present = [spec for spec in specs if spec.name not in absent]
-    if not present:
-        raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
-    plan = make_plan(
+    return Choice(
         battery,
-        selection.release,
+        selection,
         schema,
-        [spec.name for spec in present],
+        features,
         hook=hook,
-        level=chosen,
-        symbols=symbols() if hook == "kprobe" else (),
+        level=level,
+        required=frozenset(named(events, catalogue) if required is None else required),
+        shape=shape,
+        check=check,
     )
-    drift = find_drift(present)
-    notices = [describe_absent(absent)] if absent else []
-    notices += [describe_drift(drift, selection.name)] if drift else []
-    return replace(plan, notices=tuple(notices)), schema
 
 
-def _refuse_absent(absent: Mapping[str, str], required: Collection[str]) -> None:
+def refuse_absent(absent: Mapping[str, str], required: Collection[str], *, others: Sequence[str]) -> None:
+    """Raise UnsupportedError for a required event that is absent; ``others`` are hooks that may have it."""
     for name, why in absent.items():
         if name in required:
-            raise UnsupportedError(name, why)
+            instead = f"; use --attach {' or '.join(others)}" if others and why in OF_HOOKS else ""
+            raise UnsupportedError(name, f"{why}{instead}")
 
 
-def _choose_hook(
-    features: KernelFeatures, specs: Sequence[EventSpec], hook: str, level: Level, shape: Shape | None
+def pick_hook(
+    features: KernelFeatures,
+    specs: Sequence[EventSpec],
+    hook: str,
+    level: Level,
+    *,
+    shape: Shape | None,
+    required: Collection[str],
 ) -> str:
+    """Return the hook of a level for these events: the one asked for, else the cheapest that serves what is required.
+
+    UnsupportedError, with the remedy, where the kernel or the level lacks it.
+    """
     syscalls = [spec for spec in specs if spec.kind == "syscall"]
     if not syscalls:
-        return "tracepoint"
-    if hook == "auto" and any(spec.number is None for spec in syscalls):
-        # Raw tracepoints know calls by their number alone.
-        hook = "tracepoint"
+        return TRACEPOINT
+    has_tracepoints = TRACEPOINT in level.hooks and features.has(TRACEPOINT)
+    if hook == "auto" and has_tracepoints and _needs_names(syscalls, required):
+        return TRACEPOINT
     found = choose_hook(features, hook, among=level.hooks)
-    has_both = found == RAW and TRACEPOINT in level.hooks and features.has(TRACEPOINT)
-    return _weigh_hooks(syscalls, shape) if hook == "auto" and has_both and shape is not None else found
+    if hook == "auto" and found == RAW and has_tracepoints and shape is not None:
+        return _weigh_hooks(syscalls, shape)
+    return found
+
+
+def _needs_names(syscalls: Sequence[EventSpec], required: Collection[str]) -> bool:
+    """Whether calls without a number are asked for, or nothing else: raw tracepoints know calls by number alone.
+
+    For others that have none the trace does not change its hook: they are left out.
+    """
+    unnumbered = [spec.name for spec in syscalls if spec.number is None]
+    return len(unnumbered) == len(syscalls) or not set(unnumbered).isdisjoint(required)
 
 
 def _weigh_hooks(syscalls: Sequence[EventSpec], shape: Shape) -> str:

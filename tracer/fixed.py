@@ -22,10 +22,11 @@ class Notes:
 
     ``truncated`` and ``unreadable`` are by argument. For text: ``absent`` are the slots that show an address, ``more``
     those that show less than there was (``name``, or ``name.out`` for the second), ``cut_parts`` ranks of cut parts,
-    ``chosen`` the rank of the case that decided what an argument is (see ``traceleft.tracer.cases``).
+    ``lost_parts`` of parts that could not be read, ``chosen`` the rank of the case that decided what an argument is
+    (see ``traceleft.tracer.cases``).
     """
 
-    __slots__ = ("absent", "chosen", "cut_parts", "more", "truncated", "unreadable")
+    __slots__ = ("absent", "chosen", "cut_parts", "lost_parts", "more", "truncated", "unreadable")
 
     def __init__(self) -> None:
         self.truncated: dict[str, int | None] = {}
@@ -33,6 +34,7 @@ class Notes:
         self.absent: set[str] = set()
         self.more: set[str] = set()
         self.cut_parts: dict[str, set[int]] = {}
+        self.lost_parts: dict[str, set[int]] = {}
         self.chosen: dict[str, int] = {}
 
     def fail(self, name: str) -> None:
@@ -48,6 +50,7 @@ class Notes:
                 self.cut_parts.setdefault(name, set()).add(rank)
             if part.status < 0:
                 self.fail(name)
+                self.lost_parts.setdefault(name, set()).add(rank)
 
 
 ReadArg: TypeAlias = Callable[[Fields, bytes, Notes], Value]

@@ -111,7 +111,9 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
             raise UnsupportedError(f"hook {requested}", f"choose one of auto, {', '.join(HOOKS)}")
         features.require(requested)
         if requested not in among:
-            raise UnsupportedError(f"hook {requested}", f"this level has none; use --attach {' or '.join(among)}")
+            offered = " or ".join(hook for hook in among if features.has(hook))
+            remedy = f"use --attach {offered}" if offered else "choose another --level"
+            raise UnsupportedError(f"hook {requested}", f"this level has none; {remedy}")
         return requested
     for hook in among:
         if features.has(hook):

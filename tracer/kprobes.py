@@ -14,9 +14,14 @@ from traceleft.tracer import _native
 from traceleft.tracer.kernel import PROC, is_initial_pid_namespace
 
 PREFIXES: Final = ("__x64_sys_", "SyS_", "sys_")
-# Our return probes, and libbpf's kprobes where the kernel has no PMU for them (below 4.17).
-LEFTOVER: Final = re.compile(r"[pr][0-9]*:(?:kprobes/)?((?:libbpf|traceleft)_([0-9]{1,10})_[^ ]{1,200}) ")
+# Our return probes, and libbpf's probes where the kernel has no PMU for them (below 4.17): its kprobes lie in a group
+# of another name than its return probes.
+LEFTOVER: Final = re.compile(r"[pr][0-9]*:((?:kprobes|kretprobes)/(?:libbpf|traceleft)_([0-9]{1,10})_[^ ]{1,200}) ")
 KPROBE_EVENTS: Final = "kprobe_events"
+# What tracefs says of itself, and how it says there that a return probe takes a number of calls (since v4.12,
+# 696ced4fb1d7). Older kernels do not refuse the number: they ignore it and the name, and make a probe that stays.
+README: Final = "README"
+TAKES_NUMBER: Final = "r[maxactive]"
 FUNCTIONS: Final = "available_filter_functions"
 # Calls in flight that a return probe can follow: by itself it follows two a CPU, ten at least. 4096 is the kernel's
 # own limit (KRETPROBE_MAXACTIVE_MAX); each takes some hundred bytes.
@@ -46,7 +51,7 @@ def read_syscall_symbols(path: Path = PROC / "kallsyms") -> frozenset[str]:
 
 
 def find_leftovers(text: str) -> list[str]:
-    """Return the names of libbpf's kprobes in `kprobe_events` whose makers have ended."""
+    """Return GROUP/NAME of each probe in `kprobe_events` that libbpf or we made and whose maker has ended."""
     found = (LEFTOVER.match(line) for line in text.splitlines())
     return [match[1] for match in found if match and not (PROC / match[2]).exists()]
 
@@ -73,27 +78,32 @@ def _takes_kprobe(events: Path, symbol: str) -> bool:
 
 
 class ReturnProbes:
-    """Return probes made through tracefs: they follow many calls at once.
+    """Return probes made through tracefs, where it takes how many calls they follow at once; else libbpf's.
 
     What they miss all the same the programs count: `kprobe_profile` leaves it out below 6.0 or so, and takes a read at
     an unmapped page for one below 5.14.
 
-    Any thread may attach; close() once all links are detached.
+    Any thread may attach; close() once all links are detached. ``events`` is `kprobe_events` of tracefs, where it is
+    mounted if not given.
     """
 
-    def __init__(self) -> None:
-        self._events = _find_events()
+    def __init__(self, events: Path | None = None) -> None:
+        events = events or _find_events()
+        self._events = events if events is not None and _takes_number(events) else None
         self._made: list[str] = []
         self._lock = threading.Lock()
 
     def attach(self, loaded: _native.Object, program: str, symbol: str, *, event: str) -> _native.Link:
-        """Attach a program to a function's return; where tracefs refuses (below 4.12), as libbpf does."""
+        """Attach a program to a function's return."""
         name = f"traceleft_{os.getpid()}_{next(_serial)}_{symbol}"
-        most = BLOCKING_MAX if event in BLOCKING else BRIEF_MAX
-        if self._events is None or not _write_lines(self._events, [f"r{most}:kprobes/{name} {symbol}"]):
+        if self._events is None:
             return loaded.attach_kprobe(program, symbol, True)
         with self._lock:
+            # Noted first: a signal may end us at any moment, and to remove what was not made does no harm.
             self._made.append(name)
+        most = BLOCKING_MAX if event in BLOCKING else BRIEF_MAX
+        if not _write_lines(self._events, [f"r{most}:kprobes/{name} {symbol}"]):
+            return loaded.attach_kprobe(program, symbol, True)
         return loaded.attach_tracepoint(program, "kprobes", name)
 
     def close(self) -> None:
@@ -104,17 +114,25 @@ class ReturnProbes:
             _write_lines(self._events, [f"-:kprobes/{name}" for name in made])
 
 
-def remove_leftovers() -> None:
-    """Remove the kprobes that tracers left which were killed; one that is in use the kernel keeps.
+def remove_leftovers(events: Path | None = None) -> None:
+    """Remove the probes that killed tracers left behind; the kernel keeps one that is in use.
 
-    Where pids are not the kernel's, nobody can tell whose they are.
+    Where pids are not the kernel's, the makers cannot be known. ``events`` is `kprobe_events` of tracefs, where it is
+    mounted if not given.
     """
-    place = _find_events()
+    place = events or _find_events()
     if place is None or not is_initial_pid_namespace():
         return
     with contextlib.suppress(OSError):
         names = find_leftovers(place.read_text(errors="replace"))
-        _write_lines(place, [f"-:kprobes/{name}" for name in names])
+        _write_lines(place, [f"-:{name}" for name in names])
+
+
+def _takes_number(events: Path) -> bool:
+    try:
+        return TAKES_NUMBER in (events.parent / README).read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def _find_events() -> Path | None:

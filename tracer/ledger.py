@@ -125,8 +125,8 @@ class Ledger:
         shown = [name for name in figures if name in always or figures[name]]
         return ", ".join(f"{figures[name]:,} {name}" for name in shown)
 
-    def warnings(self, *, buffer_pages: int) -> tuple[str, ...]:
-        """Return one line for each thing that went missing, with its remedy."""
+    def warnings(self, *, buffer_pages: int, missed: str = "follow fewer processes") -> tuple[str, ...]:
+        """Return one line for each thing that went missing, with its remedy; ``missed`` is that of missed calls."""
         total = self.total
         emitted = {name: figures.emitted for name, figures in self.by_event.items()}
         larger, faster = buffer_remedy(buffer_pages, emitted), reader_remedy(busiest(emitted))
@@ -147,8 +147,7 @@ class Ledger:
             f"{self.stacks_lost or 0:,} events without a stack, another had its place in the map: choose fewer "
             "events or processes": self.stacks_lost or 0,
             f"{total.compat:,} calls of 32-bit code were counted and not decoded": total.compat,
-            f"{total.missed:,} calls or threads missed, a kernel map was full or, on kprobes, too many calls of all "
-            "processes were under way: follow fewer processes, or --attach tracepoint": total.missed,
+            f"{total.missed:,} calls or threads missed, {missed}": total.missed,
         }
         shed = (f"{name} was shed after {at_s:.1f} s: later calls are no events" for name, at_s in self.shed.items())
         return (*(text for text, number in texts.items() if number), *shed)

@@ -49,19 +49,19 @@ def explain_level(features: KernelFeatures, name: str) -> str:
     return f"lacks {words}" if lacking else f"has {words}"
 
 
-def choose_level(features: KernelFeatures, held: Collection[str], requested: str | None = None) -> Level:
-    """Return the level asked for, else the highest of those that a battery holds and the kernel offers.
+def choose_levels(features: KernelFeatures, held: Collection[str], requested: str | None = None) -> tuple[Level, ...]:
+    """Return the levels that may serve a trace, the highest first: the one asked for alone, else all that a battery
+    holds and the kernel offers.
 
     UnsupportedError for a level that is unknown or that the kernel lacks, TraceleftError where battery and kernel
     have no level in common.
     """
     if requested is not None:
-        return _require_level(features, held, requested)
+        return (_require_level(features, held, requested),)
     features.require("privileges")
     offered = offered_levels(features)
-    for name in offered:
-        if name in held:
-            return LEVELS[name]
+    if found := tuple(LEVELS[name] for name in offered if name in held):
+        return found
     if not offered:
         reasons = "; ".join(f"for {name} it {explain_level(features, name)}" for name in LEVELS)
         raise UnsupportedError("levels", f"this kernel offers none: {reasons}")

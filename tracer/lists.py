@@ -14,6 +14,7 @@ from traceleft.tracer.values import ByteOrder, Value, show_bytes, show_pointer
 
 _PREFIX: Final = {"little": "<", "big": ">"}
 PART: Final = {order: struct.Struct(f"{prefix}Ii") for order, prefix in _PREFIX.items()}
+ADDRESS_BYTES: Final = 8
 IOVEC: Final = {order: struct.Struct(f"{prefix}QQIi") for order, prefix in _PREFIX.items()}
 
 
@@ -67,9 +68,14 @@ def split_iovec(data: bytes, order: ByteOrder, at: int = 0) -> list[Part]:
     return parts
 
 
-def show_strings(parts: list[Part]) -> list[Value]:
-    """Return strings as a list; None stands for one that could not be read."""
-    return [show_bytes(part.data) if part.status >= 0 else None for part in parts]
+def show_strings(parts: list[Part], order: ByteOrder) -> list[Value]:
+    """Return strings as a list; one that could not be read is its address, None where the record does not tell it."""
+    return [show_bytes(part.data) if part.status >= 0 else _show_unread(part, order) for part in parts]
+
+
+def _show_unread(part: Part, order: ByteOrder) -> str | None:
+    is_address = len(part.data) == ADDRESS_BYTES
+    return show_pointer(int.from_bytes(part.data, order)) if is_address else None
 
 
 def show_iovec(parts: list[Part]) -> list[Value]:

@@ -4,12 +4,12 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from traceleft.errors import UnsupportedError
+from traceleft.errors import ProbeError, RefusedError, UnsupportedError
 from traceleft.tracer import _native, filters
 from traceleft.tracer.attach import (
     RAW,
@@ -31,12 +31,12 @@ from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, CHOSEN_NEAR_SHIFT,
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.near import NEAR, choose_near
 from traceleft.tracer.options import Options
+from traceleft.tracer.parallel import detach_all, run_all
 from traceleft.tracer.plan import Part, Plan
 from traceleft.tracer.roles import EXECS, Roles
+from traceleft.tracer.run_times import RunTimes
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from traceleft.tracer.rollup import RawGroups
 
 SYSCALLS_MAX: Final = 1024
@@ -51,17 +51,22 @@ STACKS: Final = "stacks"
 # The programs that are jumped to.
 NEAR_ROLE: Final = "raw_exit"
 NOT_NEAR: Final = -1
-DETACHERS_MAX: Final = 64
 
 
 class Session:
     """A plan in the kernel. Use it in a with statement: whatever happens, nothing stays attached.
 
-    Nothing is emitted before enable(). Needs CAP_BPF and CAP_PERFMON, or root.
+    Nothing is emitted before enable(). Needs CAP_BPF and CAP_PERFMON, or root. RefusedError where the kernel refuses
+    the core or an event. With ``required`` an event that is not among them is left out instead: then `plan` lacks it,
+    and `left_out` has the kernel's words; RefusedError if none remains.
     """
 
-    def __init__(self, plan: Plan, filters: Filters, options: Options) -> None:
+    def __init__(
+        self, plan: Plan, filters: Filters, options: Options, *, required: Collection[str] | None = None
+    ) -> None:
         self.plan = plan
+        self.left_out: dict[str, ProbeError] = {}
+        self._required = required
         self.cpus = _native.possible_cpus()
         self._perf_pages = choose_perf_pages(options.buffer_pages, self.cpus) if plan.level.is_perf else 0
         self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffer_pages)
@@ -74,7 +79,7 @@ class Session:
         self._links: list[_native.Link] = []
         self._raw_links: list[_native.Link] = []
         self._part_links: dict[int, list[_native.Link]] = {}
-        self._program_ids: list[int] = []
+        self._run_times = RunTimes()
         self._returns = ReturnProbes()
         self._stack = contextlib.ExitStack()
 
@@ -129,10 +134,10 @@ class Session:
         for link in raw_links:
             link.detach()
         links, self._links = self._links, []
-        if links:
-            with _make_pool(min(len(links), DETACHERS_MAX)) as pool:
-                list(pool.map(_native.Link.detach, links))
-        self._returns.close()
+        try:
+            detach_all(link.detach for link in links)
+        finally:
+            self._returns.close()
 
     def counts(self) -> KernelCounts:
         """Return the kernel's counters once they stand still, which they do soon after disable() or detach()."""
@@ -157,7 +162,8 @@ class Session:
         number = part.spec.number
         for link in self._part_links.pop(event, []):
             link.detach()
-        if number is not None and number < SYSCALLS_MAX:
+        # Level 4.4 has neither that map nor arrays of programs.
+        if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
             for array, key, _ in self._places(part):
                 self.maps.clear(array, key)
@@ -167,11 +173,7 @@ class Session:
 
         What they tail-call counts as theirs.
         """
-        return sum(map(_run_time_ns, self._program_ids))
-
-    def _note_programs(self, loaded: _native.Object, programs: Iterable[str]) -> None:
-        infos = (_native.program_info(loaded.program_fd(program)) for program in programs)
-        self._program_ids += [int(info["id"]) for info in infos]
+        return self._run_times.total_ns()
 
     def _open_drain(self) -> _native.Drain:
         queue_bytes = choose_queue_bytes(self._options.queue_bytes)
@@ -187,7 +189,8 @@ class Session:
         sizes |= dict.fromkeys(("counters", "counts"), (self.plan.highest_id + 1) * share) | {"cpu_state": share}
         spec = self._options.rollup
         sizes |= spec.sizes(len(self.plan.parts)) if spec is not None else {}
-        finds_status = FIND_STATUS in self.plan.core_programs and task_offsets().status is None
+        attaches = not self._options.loads_only
+        finds_status = attaches and FIND_STATUS in self.plan.core_programs and task_offsets().status is None
         own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
         self._core = self._open_core(sizes, own, [FIND_STATUS] if finds_status else [])
         stack.callback(self._core.close)
@@ -204,7 +207,7 @@ class Session:
             status = find_status_offset(self._core, self.plan.core_programs[FIND_STATUS], self.maps)
             self._offsets = replace(self._offsets, compat=status)
         self._write_config(0)
-        if "kprobe_on_fork" in roles:
+        if attaches and "kprobe_on_fork" in roles:
             self._find_pid_offset()
         if self._filters.cgroup is not None:
             self._set_cgroup(self._filters.cgroup)
@@ -223,7 +226,7 @@ class Session:
                     raise convert_error(exc, "core") from exc
                 self._roles = self._roles.by_helpers()
             else:
-                self._note_programs(core, wanted)
+                self._run_times.note(core, wanted)
                 return core
 
     def _make_stacks(self, stack: contextlib.ExitStack) -> int:
@@ -251,6 +254,8 @@ class Session:
 
     def _attach_sched(self, *wanted: str) -> None:
         """Attach what keeps `tasks` current."""
+        if self._options.loads_only:
+            return
         for role in self._roles.names:
             if any(f"on_{each}" in role for each in wanted):
                 links = self._raw_links if role.startswith(RAW) else self._links
@@ -258,6 +263,8 @@ class Session:
 
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
+        if self._options.loads_only:
+            return
         for role, tracepoint in self._roles.raw.items():
             self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
         for role, tracepoint in self._roles.perf.items():
@@ -273,29 +280,39 @@ class Session:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
         called = [part for part in self.plan.parts if self._roles.is_called(part)]
         if len(called) == 1:
-            self._links += self._load_part(called[0])
+            self._links += self._try_part(called[0])
         else:
-            self._load_in_parallel(called)
+            # The verifier takes nearly all of the time, and runs on as many CPUs as ask for it.
+            workers = min(self.cpus, LOADERS_MAX)
+            run_all(self._try_part, called, workers=workers, keep=self._links.extend)
+        self._forget_left_out()
+
+    def _try_part(self, part: Part) -> list[_native.Link]:
+        try:
+            return self._load_part(part)
+        except RefusedError as exc:
+            if self._required is None or part.spec.name in self._required:
+                raise
+            self.left_out[part.spec.name] = exc
+            return []
+
+    def _forget_left_out(self) -> None:
+        """Go on with the events that are there."""
+        if not self.left_out:
+            return
+        for part in self.plan.parts:
+            if part.spec.name in self.left_out:
+                self.shed(part.spec.id)
+        parts = tuple(part for part in self.plan.parts if part.spec.name not in self.left_out)
+        if not parts:
+            raise next(iter(self.left_out.values()))
+        self.plan = replace(self.plan, parts=parts)
 
     def _chosen_flags(self, part: Part) -> int:
         spec = self._options.rollup
         moves = spec is not None and part.spec.name in spec.byte_events
         near = self._near.get(part.spec.name, NOT_NEAR) + 1 << CHOSEN_NEAR_SHIFT if NEAR in self.maps.fds else 0
         return (0 if part.spec.entry == "none" else CHOSEN_ENTRY) | (CHOSEN_BYTES if moves else 0) | near
-
-    def _load_in_parallel(self, parts: Sequence[Part]) -> None:
-        # The verifier takes nearly all of the time, and runs on as many CPUs as ask for it.
-        with _make_pool(min(self.cpus, LOADERS_MAX)) as pool:
-            loading = [pool.submit(self._load_part, part) for part in parts]
-            try:
-                for each in loading:
-                    self._links += each.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                for each in loading:
-                    if each.done() and not each.cancelled() and each.exception() is None:
-                        self._links += each.result()
-                raise
 
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:
@@ -306,10 +323,12 @@ class Session:
             raise convert_error(exc, part.spec.name) from exc
         # The prog arrays and the links keep the programs: hundreds of objects need no fds of their own.
         with contextlib.closing(loaded):
+            if self._options.loads_only:
+                return []
             if self._roles.ends_execs and part.spec.name in EXECS and part.spec.number is not None:
                 self.maps.put("progs_tp_exit", part.spec.number, loaded.program_fd(part.programs["tp_exit"]))
             if not self._roles.is_dispatched(part):
-                self._note_programs(loaded, part.programs.values())
+                self._run_times.note(loaded, part.programs.values())
                 self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)
                 return links
             for array, key, role in self._places(part):
@@ -331,8 +350,6 @@ class Session:
         return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
 
     def _set_cgroup(self, path: Path) -> None:
-        if self.plan.level.is_stack:
-            raise UnsupportedError("--cgroup", "level 4.4 cannot tell cgroups; filter by --uid, --comm or -p")
         remedy = "give a directory of a mounted cgroup v2 hierarchy"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -361,25 +378,6 @@ class Session:
             rollup=0 if self._options.rollup is None else self._options.rollup.flags,
         )
         self.maps.put("config", 0, config)
-
-
-def _make_pool(workers: int) -> "ThreadPoolExecutor":
-    # Most traces need none, and its import is dear.
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(max_workers=workers)
-
-
-def _run_time_ns(program: int) -> int:
-    try:
-        fd = _native.program_fd_by_id(program)
-    except _native.Error:
-        # It was shed.
-        return 0
-    try:
-        return int(_native.program_info(fd)["run_time_ns"])
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager

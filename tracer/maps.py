@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
@@ -150,7 +149,9 @@ class Maps:
         for event in events:
             for cpu, row in enumerate(self._rows("counters", event, _COUNTER, cpus)):
                 emitted[event, cpu], lost[event, cpu], missed[event, cpu] = row
-        states = list(self._rows("cpu_state", 0, _CPU_STATE, cpus, self._value_bytes("cpu_state")))
+        # Batteries differ in the size of this value.
+        stride = _native.map_value_size(self.fds["cpu_state"])
+        states = list(self._rows("cpu_state", 0, _CPU_STATE, cpus, stride))
         return KernelCounts(
             emitted=emitted,
             lost=lost,
@@ -179,8 +180,3 @@ class Maps:
         else:
             value = _native.map_lookup(self.fds[name], _U32.pack(key), stride * cpus) or b""
         return (row.unpack_from(value, start) for start in range(0, len(value), stride))
-
-    def _value_bytes(self, name: str) -> int:
-        """Ask how large a map's values are, which differs between batteries."""
-        lines = Path(f"/proc/self/fdinfo/{self.fds[name]}").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("value_size:"))

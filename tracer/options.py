@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Options:
     """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too".
 
-    `rollup`: what the kernel adds up of the calls.
+    `rollup`: what the kernel adds up of the calls. `loads_only`: nothing is attached, to see what the kernel takes.
     """
 
     tasks_only: bool = False
@@ -25,6 +25,7 @@ class Options:
     rollup: "KernelRollup | None" = None
     stacks: bool = False
     stack_entries: int | None = None
+    loads_only: bool = False
 
     @property
     def flags(self) -> int:

@@ -92,7 +92,7 @@ def place_kprobe(part: Part, symbols: Collection[str]) -> Part:
     forms = [("kprobe", f"__x64_sys_{name}"), ("kprobe_plain", f"SyS_{name}"), ("kprobe_plain", f"sys_{name}")]
     found = [(role, symbol) for role, symbol in forms if role in part.programs and (not symbols or symbol in symbols)]
     if not found:
-        raise UnsupportedError(f"a kprobe for {name}", "this kernel has no such function; use another --attach")
+        raise UnsupportedError(f"a kprobe for {name}", f"this kernel has no such function; leave it out: -e '!{name}'")
     role, symbol = found[0]
     programs = {each: program for each, program in part.programs.items() if each in (role, "kretprobe")}
     return replace(part, programs=programs, symbol=symbol)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,30 +45,31 @@ class RecordingSink:
         battery: Battery,
         events: Collection[str],
         *,
-        hook: str,
-        level: str,
         command: str = "",
     ) -> None:
         host = os.uname()
         self._recorder = recorder
-        self._head = make_head(
+        self._make_head = partial(
+            make_head,
             battery.schema_bytes(select_running(battery).name),
             events,
             host=host.nodename,
             kernel=host.release,
-            hook=hook,
-            level=level,
             command=command,
         )
         self._waiting: deque[_Waiting] = deque()
         self._taken = 0
         self._has_failed = False
 
-    def begin(self, *, offset_ns: int, stacks: "LiveStacks | None" = None) -> None:
-        """Write the head; ``offset_ns`` leads from the records' clock to the epoch's, ``stacks`` from ids to stacks."""
+    def begin(self, *, offset_ns: int, hook: str, level: str, stacks: "LiveStacks | None" = None) -> None:
+        """Write the head; ``offset_ns`` leads from the records' clock to the epoch's, ``stacks`` from ids to stacks.
+
+        ``hook`` and ``level`` are those that the trace has come to.
+        """
         if stacks is not None:
             self._recorder.keep_stacks(StackNotes(stacks))
-        self._recorder.begin(msgspec.structs.replace(self._head, offset_ns=offset_ns))
+        head = self._make_head(hook=hook, level=level)
+        self._recorder.begin(msgspec.structs.replace(head, offset_ns=offset_ns))
 
     def take(self, reader: Account, records: _native.Records, wanted: _native.Records) -> None:
         """Take the first of a batch of records, those that are ``wanted``."""

@@ -1,6 +1,6 @@
 """What to do about loss: which option, and what value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 PAGES_MAX: Final = 1 << 18
@@ -26,6 +26,15 @@ def buffer_remedy(buffer_pages: int, by_event: Mapping[str, int]) -> str:
 def reader_remedy(most: str) -> str:
     """Return the remedy for a reader that is too slow; ``most`` says what event makes most of its work."""
     return f"{_fewer(most)}, or write to a file in bulk (--format json -o FILE)"
+
+
+def missed_remedy(hook: str, offered: Sequence[str]) -> str:
+    """Return why a hook missed calls, and the remedy; ``offered`` are the hooks of the level that the kernel has."""
+    if hook != "kprobe":
+        return "a kernel map was full: follow fewer processes"
+    others = [each for each in offered if each != hook]
+    instead = f", or --attach {others[0]}" if others else ""
+    return f"a kernel map was full or too many calls of all processes were under way: follow fewer processes{instead}"
 
 
 def _fewer(most: str) -> str:

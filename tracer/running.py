@@ -1,6 +1,6 @@
 """What the running kernel has of a battery's events, and what it has otherwise."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from traceleft.tracer.formats import has_formats, kernel_format
@@ -10,6 +10,11 @@ from traceleft.tracer.spec import EventSpec
 NAMES_SHOWN: Final = 5
 WRAPPER: Final = "__x64_sys_"
 PLAIN: Final = ("SyS_", "sys_")
+# Why a hook cannot serve an event that another may serve.
+NO_KPROBE: Final = "this kernel sets no kprobe on its function"
+NO_TRACEPOINT: Final = "this kernel has no such tracepoint"
+NO_NUMBER: Final = "its syscall number is not known"
+OF_HOOKS: Final = frozenset({NO_KPROBE, NO_TRACEPOINT, NO_NUMBER})
 Symbols = Callable[[], Collection[str]]
 
 
@@ -33,8 +38,7 @@ def _find_refused(names: Iterable[str], known: Collection[str]) -> dict[str, str
     prefixes = tuple(reversed(_prefixes(known)))
     functions = {name: f"{prefix}{name}" for name in names for prefix in prefixes if f"{prefix}{name}" in known}
     refused = find_refused(functions.values())
-    why = "this kernel sets no kprobe on its function; use another --attach"
-    return {name: why for name, function in sorted(functions.items()) if function in refused}
+    return {name: NO_KPROBE for name, function in sorted(functions.items()) if function in refused}
 
 
 def _prefixes(known: Collection[str]) -> tuple[str, ...]:
@@ -51,9 +55,9 @@ def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool)
             return "its format on this kernel is not the battery's: generate and build it from this kernel"
         return None
     if hook == "tracepoint":
-        return "this kernel has no such tracepoint; use another --attach" if digest is None else None
+        return NO_TRACEPOINT if digest is None else None
     if hook == "raw_tracepoint" and spec.number is None:
-        return "its syscall number is not known: use --attach tracepoint"
+        return NO_NUMBER
     if hook == "raw_tracepoint" and (is_exact or digest is not None):
         return None
     known = symbols()
@@ -71,6 +75,12 @@ def find_drift(specs: Iterable[EventSpec]) -> list[str]:
 def describe_absent(absent: Collection[str]) -> str:
     """Say in one line which events are left out."""
     return f"this kernel does not have {shorten(sorted(absent))}: left out"
+
+
+def describe_refused(refused: Mapping[str, Exception]) -> str:
+    """Say in one line which events a kernel refuses, and the reason of the first."""
+    first = min(refused)
+    return f"this kernel refuses {shorten(sorted(refused))}: left out ({refused[first]})"
 
 
 def describe_drift(drift: Sequence[str], release: str) -> str:

@@ -101,9 +101,9 @@ def _compile_parts(value: ValueSpec, tables: Tables) -> Shown:
     """Return what shows captured bytes, with dots where there was more than was captured."""
     match value.kind:
         case "strings":
-            return lambda item, name, notes: _show_list(item, name, notes, quote)
+            return lambda item, name, notes: _show_list(item, name, notes, quote, _show_unread)
         case "iovec":
-            return lambda item, name, notes: _show_list(item, name, notes, _show_quoting)
+            return lambda item, name, notes: _show_list(item, name, notes, _show_quoting, _show_unread_buffer)
         case "msghdr":
             return _show_message
     show = compile_show(value, tables)
@@ -117,13 +117,28 @@ def _add_dots(text: str) -> str:
     return f"{text[:-1]}, ...]" if text.startswith("[") and len(text) > 2 else text
 
 
-def _show_list(items: Value, name: str, notes: Notes, show: Show, *, first: int = 0) -> str:
+def _show_list(items: Value, name: str, notes: Notes, show: Show, show_lost: Show, *, first: int = 0) -> str:
     """Show parts as a list, the rank of its first among all parts being ``first``."""
     if not isinstance(items, list):
         return show_plain(items)
     cut: Collection[int] = notes.cut_parts.get(name, ())
-    shown = [_cut(show(item)) if first + rank in cut else show(item) for rank, item in enumerate(items)]
+    lost: Collection[int] = notes.lost_parts.get(name, ())
+    shown = [(show_lost if first + rank in lost else show)(item) for rank, item in enumerate(items)]
+    shown = [_cut(text) if first + rank in cut else text for rank, text in enumerate(shown)]
     return f"[{', '.join([*shown, '...'] if name in notes.more else shown)}]"
+
+
+def _show_unread(item: Value) -> str:
+    """Show a string that could not be read: where it lies, if that is known."""
+    return "???" if item is None else show_plain(item)
+
+
+def _show_unread_buffer(item: Value) -> str:
+    """Show an iovec's element whose data could not be read: they are where its base says."""
+    if not isinstance(item, dict):
+        return show_plain(item)
+    members = {**item, "data": item["base"]}
+    return f"{{{', '.join(f'{name}: {show_plain(member)}' for name, member in members.items())}}}"
 
 
 def _cut(text: str) -> str:
@@ -135,7 +150,7 @@ def _show_message(message: Value, name: str, notes: Notes) -> str:
     """Show a message; its name and its control messages are the first two parts, then comes its iovec."""
     if not isinstance(message, dict):
         return show_plain(message)
-    iov = _show_list(message["iov"], name, notes, _show_quoting, first=2)
+    iov = _show_list(message["iov"], name, notes, _show_quoting, _show_unread_buffer, first=2)
     members = [f"{key}: {iov if key == 'iov' else _show_member(key, item)}" for key, item in message.items()]
     return f"{{{', '.join(members)}}}"
 
@@ -273,4 +288,6 @@ def _show_quoting(value: Value) -> str:
 
 
 def _show_member(name: str, value: Value) -> str:
-    return show_plain(value) if name in _BARE else _show_quoting(value)
+    # A message's name and control messages are addresses where they could not be read.
+    is_address = name in ("name", "control") and isinstance(value, str)
+    return show_plain(value) if name in _BARE or is_address else _show_quoting(value)

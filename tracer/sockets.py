@@ -5,7 +5,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Final
 
 from traceleft.tracer.lists import Part, show_iovec, split_iovec, take_part
-from traceleft.tracer.values import ByteOrder, Value, show_bytes
+from traceleft.tracer.values import ByteOrder, Value, show_bytes, show_pointer
 
 AF_UNIX, AF_NETLINK, AF_PACKET = 1, 16, 17
 SOL_SOCKET, SCM_RIGHTS, SCM_CREDENTIALS = 1, 1, 2
@@ -104,11 +104,13 @@ def split_msghdr(data: bytes, order: ByteOrder) -> tuple[Part, Part, Part, list[
 
 
 def show_msghdr(parts: tuple[Part, Part, Part, list[Part]], order: ByteOrder) -> dict[str, Value]:
-    """Return a message as an object; ``flags`` is still a number."""
+    """Return a message as an object; ``flags`` is still a number. What could not be read is its address."""
     message, name, control, iov = parts
+    name_at, control_at = (show_pointer(int.from_bytes(message.data[at : at + 8], order)) for at in (0, 32))
+    shown_name = show_sockaddr(name.data, order) if name.data else None
     return {
-        "name": show_sockaddr(name.data, order) if name.data else None,
+        "name": name_at if name.status < 0 else shown_name,
         "iov": show_iovec(iov),
-        "control": show_control(control.data, order),
+        "control": control_at if control.status < 0 else show_control(control.data, order),
         "flags": int.from_bytes(message.data[48:52], order),
     }

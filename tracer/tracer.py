@@ -6,19 +6,20 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from traceleft.battery import Battery
-from traceleft.errors import TraceleftError, UnsupportedError
-from traceleft.tracer import _native
-from traceleft.tracer.choice import choose_plan, select_specs
+from traceleft.errors import TraceleftError
+from traceleft.tracer.choice import choose, select_specs
 from traceleft.tracer.clock import clock_offset_ns
 from traceleft.tracer.command import Command, find_command
 from traceleft.tracer.costs import shape_of
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.ending import ended_by_signals
 from traceleft.tracer.event import Event
+from traceleft.tracer.fallback import open_session
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
 from traceleft.tracer.ledger import Figures, Ledger
@@ -26,6 +27,7 @@ from traceleft.tracer.levels import LEVELS, refuse_stack_level
 from traceleft.tracer.loader import Session
 from traceleft.tracer.loss import LossWatch
 from traceleft.tracer.maps import WAIT_EXEC, Count, Task
+from traceleft.tracer.objections import check_plan
 from traceleft.tracer.options import Options
 from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
@@ -128,7 +130,7 @@ class Tracer:
         self._command_line = command
         if stacks and level is not None and level in LEVELS:
             refuse_stack_level(LEVELS[level])
-        self._plan, schema = choose_plan(
+        self._choice = choose(
             battery,
             events,
             hook=hook,
@@ -138,13 +140,11 @@ class Tracer:
             shape=None
             if brief or command is not None or rollup is not None
             else shape_of(self._filters, self._options),
+            check=partial(check_plan, filters=self._filters, options=self._options),
         )
-        if rollup is not None and (reason := rollup.why_not(self._plan, _native.possible_cpus())):
-            raise UnsupportedError("a rollup in the kernel", reason)
-        if stacks:
-            refuse_stack_level(self._plan.level)
-        self._tables = schema.tables
-        self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, schema.tables)
+        self._plan = self._choice.best()
+        self._tables = self._choice.schema.tables
+        self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, self._tables)
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
         self._session: Session | None = None
@@ -170,7 +170,10 @@ class Tracer:
             if self._command_line is not None:
                 self._command = Command(self._command_line)
                 stack.callback(self._end_command, self._command)
-            session = stack.enter_context(Session(self._plan, self._filters, self._options))
+            session = stack.enter_context(
+                open_session(self._choice, self._plan, self._filters, self._options, tell=self._notice)
+            )
+            self._plan = replace(session.plan, notices=self._plan.notices)
             if self._command is not None:
                 session.maps.put_task(
                     self._command.pid, Task(0 if self._filters.follow else self._command.pid, WAIT_EXEC)
@@ -181,12 +184,20 @@ class Tracer:
             if self._options.stacks:
                 self._take_stacks(session, stack)
             if self._sink is not None:
-                self._sink.begin(offset_ns=self._dispatcher.offset_ns, stacks=self._stacks)
+                self._begin_sink(self._sink)
             session.enable()
             self._session = session
             self._reader = Reader(session, follows=self._options.tasks_only, wants_unfinished=self._options.unfinished)
             self._watch(session, self._reader, stack)
             self._stack = stack.pop_all()
+
+    def _notice(self, line: str) -> None:
+        self._plan = replace(self._plan, notices=(*self._plan.notices, line))
+        if self._on_warning is not None:
+            self._on_warning(line)
+
+    def _begin_sink(self, sink: "RecordingSink") -> None:
+        sink.begin(offset_ns=self._dispatcher.offset_ns, hook=self.hook, level=self.level, stacks=self._stacks)
 
     def _take_stacks(self, session: Session, stack: contextlib.ExitStack) -> None:
         from traceleft.tracer.live_stacks import LiveStacks
@@ -246,12 +257,10 @@ class Tracer:
         """
         from traceleft.tracer.recording_sink import RecordingSink
 
-        self._sink = RecordingSink(
-            recorder, self._battery, self.specs, hook=self.hook, level=self.level, command=command
-        )
+        self._sink = RecordingSink(recorder, self._battery, self.specs, command=command)
         self._dispatcher.record(self._sink)
         if self._reader is not None:
-            self._sink.begin(offset_ns=self._dispatcher.offset_ns, stacks=self._stacks)
+            self._begin_sink(self._sink)
             self._reader.on_tick(self._sink.tick)
 
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
@@ -339,6 +348,11 @@ class Tracer:
     def hook(self) -> str:
         """The hook in use."""
         return self._plan.hook
+
+    @property
+    def offered_hooks(self) -> tuple[str, ...]:
+        """The hooks that the level in use has on this kernel."""
+        return self._choice.hooks(self._plan.level)
 
     @property
     def level(self) -> str:

@@ -119,7 +119,7 @@ def test_highest_level_is_taken_where_none_is_asked_for(levels: Battery) -> None
 
 
 def test_hook_that_a_level_lacks_is_refused(levels: Battery) -> None:
-    with pytest.raises(UnsupportedError, match="this level has none; use --attach tracepoint or kprobe"):
+    with pytest.raises(UnsupportedError, match="this level has none; use --attach tracepoint"):
         Tracer(levels, events=["openat"], level="4.11", hook="raw_tracepoint")
 
 
