@@ -1,0 +1,386 @@
+"""All paths of a program, followed as verifiers from 4.11 on follow them (do_check, is_state_visited, check_cond_jmp_op)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Final
+
+from traceleft.battery.access import Access
+from traceleft.battery.btf import MapFacts
+from traceleft.battery.calls import Call
+from traceleft.battery.early import EarlyNumbers
+from traceleft.battery.era import Era
+from traceleft.battery.insns import ALU, ALU64, CALL, EXIT, JMP, JMP32, JUMPS_ALWAYS, LD, LDX, ST, STX, Instruction
+from traceleft.battery.machine import (
+    ADJUSTED,
+    CONSTANT,
+    CONTEXT,
+    FRAME_POINTER,
+    MAYBE,
+    NOTHING,
+    NUMBER,
+    VALUE,
+    WHOLE,
+    Machine,
+    Register,
+    Saved,
+    Slot,
+)
+from traceleft.battery.pruning import Pruner
+from traceleft.battery.ranges import Numbers, Ranges
+from traceleft.battery.state import REGISTERS, Refused
+
+MOVE, NEGATE, SWAP, EXCHANGE_ADD = 0xB0, 0x80, 0xD0, 0xC0
+EQUAL, UNEQUAL = 0x10, 0x50
+SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
+CALLER_SAVED: Final = 0x3F
+Step = Callable[[Machine], None]
+Branch = Callable[[Machine], int | None]
+
+
+@cache
+def numbers_of(era: Era) -> Numbers:
+    """Return what an era knows of numbers; what was computed once is shared by all walks."""
+    return Ranges(era) if era.has_bits else EarlyNumbers()
+
+
+class Stop(Exception):
+    """A refusal, at its place. Never leaves the package's verifier."""
+
+    def __init__(self, at: int, why: str) -> None:
+        super().__init__(why)
+        self.at = at
+
+
+class Block:
+    """Instructions between two places where states are compared; ``ends`` decides where to go on."""
+
+    __slots__ = ("defined", "ends", "following", "places", "steps", "used")
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.places: list[int] = []
+        self.used = self.defined = 0
+        self.ends: Branch | None = None
+        self.following: int | None = None
+
+
+class Walk:
+    """One walk over all paths of a program. ``count`` is how many instructions were followed."""
+
+    def __init__(
+        self, code: Sequence[Instruction], maps: Mapping[int, MapFacts], context: range, era: Era
+    ) -> None:
+        self._era, self._numbers = era, numbers_of(era)
+        self._code = {each.at: each for each in code}
+        names = {facts.name: facts for facts in maps.values()}
+        self._index = {name: index for index, name in enumerate(names)}
+        self._maps = maps
+        self._access = Access(era, self._numbers, list(names.values()), context)
+        self._pruner = Pruner(era)
+        self._waiting: list[tuple[Machine, int]] = []
+        self._known: dict[int, list[Saved]] = {at: [] for at in marks(code, era)}
+        self._blocks: dict[int, Block] = {}
+        self._ids = 0
+        self.count = 0
+
+    def follow(self) -> None:
+        """Follow all paths; raise Stop at what is refused."""
+        self._waiting.append((self._start(), 0))
+        while self._waiting:
+            machine, at = self._waiting.pop()
+            self._follow(machine, at)
+
+    def _start(self) -> Machine:
+        nothing = Register(NOTHING, None)
+        registers = [nothing] * REGISTERS
+        registers[1], registers[FRAME_POINTER] = self._numbers.start
+        return Machine(registers)
+
+    def _follow(self, machine: Machine, at: int) -> None:
+        blocks, known, most = self._blocks, self._known, self._era.steps_max
+        place: int | None = at
+        while place is not None:
+            seen = known.get(place)
+            if seen is not None:
+                if self._is_covered(machine, seen):
+                    self.count += 1
+                    if self.count > most:
+                        raise Stop(place, f"more than {most} instructions on all its paths")
+                    return
+                seen.append(machine.save())
+            block = blocks.get(place)
+            if block is None:
+                block = blocks[place] = self._compile(place)
+            self.count += len(block.places)
+            if self.count > most:
+                raise Stop(place, f"more than {most} instructions on all its paths")
+            machine.mark_read(block.used)
+            place = self._run(machine, block)
+
+    def _run(self, machine: Machine, block: Block) -> int | None:
+        done = 0
+        try:
+            for step in block.steps:
+                step(machine)
+                done += 1
+            machine.written |= block.defined
+            return block.following if block.ends is None else block.ends(machine)
+        except Refused as exc:
+            raise Stop(block.places[min(done, len(block.places) - 1)], str(exc)) from exc
+
+    def _is_covered(self, machine: Machine, seen: list[Saved]) -> bool:
+        for old in reversed(seen):
+            if self._pruner.covers(old, machine):
+                machine.mark_read(old.read)
+                return True
+        return False
+
+    def _compile(self, at: int) -> Block:
+        """Make one block: up to a jump, the end, or the next place where states are compared."""
+        block = Block()
+        while True:
+            each = self._code[at]
+            block.places.append(at)
+            used, defined = self._touches(each)
+            block.used |= used & ~block.defined
+            block.defined |= defined
+            following = at + (2 if each.kind == LD else 1)
+            if each.kind in (JMP, JMP32) and each.opcode != CALL:
+                block.following = each.target if each.opcode in JUMPS_ALWAYS else None
+                block.ends = None if each.opcode in JUMPS_ALWAYS else self._end(each)
+                return block
+            block.steps.append(self._step(each))
+            if following in self._known:
+                block.following = following
+                return block
+            at = following
+
+    def _touches(self, each: Instruction) -> tuple[int, int]:
+        """Return the registers that an instruction reads, and those that it writes."""
+        to, source, of_register = 1 << each.destination, 1 << each.source, bool(each.opcode & 8)
+        if each.kind == LD:
+            return 0, to
+        if each.kind == LDX:
+            # 4.14 takes liveness with what it reads from the stack: the write does not count.
+            is_lost = self._era.has_bits and not self._era.tracks_slots and each.source == FRAME_POINTER
+            return source, 0 if is_lost and each.opcode & 0x18 == 0x18 else to
+        if each.kind in (ST, STX):
+            return to | (source if each.kind == STX else 0), 0
+        if each.kind in (ALU, ALU64):
+            if each.opcode & 0xF0 == MOVE:
+                return (source if of_register else 0), to
+            return to | (source if of_register else 0), to
+        if each.opcode == CALL:
+            return 0, 0
+        if each.opcode == EXIT:
+            return 1, 0
+        return (0, 0) if each.opcode in JUMPS_ALWAYS else (to | (source if of_register else 0), 0)
+
+    def _step(self, each: Instruction) -> Step:
+        if each.kind in (ALU, ALU64):
+            return self._compute(each)
+        if each.kind == LDX:
+            return self._load(each)
+        if each.kind in (ST, STX):
+            return self._store(each)
+        return self._constant(each) if each.kind == LD else self._call(each)
+
+    def _constant(self, each: Instruction) -> Step:
+        to, used = each.destination, self._maps.get(each.at)
+        if used is not None:
+            made = self._numbers.pair(self._index[used.name])
+        elif each.source:
+            raise Refused("a load of a map that is not defined")
+        else:
+            made = self._numbers.wide((each.upper & 0xFFFF_FFFF) << 32 | each.immediate & 0xFFFF_FFFF)
+
+        def load(machine: Machine) -> None:
+            machine.registers[to] = made
+
+        return load
+
+    def _compute(self, each: Instruction) -> Step:
+        to, source, code = each.destination, each.source, each.opcode & 0xF0
+        of_register, is_wide, numbers = bool(each.opcode & 8), each.kind == ALU64, self._numbers
+        if code == MOVE:
+            return self._move(each)
+        if code in (NEGATE, SWAP):
+
+            def forget(machine: Machine) -> None:
+                machine.read(to)
+                machine.registers[to] = numbers.unknown
+
+            return forget
+        operate, constant = numbers.operation(code, is_wide=is_wide), numbers.immediate(each.immediate)
+
+        def with_register(machine: Machine) -> None:
+            right = machine.read(source)
+            machine.registers[to] = operate(machine.read(to), right)
+
+        def with_constant(machine: Machine) -> None:
+            machine.registers[to] = operate(machine.read(to), constant)
+
+        return with_register if of_register else with_constant
+
+    def _move(self, each: Instruction) -> Step:
+        to, source, numbers = each.destination, each.source, self._numbers
+        is_wide = each.kind == ALU64
+        made = numbers.constant(each.immediate, is_wide=is_wide)
+
+        def copy(machine: Machine) -> None:
+            machine.registers[to] = machine.read(source)
+
+        def narrow(machine: Machine) -> None:
+            machine.registers[to] = numbers.narrowed(machine.read(source))
+
+        def put(machine: Machine) -> None:
+            machine.registers[to] = made
+
+        return put if not each.opcode & 8 else copy if is_wide else narrow
+
+    def _load(self, each: Instruction) -> Step:
+        to, source, offset, size = each.destination, each.source, each.offset, SIZES[each.opcode & 0x18]
+        read, agree, varies = self._access.read, self._agreement(), self._varies
+
+        def load(machine: Machine) -> None:
+            base = machine.read(source)
+            machine.registers[to] = read(machine, base, offset, size, source)
+            agree(base.kind)
+            if base.kind == ADJUSTED:
+                varies()
+
+        return load
+
+    def _store(self, each: Instruction) -> Step:
+        to, source, offset, size = each.destination, each.source, each.offset, SIZES[each.opcode & 0x18]
+        write, add, agree, varies = self._access.write, self._access.add, self._agreement(), self._varies
+        is_register, is_sum = each.kind == STX, each.opcode & 0xE0 == EXCHANGE_ADD
+
+        def store(machine: Machine) -> None:
+            value = machine.read(source) if is_register else None
+            base = machine.read(to)
+            if base.kind == ADJUSTED:
+                varies()
+            if is_register and is_sum:
+                add(machine, base, offset, size, to)
+                return
+            write(machine, base, offset, size, to, value)
+            if is_register:
+                agree(base.kind)
+
+        return store
+
+    def _varies(self) -> None:
+        self._pruner.has_varied = True
+
+    def _agreement(self) -> Callable[[int], None]:
+        """Return a check that one instruction does not access the context on one path and something else on another."""
+        first = -1
+
+        def agree(kind: int) -> None:
+            nonlocal first
+            if first < 0:
+                first = kind
+            elif first != kind and CONTEXT in (first, kind):
+                raise Refused("an access to its context on one path and to something else on another")
+
+        return agree
+
+    def _call(self, each: Instruction) -> Step:
+        call = Call(self._access, each, self._new_id)
+        arguments, following = (1 << call.arguments) - 1 << 1, each.at + 1
+        varied = (ADJUSTED,)
+
+        def run(machine: Machine) -> None:
+            machine.mark_read(arguments)
+            if not self._era.has_bits and any(held.kind in varied for held in machine.registers[1:6]):
+                self._varies()
+            other = call.run(machine)
+            machine.written |= CALLER_SAVED
+            if other is not None:
+                self._push(machine, following).registers[0] = other
+
+        return run
+
+    def _new_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def _push(self, machine: Machine, at: int) -> Machine:
+        if len(self._waiting) >= self._era.branches_max:
+            raise Refused(f"more than {self._era.branches_max} branches at once")
+        other = machine.copy()
+        self._waiting.append((other, at))
+        return other
+
+    def _end(self, each: Instruction) -> Branch:
+        if each.opcode != EXIT:
+            return self._branch(each)
+
+        def leave(machine: Machine) -> None:
+            machine.read(0)
+
+        return leave
+
+    def _branch(self, each: Instruction) -> Branch:
+        to, source, code = each.destination, each.source, each.opcode & 0xF0
+        of_register, is_wide = bool(each.opcode & 8), each.kind == JMP
+        following, target = each.at + 1, each.at + each.offset + 1
+        outcome = self._numbers.comparison(code, is_wide=is_wide, is_immediate=not of_register)
+        constant = self._numbers.immediate(each.immediate)
+        tells_null = not of_register and is_wide and each.immediate == 0 and code in (EQUAL, UNEQUAL)
+
+        def branch(machine: Machine) -> int:
+            right = machine.read(source) if of_register else constant
+            left = machine.read(to)
+            taken, left_there, right_there, left_here, right_here = outcome(left, right)
+            if taken is not None:
+                return target if taken else following
+            other = self._push(machine, target)
+            registers = machine.registers
+            if of_register:
+                other.registers[source], registers[source] = right_there, right_here
+            other.registers[to], registers[to] = left_there, left_here
+            if tells_null and left.kind == MAYBE:
+                null, there = (other, machine) if code == EQUAL else (machine, other)
+                self._tell(null, left.id, is_null=True)
+                self._tell(there, left.id, is_null=False)
+            return following
+
+        return branch
+
+    def _tell(self, machine: Machine, number: int, *, is_null: bool) -> None:
+        """mark_map_regs: what one lookup found is null, or is not, wherever it is kept."""
+        registers = machine.registers
+        for place, register in enumerate(registers):
+            if register.kind == MAYBE and register.id == number:
+                registers[place] = self._told(register, is_null=is_null)
+        for place, slot in list(machine.stack.items()):
+            kept = slot.register
+            if kept is not None and kept.kind == MAYBE and kept.id == number and slot.saved & 1:
+                if machine.is_shared:
+                    machine.stack, machine.is_shared = dict(machine.stack), False
+                machine.stack[place] = slot._replace(register=self._told(kept, is_null=is_null))
+
+    def _told(self, register: Register, *, is_null: bool) -> Register:
+        return Register(NUMBER if is_null else VALUE, register.known, 0, -1 if is_null else register.map)
+
+
+def marks(code: Sequence[Instruction], era: Era) -> set[int]:
+    """Return the places where states are compared (push_insn, check_cfg)."""
+    marked: set[int] = set()
+    for each in code:
+        if each.kind not in (JMP, JMP32) or each.opcode == EXIT:
+            continue
+        if each.opcode == CALL:
+            marked.add(each.at + 1)
+        elif each.opcode in JUMPS_ALWAYS:
+            marked.add(each.at + 1)
+            if era.saves_constants and each.target is not None:
+                marked.add(each.target)
+        else:
+            marked |= {each.at, each.at + each.offset + 1}
+    return marked
+
+
+EVERY: Final = (CONSTANT, WHOLE, Slot)
