@@ -5,12 +5,10 @@ nothing but pointers there. Programs are those of root, which may leak addresses
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from traceleft.battery.btf import MapFacts
-from traceleft.battery.encoding import JUMP, NEGATE, SWAP, fault_of
-from traceleft.battery.flow import has_loop, unreached
+from traceleft.battery.encoding import JUMP, NEGATE, SWAP
 from traceleft.battery.insns import (
     ALU,
     ALU64,
@@ -22,7 +20,6 @@ from traceleft.battery.insns import (
     ST,
     STX,
     Instruction,
-    successors,
 )
 from traceleft.battery.rules import (
     BRANCHES_MAX,
@@ -33,6 +30,7 @@ from traceleft.battery.rules import (
     Rules,
     takes_map,
 )
+from traceleft.battery.shape import Refusal, check_shape
 from traceleft.battery.since import load_since
 from traceleft.battery.state import (
     NOTHING,
@@ -59,17 +57,6 @@ OPERANDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Where a program is refused, counted as the kernel's log does, and what is there."""
-
-    at: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.why} (instruction {self.at})"
-
-
 def find_refusals(
     code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Sequence[Rules]
 ) -> tuple[Refusal | None, ...]:
@@ -77,26 +64,8 @@ def find_refusals(
 
     ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
     """
-    found = _check_code(code)
+    found = check_shape(code)
     return tuple(found or _Walk(code, maps, context, each).refusal() for each in rules)
-
-
-def _check_code(code: Sequence[Instruction]) -> Refusal | None:
-    """Refuse what no path need be followed for: unsound instructions, loops, what nothing leads to, ways out."""
-    if not code:
-        return Refusal(0, "no instruction")
-    for each in code:
-        fault = fault_of(each)
-        if fault is not None:
-            return Refusal(each.at, fault)
-    following = {each.at: successors(each) for each in code}
-    try:
-        if has_loop(following):
-            return Refusal(0, "a loop")
-    except ValueError as exc:
-        return Refusal(0, str(exc))
-    missed = unreached(following)
-    return Refusal(min(missed), "an instruction that nothing leads to") if missed else None
 
 
 def _marks(code: Sequence[Instruction], rules: Rules) -> set[int]:

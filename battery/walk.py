@@ -27,6 +27,8 @@ from traceleft.battery.machine import (
 )
 from traceleft.battery.pruning import Pruner
 from traceleft.battery.ranges import Numbers, Ranges
+from traceleft.battery.shape import Refusal, check_shape
+from traceleft.battery.since import Kernel
 from traceleft.battery.state import REGISTERS, Refused
 
 MOVE, NEGATE, SWAP, EXCHANGE_ADD = 0xB0, 0x80, 0xD0, 0xC0
@@ -108,9 +110,7 @@ class Walk:
                         raise Stop(place, f"more than {most} instructions on all its paths")
                     return
                 seen.append(machine.save())
-            block = blocks.get(place)
-            if block is None:
-                block = blocks[place] = self._compile(place)
+            block = blocks.get(place) or self._compile(place)
             self.count += len(block.places)
             if self.count > most:
                 raise Stop(place, f"more than {most} instructions on all its paths")
@@ -137,7 +137,7 @@ class Walk:
 
     def _compile(self, at: int) -> Block:
         """Make one block: up to a jump, the end, or the next place where states are compared."""
-        block = Block()
+        block = self._blocks[at] = Block()
         while True:
             each = self._code[at]
             block.places.append(at)
@@ -149,7 +149,10 @@ class Walk:
                 block.following = each.target if each.opcode in JUMPS_ALWAYS else None
                 block.ends = None if each.opcode in JUMPS_ALWAYS else self._end(each)
                 return block
-            block.steps.append(self._step(each))
+            try:
+                block.steps.append(self._step(each))
+            except Refused as exc:
+                raise Stop(at, str(exc)) from exc
             if following in self._known:
                 block.following = following
                 return block
@@ -364,6 +367,32 @@ class Walk:
 
     def _told(self, register: Register, *, is_null: bool) -> Register:
         return Register(NUMBER if is_null else VALUE, register.known, 0, -1 if is_null else register.map)
+
+
+def find_refusal(
+    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, era: Era, kernel: Kernel | None = None
+) -> Refusal | None:
+    """Return what verifiers of an era refuse of a program, None if they take it.
+
+    ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
+    ``kernel`` is the first that the program is for, if that is later than the era's first.
+    """
+    found = check_shape(code, max(kernel or era.kernel, era.kernel)) or _check_targets(code)
+    if found is not None:
+        return found
+    try:
+        Walk(code, maps, context, era).follow()
+    except Stop as exc:
+        return Refusal(exc.at, str(exc))
+    return None
+
+
+def _check_targets(code: Sequence[Instruction]) -> Refusal | None:
+    """Refuse a write to the frame pointer, wherever it stands."""
+    for each in code:
+        if each.destination == FRAME_POINTER and each.kind in (LD, LDX, ALU, ALU64):
+            return Refusal(each.at, "a write to the frame pointer")
+    return None
 
 
 def marks(code: Sequence[Instruction], era: Era) -> set[int]:
