@@ -1,8 +1,9 @@
 """What verifiers from 4.11 on allow of an access to memory: check_mem_access and what it calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from traceleft.battery import bounds
 from traceleft.battery.btf import MapFacts
 from traceleft.battery.era import Era
 from traceleft.battery.machine import (
@@ -40,7 +41,11 @@ class Access:
     def __init__(self, era: Era, numbers: Numbers, maps: Sequence[MapFacts], context: range) -> None:
         self.era, self.numbers, self.maps = era, numbers, maps
         self._context = context
-        self._sizes = [each.value_bytes for each in maps]
+        self.sizes = [each.value_bytes for each in maps]
+        # What is known of an address to which nothing but constants was added.
+        self.nowhere = bounds.ZERO if era.has_bits else None
+        # Whether something of a map was accessed at a place that is not constant.
+        self.has_varied = False
         self._zero = numbers.constant(0, is_wide=True)
 
     def read(self, machine: Machine, base: Register, offset: int, size: int, through: int) -> Register:
@@ -51,9 +56,10 @@ class Access:
             self._check_aligned(base, offset, size)
             return self.numbers.loaded(size)
         if kind in ON_STACK:
-            return self._read_stack(machine, self.place(base, offset, size), size)
+            return self.read_slot(machine, None, self.place(base, offset, size), size)
         if kind == CONTEXT:
             self._check_context(base, offset, size, "read")
+            machine.contexts += (through, offset)
             return self.numbers.loaded(size)
         raise Refused(f"a read through register {through}, which holds {SAYS[kind]}")
 
@@ -66,7 +72,7 @@ class Access:
             self.check_value(base, offset, size, allows_nothing=False)
             self._check_aligned(base, offset, size)
         elif kind in ON_STACK:
-            self._write_stack(machine, self.place(base, offset, size), size, value)
+            self.write_slot(machine, self.place(base, offset, size), size, value)
         elif kind == CONTEXT:
             self._check_context(base, offset, size, "write")
         else:
@@ -91,8 +97,10 @@ class Access:
     def check_value(self, base: Register, offset: int, size: int, *, allows_nothing: bool) -> None:
         """check_map_access: the lowest and the highest place must both lie in the value."""
         low, high = self._span(base)
+        if base.kind == ADJUSTED:
+            self.has_varied = True
         offset += base.offset if self.era.has_bits else 0
-        name, whole = self.maps[base.map].name, self._sizes[base.map]
+        name, whole = self.maps[base.map].name, self.sizes[base.map]
         if low < 0 and (not self.era.decides_ranges or low + offset < 0):
             raise Refused(f"a place in map {name} that may lie before its value: a number of it has no lower bound")
         if size < 0 or (size == 0 and not allows_nothing):
@@ -133,9 +141,10 @@ class Access:
             raise Refused(f"an access of {size} bytes beside the stack, at {offset}")
         return offset
 
-    def _read_stack(self, machine: Machine, offset: int, size: int) -> Register:
+    def read_slot(self, machine: Machine, slot: Slot | None, offset: int, size: int) -> Register:
+        """Return what a load from a sound place of the stack leaves; the slot there may be known already."""
         number = -offset - 1 >> 3
-        slot = machine.stack.get(number, EMPTY)
+        slot = machine.stack.get(number, EMPTY) if slot is None else slot
         mask = (1 << size) - 1 << (offset & 7)
         bit = 1 << FIRST_SLOT_BIT + number
         if slot.saved >> (offset & 7) & 1:
@@ -158,7 +167,8 @@ class Access:
             return self.numbers.loaded(size)
         raise Refused(f"a read of a part of a pointer kept on the stack at {offset}")
 
-    def _write_stack(self, machine: Machine, offset: int, size: int, value: Register | None) -> None:
+    def write_slot(self, machine: Machine, offset: int, size: int, value: Register | None) -> None:
+        """Write to a sound place of the stack what a register holds, or a constant."""
         number = -offset - 1 >> 3
         bit = 1 << FIRST_SLOT_BIT + number
         is_zero = self.era.tracks_slots and value is not None and value.kind == NUMBER and value.known.bits == (0, 0)
@@ -181,7 +191,7 @@ class Access:
         return is_constant and not is_zero and size == SLOT_BYTES
 
     def _overwrite(self, machine: Machine, number: int, mask: int, *, is_zero: bool) -> None:
-        """Write a part of a slot. What is left of a saved register can be read by nobody, up to 4.20 not even as bytes."""
+        """Write a part of a slot. What is left of a saved register nobody can read, up to 5.2 not even as bytes."""
         slot = machine.stack.get(number, EMPTY)
         data, zeros, saved = slot.data & ~mask, slot.zeros & ~mask, slot.saved & ~mask
         if self.era.saves_constants:
@@ -218,6 +228,3 @@ def _slots(offset: int, size: int) -> list[tuple[int, int]]:
         found.append((-offset - 1 >> 3, (1 << count) - 1 << first))
         offset, size = offset + count, size - count
     return found
-
-
-Read = Callable[[Machine, Register, int, int, int], Register]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from traceleft.battery import bounds
-from traceleft.battery.access import FAR, RANGE_MAX, Access
+from traceleft.battery.access import RANGE_MAX, Access
 from traceleft.battery.insns import Instruction
 from traceleft.battery.machine import (
     ADJUSTED,
@@ -21,6 +21,7 @@ from traceleft.battery.machine import (
     Machine,
     Register,
 )
+from traceleft.battery.ranges import FAR
 from traceleft.battery.rules import PROTOTYPES, STACK_BYTES, Argument, Prototype, Result, takes_map
 from traceleft.battery.since import load_since
 from traceleft.battery.state import Refused
@@ -46,6 +47,12 @@ ERROR: Final = bounds.settle(bounds.deduce(bounds.UNKNOWN._replace(smin=-(1 << 3
 OPERANDS: Final = {Argument.CONTEXT: (CONTEXT,), Argument.MAP: (MAP,), Argument.SIZE: (NUMBER, CONSTANT)}
 
 
+def arguments_of(each: Instruction) -> int:
+    """Return how many registers a call reads."""
+    prototype = KNOWN.get(load_since().rewritten.get(each.immediate, each.immediate))
+    return len(prototype.arguments) if prototype else 0
+
+
 class Call:
     """A call of a helper, at one place of a program."""
 
@@ -59,11 +66,6 @@ class Call:
         self._prototype, self._name = prototype, helper.name
         self._may_be_nothing = self._era.takes_nothing and self._number in MAY_BE_NOTHING
         self._map = -1
-
-    @property
-    def arguments(self) -> int:
-        """How many registers are read."""
-        return len(self._prototype.arguments)
 
     def run(self, machine: Machine) -> Register | None:
         """Check the arguments, and leave the result; return another that register 0 may hold, if there is one."""
@@ -79,7 +81,9 @@ class Call:
                 self._access.check_whole(held)
             elif argument in (Argument.KEY, Argument.VALUE):
                 facts = self._access.maps[used]
-                self._check_block(machine, held, facts.key_bytes if argument is Argument.KEY else facts.value_bytes, argument)
+                self._check_block(
+                    machine, held, facts.key_bytes if argument is Argument.KEY else facts.value_bytes, argument
+                )
             elif argument is _SIZE:
                 size = self._check_size(machine, held, number)
         self._check_map(used)
@@ -126,7 +130,9 @@ class Call:
             return held.offset, held.offset, True
         return held.known[0], held.known[1], False
 
-    def _check_memory(self, machine: Machine, base: Register, size: int, argument: Argument, *, is_constant: bool) -> None:
+    def _check_memory(
+        self, machine: Machine, base: Register, size: int, argument: Argument, *, is_constant: bool
+    ) -> None:
         """check_helper_mem_access."""
         what = f"{argument.value} of {self._name}"
         if size == 0 and not self._may_be_nothing:
@@ -154,7 +160,7 @@ class Call:
         offset = self._access.place(base, 0, 1)
         if offset + size > 0:
             raise Refused(f"{size} bytes at {offset} of the stack as {what}")
-        assert -STACK_BYTES <= offset
+        assert offset >= -STACK_BYTES
         return offset
 
     def _leave(self, machine: Machine, used: int, size: tuple[int, int]) -> Register | None:

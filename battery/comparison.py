@@ -23,9 +23,7 @@ MEMO_MAX: Final = 200_000
 Outcome = tuple[bool | None, Register, Register, Register, Register]
 
 
-def compare(
-    era: Era, code: int, *, is_wide: bool, is_immediate: bool
-) -> Callable[[Register, Register], Outcome]:
+def compare(era: Era, code: int, *, is_wide: bool, is_immediate: bool) -> Callable[[Register, Register], Outcome]:
     """Return a comparison; of an immediate, the second register holds that."""
     memo: dict[tuple[Bounds, Bounds], Outcome] = {}
 

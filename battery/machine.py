@@ -1,9 +1,11 @@
 """What a verifier from 4.11 on knows at one place of a program: registers, stack, and what was read of them later."""
 
-from collections.abc import Hashable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from traceleft.battery.state import Refused
+
+if TYPE_CHECKING:
+    from traceleft.battery.access import Access
 
 # What a register holds. Verifiers of 4.11 to 4.13 tell constants from numbers, the frame's end from what lies on the
 # stack, and map values that something was added to; later ones do not.
@@ -78,10 +80,12 @@ class Saved:
 class Machine:
     """The state of the path that is followed. ``depth`` is how many slots of the stack were written."""
 
-    __slots__ = ("depth", "is_shared", "parent", "registers", "stack", "written")
+    __slots__ = ("access", "contexts", "depth", "is_shared", "parent", "registers", "stack", "written")
 
-    def __init__(self, registers: list[Register]) -> None:
-        self.registers = registers
+    def __init__(self, registers: list[Register], access: "Access") -> None:
+        self.registers, self.access = registers, access
+        # The accesses to the context that were made since this was emptied, as registers and offsets.
+        self.contexts: tuple[int, ...] = ()
         self.stack: dict[int, Slot] = {}
         self.is_shared = False
         self.depth = 0
@@ -91,7 +95,7 @@ class Machine:
     def copy(self) -> "Machine":
         """Return the same, to go another way."""
         other = Machine.__new__(Machine)
-        other.registers = self.registers.copy()
+        other.registers, other.access, other.contexts = self.registers.copy(), self.access, ()
         other.stack, other.depth, other.parent, other.written = self.stack, self.depth, self.parent, self.written
         self.is_shared = other.is_shared = True
         return other
@@ -128,6 +132,3 @@ class Machine:
         self.stack[slot] = content
         if slot >= self.depth:
             self.depth = slot + 1
-
-
-Key = Hashable

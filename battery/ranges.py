@@ -157,7 +157,12 @@ def _address(code: int, is_wide: bool, left: Register, right: Register) -> Regis
     base, number = (right, left.known) if is_reversed else (left, right.known)
     if number.is_impossible:
         return UNKNOWN
-    if not is_wide or base.kind in (MAYBE, MAP) or code not in (ADD, SUB) or (code == SUB and _is_fixed(base, is_reversed)):
+    if (
+        not is_wide
+        or base.kind in (MAYBE, MAP)
+        or code not in (ADD, SUB)
+        or (code == SUB and _is_fixed(base, is_reversed))
+    ):
         raise Refused(f"arithmetic with {SAYS[base.kind]} that makes a number of it")
     _check_sane(base, number, 0)
     _check_sane(base, base.known, base.offset)

@@ -1,48 +1,32 @@
-"""All paths of a program, followed as verifiers from 4.11 on follow them (do_check, is_state_visited, check_cond_jmp_op)."""
+"""All paths of a program, followed as verifiers from 4.11 on do (do_check, is_state_visited, check_cond_jmp_op)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Final
 
 from traceleft.battery.access import Access
 from traceleft.battery.btf import MapFacts
-from traceleft.battery.calls import Call
-from traceleft.battery.early import EarlyNumbers
+from traceleft.battery.calls import Call, arguments_of
 from traceleft.battery.era import Era
 from traceleft.battery.insns import ALU, ALU64, CALL, EXIT, JMP, JMP32, JUMPS_ALWAYS, LD, LDX, ST, STX, Instruction
 from traceleft.battery.machine import (
-    ADJUSTED,
-    CONSTANT,
-    CONTEXT,
     FRAME_POINTER,
     MAYBE,
     NOTHING,
     NUMBER,
     VALUE,
-    WHOLE,
     Machine,
     Register,
     Saved,
-    Slot,
 )
 from traceleft.battery.pruning import Pruner
-from traceleft.battery.ranges import Numbers, Ranges
 from traceleft.battery.shape import Refusal, check_shape
 from traceleft.battery.since import Kernel
 from traceleft.battery.state import REGISTERS, Refused
+from traceleft.battery.steps import MOVE, Step, numbers_of, steps_of
 
-MOVE, NEGATE, SWAP, EXCHANGE_ADD = 0xB0, 0x80, 0xD0, 0xC0
 EQUAL, UNEQUAL = 0x10, 0x50
-SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 CALLER_SAVED: Final = 0x3F
-Step = Callable[[Machine], None]
 Branch = Callable[[Machine], int | None]
-
-
-@cache
-def numbers_of(era: Era) -> Numbers:
-    """Return what an era knows of numbers; what was computed once is shared by all walks."""
-    return Ranges(era) if era.has_bits else EarlyNumbers()
 
 
 class Stop(Exception):
@@ -56,12 +40,15 @@ class Stop(Exception):
 class Block:
     """Instructions between two places where states are compared; ``ends`` decides where to go on."""
 
-    __slots__ = ("defined", "ends", "following", "places", "steps", "used")
+    __slots__ = ("contexts", "defined", "ends", "following", "places", "steps", "used", "was_run")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.places: list[int] = []
         self.used = self.defined = 0
+        # The accesses to the context that were made here, which must be the same on each path.
+        self.contexts: tuple[int, ...] = ()
+        self.was_run = False
         self.ends: Branch | None = None
         self.following: int | None = None
 
@@ -69,10 +56,8 @@ class Block:
 class Walk:
     """One walk over all paths of a program. ``count`` is how many instructions were followed."""
 
-    def __init__(
-        self, code: Sequence[Instruction], maps: Mapping[int, MapFacts], context: range, era: Era
-    ) -> None:
-        self._era, self._numbers = era, numbers_of(era)
+    def __init__(self, code: Sequence[Instruction], maps: Mapping[int, MapFacts], context: range, era: Era) -> None:
+        self._era, self._numbers, self._steps = era, numbers_of(era), steps_of(era)
         self._code = {each.at: each for each in code}
         names = {facts.name: facts for facts in maps.values()}
         self._index = {name: index for index, name in enumerate(names)}
@@ -96,7 +81,7 @@ class Walk:
         nothing = Register(NOTHING, None)
         registers = [nothing] * REGISTERS
         registers[1], registers[FRAME_POINTER] = self._numbers.start
-        return Machine(registers)
+        return Machine(registers, self._access)
 
     def _follow(self, machine: Machine, at: int) -> None:
         blocks, known, most = self._blocks, self._known, self._era.steps_max
@@ -104,7 +89,9 @@ class Walk:
         while place is not None:
             seen = known.get(place)
             if seen is not None:
-                if self._is_covered(machine, seen):
+                old = self._pruner.find(seen, machine) if seen else None
+                if old is not None:
+                    machine.mark_read(old.read)
                     self.count += 1
                     if self.count > most:
                         raise Stop(place, f"more than {most} instructions on all its paths")
@@ -116,6 +103,7 @@ class Walk:
                 raise Stop(place, f"more than {most} instructions on all its paths")
             machine.mark_read(block.used)
             place = self._run(machine, block)
+            block.was_run = True
 
     def _run(self, machine: Machine, block: Block) -> int | None:
         done = 0
@@ -124,16 +112,12 @@ class Walk:
                 step(machine)
                 done += 1
             machine.written |= block.defined
+            if machine.contexts != block.contexts:
+                _agree(machine, block)
+            machine.contexts = ()
             return block.following if block.ends is None else block.ends(machine)
         except Refused as exc:
             raise Stop(block.places[min(done, len(block.places) - 1)], str(exc)) from exc
-
-    def _is_covered(self, machine: Machine, seen: list[Saved]) -> bool:
-        for old in reversed(seen):
-            if self._pruner.covers(old, machine):
-                machine.mark_read(old.read)
-                return True
-        return False
 
     def _compile(self, at: int) -> Block:
         """Make one block: up to a jump, the end, or the next place where states are compared."""
@@ -174,19 +158,15 @@ class Walk:
                 return (source if of_register else 0), to
             return to | (source if of_register else 0), to
         if each.opcode == CALL:
-            return 0, 0
+            return (1 << arguments_of(each)) - 1 << 1, CALLER_SAVED
         if each.opcode == EXIT:
             return 1, 0
         return (0, 0) if each.opcode in JUMPS_ALWAYS else (to | (source if of_register else 0), 0)
 
     def _step(self, each: Instruction) -> Step:
-        if each.kind in (ALU, ALU64):
-            return self._compute(each)
-        if each.kind == LDX:
-            return self._load(each)
-        if each.kind in (ST, STX):
-            return self._store(each)
-        return self._constant(each) if each.kind == LD else self._call(each)
+        if each.kind == LD:
+            return self._constant(each)
+        return self._call(each) if each.opcode == CALL else self._steps.step(each)
 
     def _constant(self, each: Instruction) -> Step:
         to, used = each.destination, self._maps.get(each.at)
@@ -202,104 +182,12 @@ class Walk:
 
         return load
 
-    def _compute(self, each: Instruction) -> Step:
-        to, source, code = each.destination, each.source, each.opcode & 0xF0
-        of_register, is_wide, numbers = bool(each.opcode & 8), each.kind == ALU64, self._numbers
-        if code == MOVE:
-            return self._move(each)
-        if code in (NEGATE, SWAP):
-
-            def forget(machine: Machine) -> None:
-                machine.read(to)
-                machine.registers[to] = numbers.unknown
-
-            return forget
-        operate, constant = numbers.operation(code, is_wide=is_wide), numbers.immediate(each.immediate)
-
-        def with_register(machine: Machine) -> None:
-            right = machine.read(source)
-            machine.registers[to] = operate(machine.read(to), right)
-
-        def with_constant(machine: Machine) -> None:
-            machine.registers[to] = operate(machine.read(to), constant)
-
-        return with_register if of_register else with_constant
-
-    def _move(self, each: Instruction) -> Step:
-        to, source, numbers = each.destination, each.source, self._numbers
-        is_wide = each.kind == ALU64
-        made = numbers.constant(each.immediate, is_wide=is_wide)
-
-        def copy(machine: Machine) -> None:
-            machine.registers[to] = machine.read(source)
-
-        def narrow(machine: Machine) -> None:
-            machine.registers[to] = numbers.narrowed(machine.read(source))
-
-        def put(machine: Machine) -> None:
-            machine.registers[to] = made
-
-        return put if not each.opcode & 8 else copy if is_wide else narrow
-
-    def _load(self, each: Instruction) -> Step:
-        to, source, offset, size = each.destination, each.source, each.offset, SIZES[each.opcode & 0x18]
-        read, agree, varies = self._access.read, self._agreement(), self._varies
-
-        def load(machine: Machine) -> None:
-            base = machine.read(source)
-            machine.registers[to] = read(machine, base, offset, size, source)
-            agree(base.kind)
-            if base.kind == ADJUSTED:
-                varies()
-
-        return load
-
-    def _store(self, each: Instruction) -> Step:
-        to, source, offset, size = each.destination, each.source, each.offset, SIZES[each.opcode & 0x18]
-        write, add, agree, varies = self._access.write, self._access.add, self._agreement(), self._varies
-        is_register, is_sum = each.kind == STX, each.opcode & 0xE0 == EXCHANGE_ADD
-
-        def store(machine: Machine) -> None:
-            value = machine.read(source) if is_register else None
-            base = machine.read(to)
-            if base.kind == ADJUSTED:
-                varies()
-            if is_register and is_sum:
-                add(machine, base, offset, size, to)
-                return
-            write(machine, base, offset, size, to, value)
-            if is_register:
-                agree(base.kind)
-
-        return store
-
-    def _varies(self) -> None:
-        self._pruner.has_varied = True
-
-    def _agreement(self) -> Callable[[int], None]:
-        """Return a check that one instruction does not access the context on one path and something else on another."""
-        first = -1
-
-        def agree(kind: int) -> None:
-            nonlocal first
-            if first < 0:
-                first = kind
-            elif first != kind and CONTEXT in (first, kind):
-                raise Refused("an access to its context on one path and to something else on another")
-
-        return agree
-
     def _call(self, each: Instruction) -> Step:
         call = Call(self._access, each, self._new_id)
-        arguments, following = (1 << call.arguments) - 1 << 1, each.at + 1
-        varied = (ADJUSTED,)
+        following = each.at + 1
 
         def run(machine: Machine) -> None:
-            machine.mark_read(arguments)
-            if not self._era.has_bits and any(held.kind in varied for held in machine.registers[1:6]):
-                self._varies()
             other = call.run(machine)
-            machine.written |= CALLER_SAVED
             if other is not None:
                 self._push(machine, following).registers[0] = other
 
@@ -369,6 +257,13 @@ class Walk:
         return Register(NUMBER if is_null else VALUE, register.known, 0, -1 if is_null else register.map)
 
 
+def _agree(machine: Machine, block: Block) -> None:
+    """Refuse an instruction that accesses the context on one path, and something else on another."""
+    if block.was_run:
+        raise Refused("an access to its context on one path and to something else on another")
+    block.contexts = machine.contexts
+
+
 def find_refusal(
     code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, era: Era, kernel: Kernel | None = None
 ) -> Refusal | None:
@@ -410,6 +305,3 @@ def marks(code: Sequence[Instruction], era: Era) -> set[int]:
         else:
             marked |= {each.at, each.at + each.offset + 1}
     return marked
-
-
-EVERY: Final = (CONSTANT, WHOLE, Slot)
