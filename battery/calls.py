@@ -23,7 +23,7 @@ from traceleft.battery.machine import (
 )
 from traceleft.battery.ranges import FAR
 from traceleft.battery.rules import PROTOTYPES, STACK_BYTES, Argument, Prototype, Result, takes_map
-from traceleft.battery.since import load_since
+from traceleft.battery.since import Kernel, load_since
 from traceleft.battery.state import Refused
 
 LOOKUP, TAIL_CALL, PROBE_READ, OUTPUT, READ_STR, GET_STACK = 1, 12, 4, 25, 45, 67
@@ -56,11 +56,11 @@ def arguments_of(each: Instruction) -> int:
 class Call:
     """A call of a helper, at one place of a program."""
 
-    def __init__(self, access: Access, each: Instruction, new_id: Callable[[], int]) -> None:
+    def __init__(self, access: Access, each: Instruction, kernel: Kernel, new_id: Callable[[], int]) -> None:
         since = load_since()
         self._number = since.rewritten.get(each.immediate, each.immediate)
-        prototype, helper = KNOWN.get(self._number), since.helpers.get(each.immediate)
-        if prototype is None or helper is None:
+        prototype, helper = KNOWN.get(self._number), since.helper(each.immediate)
+        if prototype is None or helper is None or helper.tracing is None or helper.tracing > kernel:
             raise Refused(f"a call of {helper.name if helper else 'a helper that is not known'}")
         self._access, self._era, self._new_id = access, access.era, new_id
         self._prototype, self._name = prototype, helper.name

@@ -56,7 +56,15 @@ class Block:
 class Walk:
     """One walk over all paths of a program. ``count`` is how many instructions were followed."""
 
-    def __init__(self, code: Sequence[Instruction], maps: Mapping[int, MapFacts], context: range, era: Era) -> None:
+    def __init__(
+        self,
+        code: Sequence[Instruction],
+        maps: Mapping[int, MapFacts],
+        context: range,
+        era: Era,
+        kernel: Kernel | None = None,
+    ) -> None:
+        self._kernel = max(kernel or era.kernel, era.kernel)
         self._era, self._numbers, self._steps = era, numbers_of(era), steps_of(era)
         self._code = {each.at: each for each in code}
         names = {facts.name: facts for facts in maps.values()}
@@ -183,7 +191,7 @@ class Walk:
         return load
 
     def _call(self, each: Instruction) -> Step:
-        call = Call(self._access, each, self._new_id)
+        call = Call(self._access, each, self._kernel, self._new_id)
         following = each.at + 1
 
         def run(machine: Machine) -> None:
@@ -276,7 +284,7 @@ def find_refusal(
     if found is not None:
         return found
     try:
-        Walk(code, maps, context, era).follow()
+        Walk(code, maps, context, era, kernel).follow()
     except Stop as exc:
         return Refusal(exc.at, str(exc))
     return None
