@@ -46,6 +46,8 @@ class Access:
         self.nowhere = bounds.ZERO if era.has_bits else None
         # Whether something of a map was accessed at a place that is not constant.
         self.has_varied = False
+        # Whether no number was added to an address, was the size of what a helper accesses, or came bounded from one.
+        self.is_plain = era.has_bits
         self._zero = numbers.constant(0, is_wide=True)
 
     def read(self, machine: Machine, base: Register, offset: int, size: int, through: int) -> Register:

@@ -10,7 +10,6 @@ from traceleft.battery.machine import (
     ADJUSTED,
     CONSTANT,
     CONTEXT,
-    FRAME,
     MAP,
     MAYBE,
     NOTHING,
@@ -97,7 +96,7 @@ class Call:
             raise Refused(f"{SAYS[held.kind]} as {argument.value} of {self._name}")
 
     def _check_map(self, used: int) -> None:
-        """check_map_func_compatibility; and a tail call has one map (4.19: c93552c443eb)."""
+        """check_map_func_compatibility; and a tail call has one map (4.17: c93552c443eb)."""
         if used < 0:
             return
         facts = self._access.maps[used]
@@ -111,6 +110,7 @@ class Call:
     def _check_size(self, machine: Machine, held: Register, number: int) -> tuple[int, int]:
         """Check a size, and the memory that it is of: at its lowest and at its highest."""
         low, high, is_constant = self._span(held)
+        self._access.is_plain &= is_constant
         argument = self._prototype.arguments[number - 2]
         base, what = machine.registers[number - 1], f"the size of {self._name}"
         if low < 0:
@@ -172,6 +172,7 @@ class Call:
             registers[0] = self._found(used)
             return None
         registers[0] = self._access.numbers.unknown
+        self._access.is_plain &= self._number not in (READ_STR, GET_STACK)
         if not self._era.refines_results or self._number not in (READ_STR, GET_STACK):
             return None
         registers[0] = _bounded(size[1], splits=self._era.splits_results)
@@ -189,6 +190,3 @@ def _bounded(most: int, *, splits: bool) -> Register:
         return Register(NUMBER, bounds.refine(bounds.settle(bounds.deduce(known))))
     known = bounds.UNKNOWN._replace(smax=most, umax=most)
     return Register(NUMBER, bounds.settle(bounds.deduce(known)))
-
-
-FRAMES: Final = (FRAME,)

@@ -1,7 +1,7 @@
 """Numbers as verifiers of 4.11 to 4.13 know them: a constant, or one lowest and one highest value.
 
-From the history (484611357c19 of 4.9, 06c1c049721a, 5722569bb9c3 and fce366a9dd0d of 4.11, 9305706c2e80 of 4.13); no such
-kernel was run. Of a shift and a difference both the wrong bounds of 4.11 and the mended ones of 4.13 must do.
+From the history (484611357c19 of 4.9; 06c1c049721a, 5722569bb9c3 and fce366a9dd0d of 4.11; 9305706c2e80 of 4.13). No
+such kernel was run. Bounds of a difference and of a shift are the wider of 4.11's and those mended in 4.13.
 """
 
 from collections.abc import Callable

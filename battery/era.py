@@ -1,8 +1,8 @@
 """Which verifiers from 4.11 on are told apart, and by what (kernel/bpf/verifier.c, kernel/trace/bpf_trace.c).
 
-Read from 4.14.67, 4.19.13 and 5.4.59, which were run, and from the history for 4.11 to 4.13. Where releases of one range
-differ, the rules are those of the stricter: arithmetic that makes a number of an address is refused from 4.14 on, though
-82abbf8d2fc4 came with 4.15 only. Programs are those of root, which may leak addresses.
+Read from 4.14.67, 4.19.13 and 5.4.59, and from the history for 4.11 to 4.13. Where releases of one range differ, the
+rules are those of the stricter: arithmetic that makes a number of an address is refused from 4.14 on, although
+82abbf8d2fc4 came with 4.15. Programs are those of root, which may leak addresses.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,20 @@ from traceleft.battery.since import Kernel
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """How verifiers from a kernel on judge.
+    """How verifiers from a kernel on judge. Each field after ``branches_max`` came with the release that is named.
 
-    ``steps_max``: BPF_COMPLEXITY_LIMIT_INSNS. ``branches_max``: branches that wait to be followed. ``has_bits``: numbers
-    have signed and unsigned bounds and bits (4.14: f1174f77b50c, b03c9f9fdc37), else one pair of bounds. ``takes_nothing``:
-    sizes may be 0 (4.15: 9c019e2bc4b2, a60dd35d2e39, 5c4e1201740c). ``takes_values``: a key or value may lie in a map (4.18:
-    d71962f3e627). ``tracks_slots``: slots of the stack that nobody reads are not compared, and zeros are known
-    (4.16: cc2b14d51053, f4d7e40a5b71). ``refines_results``: what get_stack and probe_read_str return has their size for
-    a bound (4.18: 849fa50662fb). ``shifts_signed``: 9cbe1f5a32dc of 4.18. ``truncates_first``: operands of 32 bits are cut
-    before they are used (4.19: b799207e1e18). ``decides_constants``: a constant is compared with another (4.16).
-    ``decides_ranges``: bounds decide a comparison (5.0: 4f7b3e82589e). ``saves_constants``: constants are known again when they
-    are read from the stack (5.3: f7cf25b2026d). ``splits_results``: failure and success of a helper are two paths (5.4.59).
+    - ``steps_max``: BPF_COMPLEXITY_LIMIT_INSNS; ``branches_max``: branches that wait to be followed.
+    - ``has_bits``: numbers have signed and unsigned bounds, and known bits (4.14: f1174f77b50c, b03c9f9fdc37).
+    - ``takes_nothing``: probe_read, perf_event_output and others take a size of 0 (4.15: 9c019e2bc4b2, a60dd35d2e39).
+    - ``takes_values``: a key or a value may lie in a map (4.18: d71962f3e627).
+    - ``tracks_slots``: only what is read of the stack is compared, and zeros are known (4.16: cc2b14d51053).
+    - ``refines_results``: results of get_stack and probe_read_str are bounded by the size (4.18: 849fa50662fb).
+    - ``shifts_signed``: a signed shift keeps bounds (4.18: 9cbe1f5a32dc).
+    - ``truncates_first``: operands of 32 bits are cut before they are used (4.19: b799207e1e18).
+    - ``decides_constants``: a constant that differs decides == and != (4.16).
+    - ``decides_ranges``: bounds decide every comparison (5.0: 4f7b3e82589e).
+    - ``saves_constants``: the stack keeps constants (5.3: f7cf25b2026d); bounds only from 5.10 on (5689d49b71ad).
+    - ``splits_results``: failure and success of these helpers are two paths (5.4.59).
     """
 
     kernel: Kernel

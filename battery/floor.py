@@ -1,6 +1,6 @@
 """The floor of an object: the oldest kernel that can load it, read from its bytes, and why.
 
-Below 5.8, what the verifier refuses counts too (verifier.py, walk.py). What only a newer one can tell is not in the bytes.
+Below 5.8, what the verifier refuses counts too (verifier.py, walk.py). What a newer one refuses is not in the bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from traceleft.battery.era import ERAS, UNRULED
 from traceleft.battery.hazard import find_hazards
 from traceleft.battery.level import Level
 from traceleft.battery.program import ProgramFacts
-from traceleft.battery.rules import CONTEXTS, RULES
-from traceleft.battery.shape import Refusal
+from traceleft.battery.rules import CONTEXTS, RULES, Rules
+from traceleft.battery.shape import Refusal, Verdict
 from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
-from traceleft.battery.verifier import find_refusals
-from traceleft.battery.walk import find_refusal
+from traceleft.battery.verifier import judge_old
+from traceleft.battery.walk import judge
 from traceleft.errors import BatteryError
 
 # Programs of the core that the tracer loads only on kernels that have what they need (roles.py); another stands in.
@@ -123,21 +123,23 @@ def _of_verifiers(program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kerne
 def _refusals(
     program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kernel
 ) -> Iterator[tuple[Kernel, Refusal | None]]:
-    """Yield what each verifier refuses, by the first kernel that has it."""
+    """Yield what each verifier refuses, by the first kernel that has it; up to one that speaks for all later ones."""
     by_name = {each.name: each for each in maps}
     used = {at: by_name[name] for at, name in program.maps.items() if name in by_name}
     context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
-    rules = [each for each in RULES if kernel < ENDS[each.kernel]]
-    yield from zip(
-        (each.kernel for each in rules),
-        find_refusals(program.code, used, context=context, rules=rules),
-        strict=True,
-    )
     missed = sorted(program.features & NOT_FOLLOWED)
-    for era in ERAS:
-        if kernel < ENDS[era.kernel]:
-            unknown = Refusal(0, load_since().features[missed[0]].name) if missed else None
-            yield era.kernel, unknown or find_refusal(program.code, used, context=context, era=era, kernel=kernel)
+    for rules in (*RULES, *ERAS):
+        if kernel >= ENDS[rules.kernel]:
+            continue
+        if isinstance(rules, Rules):
+            verdict = judge_old(program.code, used, context=context, rules=rules)
+        elif missed:
+            verdict = Verdict(Refusal(0, load_since().features[missed[0]].name))
+        else:
+            verdict = judge(program.code, used, context=context, era=rules, kernel=kernel)
+        yield rules.kernel, verdict.refusal
+        if verdict.is_plain:
+            return
 
 
 def _of_helper(number: int, place: str, since: Since) -> Reason:

@@ -1,31 +1,30 @@
-"""The instruction that breaks the verifiers of 4.14 to 4.19.0: arithmetic that puts a map's address into a number.
+"""Instructions that break the verifiers of 4.14 to 4.19.0: arithmetic that puts a map's address into a number.
 
-Where a number's register has a pointer to a map's value added to it (``r1 += r2``, r2 the pointer), these verifiers make
-r1 a pointer to a map's value and leave out which map: adjust_ptr_min_max_vals copies the type, and sixteen bits of the
-map's address. The next access through r1 reads a NULL map in check_map_access, and with a log the next line of the log
-does (print_verifier_state). The kernel oopses with the verifier's lock held: every later load hangs. 0962590e5533 (4.20,
-4.19.1) mends the addition. ``r1 -= r2`` and ``r1 &= r2`` leave the same half-made pointer on 4.14, where the verifier first
-sets the type and then goes on as if both were numbers; 82abbf8d2fc4 (4.15) refuses them.
+``r1 += r2`` with a number in r1 and a pointer to a map's value in r2: these verifiers make r1 such a pointer as well,
+but do not copy which map (adjust_ptr_min_max_vals copies the type and 16 bits of the map's address). The next access
+through r1 reads a NULL map (check_map_access), and so does the log (print_verifier_state). The kernel oopses and keeps
+the verifier's lock: every later load hangs. 0962590e5533 (4.20, 4.19.1) fixes the addition. On 4.14 ``r1 -= r2`` and
+``r1 &= r2`` leave the same half-made pointer, as the type is set before the operation is refused; 82abbf8d2fc4 (4.15)
+refuses these programs.
 
-No kernel can be asked whether it has this, so such a program is refused on each. The rule, exactly:
+No kernel can be asked whether it has the bug, so such a program is refused for every kernel. The exact rule:
 
-- A register, and each of the 64 slots of the stack, has a set of three marks: it may hold a number (N), a pointer to a
-  map's value (V), anything else (O). At the start register 1 and 10 have O, all else nothing. Where paths meet, the
-  sets are united; instructions are visited again until no set grows.
-- A 64-bit load gives O if it loads a map (source register 1, 5, or a relocation to a map), V if it loads an address in a
-  map (source 2 or 6), N else.
-- A call leaves registers 1 to 5 without a mark. Register 0 has N and V (null is a number) after map_lookup_elem (1),
-  get_local_storage (81) and calls of functions, else N: these verifiers know no other helper that returns a map's value.
-- A move of 64 bits copies the set. Every other move, all arithmetic of 32 bits, negation and byte swaps give N.
-- Arithmetic of 64 bits with a constant keeps V and O for + and -, adding N; it gives N for all else. With a register, +
-  and - give the union of both sets and N; all else gives N. (N, as bounds that contradict each other make a number of an
-  address.)
-- A store of 8 bytes from a register at register 10 plus an aligned constant replaces the set of that slot; any other
-  store of 8 bytes through a register that has O adds its set to all slots. Stores of constants and of less than 8 bytes add
-  N where they would replace, nothing else.
-- A load of 8 bytes at register 10 plus an aligned constant gives the set of that slot and N; any other load of 8 bytes
-  through a register that has O gives the union of all slots and N; all other loads give N.
-- The hazard is: arithmetic of 64 bits, +, - or &, whose second operand is a register that has V, and whose first has N.
+- Registers 0 to 10 and the 64 slots of the stack each have a set of marks: may hold a number (N), a pointer to a map's
+  value (V), another address (O). At the start registers 1 and 10 have O, the others nothing. Where paths meet, sets
+  are united. Instructions are visited until no set grows.
+- A 64-bit load gives O for a map (source register 1 or 5, or a relocation to a map), V for an address in a map (source
+  2 or 6), else N.
+- A call clears registers 1 to 5. Register 0 gets N and V (null is a number) after map_lookup_elem (1),
+  get_local_storage (81) and calls of functions, else N. These verifiers know no other helper that returns V.
+- A 64-bit move copies the set. All other moves, 32-bit arithmetic, negation and byte swaps give N.
+- 64-bit ``+`` and ``-`` give the union of both operands' V and O, and N: contradicting bounds turn an address into a
+  number. All other 64-bit arithmetic gives N.
+- An 8-byte store of a register to register 10 plus a multiple of 8 replaces the set of that slot. An 8-byte store of a
+  register through any other register that has O adds the set to all slots. A store of a constant, of less than 8
+  bytes, or an atomic one adds N to the slot if it is at register 10 plus a constant, and changes nothing otherwise.
+- An 8-byte load from register 10 plus a multiple of 8 gives N and the slot's V and O. An 8-byte load through any other
+  register that has O gives N and the V and O of all slots. All other loads give N.
+- The hazard: 64-bit ``+``, ``-`` or ``&`` with a register as second operand that has V, and a first operand that has N.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """When a verifier from 4.11 on need not follow a path: a state that was sound covers it (states_equal, regsafe).
 
 Liveness is the kernel's: only what something after the older state read is compared (registers from 4.14 on:
-dc503a8ad984; the stack from 4.16 on: f4d7e40a5b71). Every place where the kernel compares keeps every state, where 5.3
+dc503a8ad984; the stack from 4.16 on). Every place where the kernel compares keeps every state, where 5.3
 and later drop some, and no number is taken for imprecise (5.3: b5dc0163d8fd): counts of instructions are those of the
 kernel, or higher.
 """

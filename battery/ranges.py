@@ -7,7 +7,7 @@ from traceleft.battery import bounds, tnum
 from traceleft.battery.bounds import LOW_32, Bounds
 from traceleft.battery.comparison import Outcome, compare
 from traceleft.battery.era import Era
-from traceleft.battery.machine import CONTEXT, MAP, MAYBE, NUMBER, SAYS, STACK, VALUE, Register
+from traceleft.battery.machine import CONTEXT, MAP, MAYBE, NUMBER, SAYS, STACK, Register
 from traceleft.battery.state import Refused
 
 ADD, SUB, MUL, OR, AND, LSH, RSH, ARSH = 0x00, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0xC0
@@ -21,8 +21,13 @@ Operation = Callable[[Register, Register], Register]
 class Numbers(Protocol):
     """What verifiers of a time know of numbers."""
 
-    unknown: Register
-    start: tuple[Register, Register]
+    @property
+    def unknown(self) -> Register:
+        """A number of which nothing is known."""
+
+    @property
+    def start(self) -> tuple[Register, Register]:
+        """What registers 1 and 10 hold at first."""
 
     def constant(self, value: int, *, is_wide: bool) -> Register:
         """Return what a constant leaves in a register."""
@@ -192,6 +197,3 @@ def _check_sane(base: Register, known: Bounds, offset: int) -> None:
         raise Refused(f"{SAYS[base.kind]} at {offset}, which is too far")
     if not -FAR < known.smin < FAR:
         raise Refused(f"{SAYS[base.kind]} with a number added to it that has no lower bound")
-
-
-VALUES: Final = (VALUE,)

@@ -20,6 +20,14 @@ class Refusal:
         return f"{self.why} (instruction {self.at})"
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one verifier says. ``is_plain``: where it takes the program, all later ones do, which need not be asked."""
+
+    refusal: Refusal | None
+    is_plain: bool = False
+
+
 def check_shape(code: Sequence[Instruction], kernel: Kernel = OLDEST) -> Refusal | None:
     """Return what is wrong with a program for a kernel, whatever its paths.
 

@@ -8,6 +8,7 @@ from traceleft.battery.early import EarlyNumbers
 from traceleft.battery.era import Era
 from traceleft.battery.insns import ALU, ALU64, LDX, STX, Instruction
 from traceleft.battery.machine import (
+    CONSTANT,
     DATA,
     EMPTY,
     FIRST_SLOT_BIT,
@@ -22,6 +23,7 @@ from traceleft.battery.rules import STACK_BYTES
 MOVE, NEGATE, SWAP, EXCHANGE_ADD = 0xB0, 0x80, 0xD0, 0xC0
 SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 STEPS_MAX: Final = 100_000
+PLAIN: Final = (NUMBER, CONSTANT)
 Step = Callable[[Machine], None]
 
 
@@ -74,8 +76,10 @@ class Steps:
         operate, constant = numbers.operation(code, is_wide=is_wide), numbers.immediate(each.immediate)
 
         def with_register(machine: Machine) -> None:
-            right = machine.read(source)
-            machine.registers[to] = operate(machine.read(to), right)
+            left, right = machine.read(to), machine.read(source)
+            if left.kind not in PLAIN or right.kind not in PLAIN:
+                machine.access.is_plain = False
+            machine.registers[to] = operate(left, right)
 
         def with_constant(machine: Machine) -> None:
             machine.registers[to] = operate(machine.read(to), constant)
@@ -163,6 +167,3 @@ def _is_framed(each: Instruction, base: int) -> bool:
     """Tell whether an access is at a place of the stack that stands in the instruction, and sound there."""
     size = SIZES[each.opcode & 0x18]
     return base == FRAME_POINTER and each.offset % size == 0 and -STACK_BYTES <= each.offset < 0
-
-
-PLAIN: Final = (NUMBER,)

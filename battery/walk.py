@@ -1,13 +1,26 @@
 """All paths of a program, followed as verifiers from 4.11 on do (do_check, is_state_visited, check_cond_jmp_op)."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from traceleft.battery.access import Access
 from traceleft.battery.btf import MapFacts
-from traceleft.battery.calls import Call, arguments_of
+from traceleft.battery.calls import Call
 from traceleft.battery.era import Era
-from traceleft.battery.insns import ALU, ALU64, CALL, EXIT, JMP, JMP32, JUMPS_ALWAYS, LD, LDX, ST, STX, Instruction
+from traceleft.battery.insns import (
+    ALU,
+    ALU64,
+    CALL,
+    EXIT,
+    JMP,
+    JMP32,
+    JUMPS_ALWAYS,
+    LD,
+    LDX,
+    Instruction,
+    successors,
+)
+from traceleft.battery.liveness import touches
 from traceleft.battery.machine import (
     FRAME_POINTER,
     MAYBE,
@@ -19,13 +32,12 @@ from traceleft.battery.machine import (
     Saved,
 )
 from traceleft.battery.pruning import Pruner
-from traceleft.battery.shape import Refusal, check_shape
+from traceleft.battery.shape import Refusal, Verdict, check_shape
 from traceleft.battery.since import Kernel
 from traceleft.battery.state import REGISTERS, Refused
-from traceleft.battery.steps import MOVE, Step, numbers_of, steps_of
+from traceleft.battery.steps import Step, numbers_of, steps_of
 
 EQUAL, UNEQUAL = 0x10, 0x50
-CALLER_SAVED: Final = 0x3F
 Branch = Callable[[Machine], int | None]
 
 
@@ -35,6 +47,10 @@ class Stop(Exception):
     def __init__(self, at: int, why: str) -> None:
         super().__init__(why)
         self.at = at
+
+
+class TooMany(Stop):
+    """More instructions than a verifier follows."""
 
 
 class Block:
@@ -63,6 +79,7 @@ class Walk:
         context: range,
         era: Era,
         kernel: Kernel | None = None,
+        places: set[int] | None = None,
     ) -> None:
         self._kernel = max(kernel or era.kernel, era.kernel)
         self._era, self._numbers, self._steps = era, numbers_of(era), steps_of(era)
@@ -73,10 +90,15 @@ class Walk:
         self._access = Access(era, self._numbers, list(names.values()), context)
         self._pruner = Pruner(era)
         self._waiting: list[tuple[Machine, int]] = []
-        self._known: dict[int, list[Saved]] = {at: [] for at in marks(code, era)}
+        self._known: dict[int, list[Saved]] = {at: [] for at in (marks(code, era) if places is None else places)}
         self._blocks: dict[int, Block] = {}
         self._ids = 0
         self.count = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether verifiers that know more of numbers say the same: no number decided whether an access is sound."""
+        return self._access.is_plain
 
     def follow(self) -> None:
         """Follow all paths; raise Stop at what is refused."""
@@ -102,13 +124,13 @@ class Walk:
                     machine.mark_read(old.read)
                     self.count += 1
                     if self.count > most:
-                        raise Stop(place, f"more than {most} instructions on all its paths")
+                        raise TooMany(place, f"more than {most} instructions on all its paths")
                     return
                 seen.append(machine.save())
             block = blocks.get(place) or self._compile(place)
             self.count += len(block.places)
             if self.count > most:
-                raise Stop(place, f"more than {most} instructions on all its paths")
+                raise TooMany(place, f"more than {most} instructions on all its paths")
             machine.mark_read(block.used)
             place = self._run(machine, block)
             block.was_run = True
@@ -151,25 +173,10 @@ class Walk:
             at = following
 
     def _touches(self, each: Instruction) -> tuple[int, int]:
-        """Return the registers that an instruction reads, and those that it writes."""
-        to, source, of_register = 1 << each.destination, 1 << each.source, bool(each.opcode & 8)
-        if each.kind == LD:
-            return 0, to
-        if each.kind == LDX:
-            # 4.14 takes liveness with what it reads from the stack: the write does not count.
-            is_lost = self._era.has_bits and not self._era.tracks_slots and each.source == FRAME_POINTER
-            return source, 0 if is_lost and each.opcode & 0x18 == 0x18 else to
-        if each.kind in (ST, STX):
-            return to | (source if each.kind == STX else 0), 0
-        if each.kind in (ALU, ALU64):
-            if each.opcode & 0xF0 == MOVE:
-                return (source if of_register else 0), to
-            return to | (source if of_register else 0), to
-        if each.opcode == CALL:
-            return (1 << arguments_of(each)) - 1 << 1, CALLER_SAVED
-        if each.opcode == EXIT:
-            return 1, 0
-        return (0, 0) if each.opcode in JUMPS_ALWAYS else (to | (source if of_register else 0), 0)
+        """4.14 takes liveness along with what it reads from the stack: that write does not count."""
+        used, defined = touches(each)
+        is_lost = self._era.has_bits and not self._era.tracks_slots and each.kind == LDX and each.opcode & 0x18 == 0x18
+        return used, 0 if is_lost and each.source == FRAME_POINTER else defined
 
     def _step(self, each: Instruction) -> Step:
         if each.kind == LD:
@@ -272,22 +279,40 @@ def _agree(machine: Machine, block: Block) -> None:
     block.contexts = machine.contexts
 
 
-def find_refusal(
+def judge(
     code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, era: Era, kernel: Kernel | None = None
-) -> Refusal | None:
-    """Return what verifiers of an era refuse of a program, None if they take it.
+) -> Verdict:
+    """Return what verifiers of an era say of a program.
 
     ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
     ``kernel`` is the first that the program is for, if that is later than the era's first.
     """
     found = check_shape(code, max(kernel or era.kernel, era.kernel)) or _check_targets(code)
     if found is not None:
-        return found
+        return Verdict(found)
+    # Comparing states where ways meet, and nowhere else, is faster; how many instructions are followed then is a little
+    # more or less than the kernel's count.
+    walk = Walk(code, maps, context, era, kernel, merges(code))
     try:
-        Walk(code, maps, context, era, kernel).follow()
+        walk.follow()
+        if walk.count > era.steps_max * 3 // 4:
+            raise TooMany(0, "")
+    except TooMany:
+        walk = Walk(code, maps, context, era, kernel)
+        try:
+            walk.follow()
+        except Stop as exc:
+            return Verdict(Refusal(exc.at, str(exc)))
     except Stop as exc:
-        return Refusal(exc.at, str(exc))
-    return None
+        return Verdict(Refusal(exc.at, str(exc)))
+    return Verdict(None, walk.is_plain)
+
+
+def find_refusal(
+    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, era: Era, kernel: Kernel | None = None
+) -> Refusal | None:
+    """Return what verifiers of an era refuse of a program, None if they take it."""
+    return judge(code, maps, context=context, era=era, kernel=kernel).refusal
 
 
 def _check_targets(code: Sequence[Instruction]) -> Refusal | None:
@@ -296,6 +321,12 @@ def _check_targets(code: Sequence[Instruction]) -> Refusal | None:
         if each.destination == FRAME_POINTER and each.kind in (LD, LDX, ALU, ALU64):
             return Refusal(each.at, "a write to the frame pointer")
     return None
+
+
+def merges(code: Sequence[Instruction]) -> set[int]:
+    """Return the places to which more than one way leads."""
+    led = Counter(place for each in code for place in successors(each))
+    return {place for place, ways in led.items() if ways > 1}
 
 
 def marks(code: Sequence[Instruction], era: Era) -> set[int]:
