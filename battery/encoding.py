@@ -1,27 +1,32 @@
-"""Whether an instruction is one that kernels below 4.11 take, wherever it stands."""
+"""Whether an instruction is one that a kernel takes, wherever it stands."""
 
 from typing import Final
 
 from traceleft.battery.insns import ALU, ALU64, CALL, EXIT, Instruction, feature_of
-from traceleft.battery.since import load_since
+from traceleft.battery.since import OLDEST, Kernel, load_since
 from traceleft.battery.state import REGISTERS
 
 NEGATE, DIVIDE, MODULO, SHIFT_LEFT, SHIFT_RIGHT, SHIFT_SIGNED, SWAP = 0x80, 0x30, 0x90, 0x60, 0x70, 0xC0, 0xD0
 JUMP: Final = 0x05
+# What came later and is followed all the same (battery/comparison.py).
+FOLLOWED: Final = frozenset({"jlt", "jmp32"})
+# c49f7dbd4f63.
+SHIFTS_SIGNED_32: Final = Kernel(5, 0)
 RESERVED: Final = "an instruction with a reserved field set"
 
 
-def fault_of(each: Instruction) -> str | None:
-    """Return what is wrong with an instruction: too new, or of no meaning; None for a sound one."""
+def fault_of(each: Instruction, kernel: Kernel = OLDEST) -> str | None:
+    """Return what is wrong with an instruction: too new for a kernel, or of no meaning; None for a sound one."""
     feature = feature_of(each)
     if feature is not None:
         known = load_since().features.get(feature)
-        return known.name if known else "an instruction that is not known"
+        if known is None or feature not in FOLLOWED or known.since > kernel:
+            return known.name if known else "an instruction that is not known"
     if max(each.destination, each.source) >= REGISTERS:
         return "a register that there is not"
     if any(_reserved(each)):
         return RESERVED
-    return _fault_of_arithmetic(each) if each.kind in (ALU, ALU64) else None
+    return _fault_of_arithmetic(each, kernel) if each.kind in (ALU, ALU64) else None
 
 
 def _reserved(each: Instruction) -> tuple[int, ...]:
@@ -35,7 +40,7 @@ def _reserved(each: Instruction) -> tuple[int, ...]:
             if operation == NEGATE:
                 return (each.offset, each.source, each.immediate, of_register)
             return (each.offset, each.immediate if of_register else each.source)
-        case 5:
+        case 5 | 6:
             if each.opcode == CALL:
                 return (each.offset, each.source, each.destination)
             if each.opcode in (JUMP, EXIT):
@@ -49,12 +54,12 @@ def _reserved(each: Instruction) -> tuple[int, ...]:
             return (each.immediate,)
 
 
-def _fault_of_arithmetic(each: Instruction) -> str | None:
+def _fault_of_arithmetic(each: Instruction, kernel: Kernel) -> str | None:
     operation, value = each.opcode & 0xF0, each.immediate
     bits = 64 if each.kind == ALU64 else 32
     if operation == SWAP:
         return None if each.kind == ALU and value in (16, 32, 64) else RESERVED
-    if operation == SHIFT_SIGNED and bits == 32:
+    if operation == SHIFT_SIGNED and bits == 32 and kernel < SHIFTS_SIGNED_32:
         return "a signed shift of 32 bits"
     if each.opcode & 8:
         return None

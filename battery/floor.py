@@ -1,7 +1,6 @@
 """The floor of an object: the oldest kernel that can load it, read from its bytes, and why.
 
-Below 4.11, what the verifier refuses counts too (verifier.py). What only a newer one can tell (bounds that it does not
-see, how many paths it walks) is not in the bytes.
+Below 5.8, what the verifier refuses counts too (verifier.py, walk.py). What a newer one refuses is not in the bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,11 +9,15 @@ from typing import Final
 
 from traceleft.battery.btf import MapFacts
 from traceleft.battery.elf import ObjectFacts, inspect_object
+from traceleft.battery.era import ERAS, UNRULED
+from traceleft.battery.hazard import find_hazards
 from traceleft.battery.level import Level
 from traceleft.battery.program import ProgramFacts
-from traceleft.battery.rules import CONTEXTS, RULES, UNRULED
+from traceleft.battery.rules import CONTEXTS, RULES, Rules
+from traceleft.battery.shape import Refusal, Verdict
 from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
-from traceleft.battery.verifier import find_refusals
+from traceleft.battery.verifier import judge_old
+from traceleft.battery.walk import judge
 from traceleft.errors import BatteryError
 
 # Programs of the core that the tracer loads only on kernels that have what they need (roles.py); another stands in.
@@ -22,6 +25,11 @@ OPTIONAL: Final = frozenset(
     {"dispatch_enter_task", "dispatch_exit_task", "rollup_enter_task", "rollup_exit_task", "count_raw_exit_task"}
 )
 FLAG_BITS: Final = 32
+# Each verifier's rules end where those of the next begin.
+STARTS: Final = (*(rules.kernel for rules in RULES), *(era.kernel for era in ERAS))
+ENDS: Final = dict(zip(STARTS, (*STARTS[1:], UNRULED), strict=True))
+# What makes addresses and calls that the rules do not follow, beside what an instruction shows by itself.
+NOT_FOLLOWED: Final = frozenset({"global_data", "callback", "kernel_symbol"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,6 +70,7 @@ def floor_of(facts: ObjectFacts) -> Floor:
     found |= {reason for each in facts.maps for reason in _of_map(each, since)}
     if facts.needs_kernel_btf:
         found.add(_feature("core_relocation", "the object", since))
+    found |= {reason for program in facts.programs for reason in _of_hazards(program)}
     kernel = max((OLDEST, *(reason.kernel for reason in found)))
     if kernel < UNRULED:
         found |= {reason for program in programs for reason in _of_verifiers(program, facts.maps, kernel)}
@@ -94,21 +103,43 @@ def _of_program(program: ProgramFacts, since: Since) -> Iterator[Reason]:
         yield _of_helper(number, place, since)
 
 
+def _of_hazards(program: ProgramFacts) -> Iterator[Reason]:
+    """Yield what may never be loaded, wherever that would do no harm."""
+    for each in find_hazards(program.code, program.maps):
+        yield Reason(NEVER, f"program {program.name}", str(each))
+
+
 def _of_verifiers(program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kernel) -> Iterator[Reason]:
     """Yield what verifiers from a kernel on refuse of a program; that it lacks nothing there is known.
 
-    One refusal of two verifiers is one reason.
+    One refusal of two verifiers is one reason. What rules refuse needs what comes after them; they are no matter to a
+    program that needs that anyway.
     """
+    found = {str(refusal): ENDS[first] for first, refusal in _refusals(program, maps, kernel) if refusal}
+    for what, first in found.items():
+        yield Reason(first, f"program {program.name}", what)
+
+
+def _refusals(
+    program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kernel
+) -> Iterator[tuple[Kernel, Refusal | None]]:
+    """Yield what each verifier refuses, by the first kernel that has it; up to one that speaks for all later ones."""
     by_name = {each.name: each for each in maps}
     used = {at: by_name[name] for at, name in program.maps.items() if name in by_name}
     context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
-    # What rules refuse needs what comes after them; they are no matter to a program that needs that anyway.
-    ends = dict(zip(RULES, (*(later.kernel for later in RULES[1:]), UNRULED), strict=True))
-    applied = [rules for rules in RULES if kernel < ends[rules]]
-    refusals = find_refusals(program.code, used, context=context, rules=applied)
-    found = {str(refusal): ends[rules] for rules, refusal in zip(applied, refusals, strict=True) if refusal}
-    for what, first in found.items():
-        yield Reason(first, f"program {program.name}", what)
+    missed = sorted(program.features & NOT_FOLLOWED)
+    for rules in (*RULES, *ERAS):
+        if kernel >= ENDS[rules.kernel]:
+            continue
+        if isinstance(rules, Rules):
+            verdict = judge_old(program.code, used, context=context, rules=rules)
+        elif missed:
+            verdict = Verdict(Refusal(0, load_since().features[missed[0]].name))
+        else:
+            verdict = judge(program.code, used, context=context, era=rules, kernel=kernel)
+        yield rules.kernel, verdict.refusal
+        if verdict.is_plain:
+            return
 
 
 def _of_helper(number: int, place: str, since: Since) -> Reason:

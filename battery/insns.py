@@ -104,6 +104,8 @@ def decode(code: bytes, *, byte_order: str = "little") -> list[Instruction]:
             second = next(rows, None)
             if second is None:
                 raise ValueError("the last load is cut")
+            if second[:3] != (0, 0, 0):
+                raise ValueError("the second half of a 64-bit load is another instruction")
             upper = second[3]
         found.append(Instruction(at, opcode, destination, source, offset, immediate, upper))
         at += 2 if opcode == LOAD_IMM64 else 1

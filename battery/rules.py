@@ -55,8 +55,7 @@ RULES: Final = (
         numbers_lookups=True,
     ),
 )
-# The first kernel whose verifier follows numbers and map memory, which these rules do not.
-UNRULED: Final = Kernel(4, 11)
+# Verifiers from 4.11 on follow numbers and map memory, which these rules do not (battery/era.py).
 
 
 class Argument(Enum):
@@ -129,6 +128,8 @@ CONTEXTS: Final[Mapping[str, range]] = {
     "kprobe": range(168),
     "perf event": range(168),
     "tracepoint": range(8, 2048),
+    # A raw tracepoint has at most twelve arguments (c4f6699dfcb8).
+    "raw tracepoint": range(96),
 }
 
 

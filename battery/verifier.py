@@ -5,12 +5,10 @@ nothing but pointers there. Programs are those of root, which may leak addresses
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from traceleft.battery.btf import MapFacts
-from traceleft.battery.encoding import JUMP, NEGATE, SWAP, fault_of
-from traceleft.battery.flow import has_loop, unreached
+from traceleft.battery.encoding import JUMP, NEGATE, SWAP
 from traceleft.battery.insns import (
     ALU,
     ALU64,
@@ -22,8 +20,8 @@ from traceleft.battery.insns import (
     ST,
     STX,
     Instruction,
-    successors,
 )
+from traceleft.battery.liveness import live_registers
 from traceleft.battery.rules import (
     BRANCHES_MAX,
     PROTOTYPES,
@@ -33,6 +31,7 @@ from traceleft.battery.rules import (
     Rules,
     takes_map,
 )
+from traceleft.battery.shape import Refusal, Verdict, check_shape
 from traceleft.battery.since import load_since
 from traceleft.battery.state import (
     NOTHING,
@@ -51,23 +50,16 @@ WIDE: Final = {0x00, 0x18}
 ADDS: Final = 0xC0
 # Comparing is quadratic. Past this none is made, and all paths count.
 COMPARISONS_MAX: Final = 4_000_000
+# Instructions on all paths, up to which no later verifier is near its limit: a quarter of 4.11's.
+PLAIN_MAX: Final = 16_384
+PLAIN: Final = (Kind.NUMBER, Kind.CONSTANT)
+TAIL_CALL: Final = 12
 ON_STACK: Final = (Kind.FRAME, Kind.STACK)
 OPERANDS: Final = {
     Argument.CONTEXT: Kind.CONTEXT,
     Argument.MAP: Kind.MAP,
     Argument.SIZE: Kind.CONSTANT,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Where a program is refused, counted as the kernel's log does, and what is there."""
-
-    at: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.why} (instruction {self.at})"
 
 
 def find_refusals(
@@ -77,26 +69,22 @@ def find_refusals(
 
     ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
     """
-    found = _check_code(code)
-    return tuple(found or _Walk(code, maps, context, each).refusal() for each in rules)
+    return tuple(judge_old(code, maps, context=context, rules=each).refusal for each in rules)
 
 
-def _check_code(code: Sequence[Instruction]) -> Refusal | None:
-    """Refuse what no path need be followed for: unsound instructions, loops, what nothing leads to, ways out."""
-    if not code:
-        return Refusal(0, "no instruction")
-    for each in code:
-        fault = fault_of(each)
-        if fault is not None:
-            return Refusal(each.at, fault)
-    following = {each.at: successors(each) for each in code}
-    try:
-        if has_loop(following):
-            return Refusal(0, "a loop")
-    except ValueError as exc:
-        return Refusal(0, str(exc))
-    missed = unreached(following)
-    return Refusal(min(missed), "an instruction that nothing leads to") if missed else None
+def judge_old(code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Rules) -> Verdict:
+    """Return what one of these verifiers says.
+
+    A program is plain where it makes no number of an address, no tail call into one of several maps, no read of the
+    context or else, and is far below the limit of instructions: all that it does is checked more strictly here than
+    by any later verifier.
+    """
+    found = check_shape(code)
+    if found is not None:
+        return Verdict(found)
+    walk = _Walk(code, maps, context, rules)
+    refusal = walk.refusal()
+    return Verdict(refusal, refusal is None and rules.adds and walk.is_plain)
 
 
 def _marks(code: Sequence[Instruction], rules: Rules) -> set[int]:
@@ -120,9 +108,13 @@ class _Walk:
     def __init__(self, code: Sequence[Instruction], maps: Mapping[int, MapFacts], context: range, rules: Rules) -> None:
         self._maps, self._context, self._rules = maps, context, rules
         self._known: dict[int, list[State]] = {at: [] for at in _marks(code, rules)}
+        self._live = live_registers(code) if rules.adds else dict.fromkeys(self._known, 0)
         self._waiting: list[tuple[State, int]] = []
         # What loads and stores went through on the first path to them.
         self._bases: dict[int, Kind] = {}
+        # The map of each tail call.
+        self._tails: dict[int, MapFacts] = {}
+        self.is_plain = True
         self._lookups = self._comparisons = 0
         steps: dict[int, Callable[[State, Instruction], int | None]] = {
             LD: self._constant,
@@ -153,6 +145,7 @@ class _Walk:
                     at = step(state, instruction)
             except Refused as exc:
                 return Refusal(at or 0, str(exc))
+        self.is_plain &= left > self._rules.steps_max - PLAIN_MAX
         return None
 
     def _was_here(self, state: State, at: int) -> bool:
@@ -163,6 +156,7 @@ class _Walk:
             return False
         for each in reversed(known):
             if each.covers(state):
+                self.is_plain &= not _hides_address(each, state, self._live[at])
                 return True
         known.append(state.copy())
         return False
@@ -188,7 +182,10 @@ class _Walk:
                 state.write(each.destination, moved)
             return each.at + 1
         held = state.read(each.destination)
-        state.write(each.destination, self._sum(held, other, each) if operation == ADD else NUMBER)
+        made = self._sum(held, other, each) if operation == ADD else NUMBER
+        if made.kind is not Kind.STACK and any(used and used.kind not in PLAIN for used in (held, other)):
+            self.is_plain = False
+        state.write(each.destination, made)
         return each.at + 1
 
     def _sum(self, left: Register, right: Register | None, each: Instruction) -> Register:
@@ -212,6 +209,8 @@ class _Walk:
         state.write(each.destination, found)
         if each.opcode & 0x18 in WIDE:
             self._check_base(each.at, base.kind)
+        elif self._bases.setdefault(each.at, base.kind) is not base.kind:
+            self.is_plain = False
         return each.at + 1
 
     def _store_constant(self, state: State, each: Instruction) -> int:
@@ -310,6 +309,8 @@ class _Walk:
             self._check_memory(state, register, prototype.arguments, used, helper.name)
         if used is not None and not takes_map(number, used.type):
             raise Refused(f"map {used.name} given to {helper.name}, which takes none of its type")
+        if number == TAIL_CALL and used is not None and self._tails.setdefault(each.at, used) is not used:
+            self.is_plain = False
         self._return(state, prototype.result, used)
         return each.at + 1
 
@@ -344,6 +345,14 @@ class _Walk:
         elif result is Result.MAP_VALUE:
             self._lookups += self._rules.numbers_lookups
             registers[0] = Register(Kind.VALUE_OR_NULL, self._lookups, used)
+
+
+def _hides_address(known: State, state: State, live: int) -> bool:
+    """Tell whether a state holds an address where the one that covers it holds a number; later verifiers mind."""
+    pairs = enumerate(zip(known.registers, state.registers, strict=True))
+    return any(
+        live >> number & 1 and mine.kind is Kind.NUMBER and other.kind not in PLAIN for number, (mine, other) in pairs
+    )
 
 
 def _argument(state: State, number: int, argument: Argument, helper: str) -> Register:
