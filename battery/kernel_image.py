@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.battery.manifest import one_line
-from traceleft.battery.store import describe, read_file
+from traceleft.battery.store import describe, natural_key, read_file
 from traceleft.errors import UnsupportedError
 
+IMAGE_NAMES: Final = ("vmlinuz*", "bzImage*")
 IMAGE_BYTES_MAX: Final = 256 << 20
 HEADER_BYTES: Final = 0x238
 MAGIC: Final = (0x202, b"HdrS")
@@ -37,6 +38,27 @@ def read_kernel(path: Path) -> bytes:
     if _number(data, VERSION_AT) >= FLAGS_SINCE and not _number(data, FLAGS_AT) & FLAG_64:
         raise UnsupportedError(one_line(path), "is a kernel of 32 bits; give one for x86_64")
     return data
+
+
+def find_images(directory: Path) -> dict[str, Path]:
+    """Return the kernels for x86_64 in a directory and below by the releases that they state, the oldest first.
+
+    UnsupportedError where there is none, or two state the same release.
+    """
+    paths = {path.resolve() for name in IMAGE_NAMES for path in directory.rglob(name) if path.is_file()}
+    found: dict[str, Path] = {}
+    for path in sorted(paths):
+        try:
+            release = release_of(read_kernel(path))
+        except UnsupportedError:
+            # Other files have such names, too: a linker script, an image for another machine.
+            continue
+        if release in found:
+            raise UnsupportedError(one_line(path), f"is of the same release as {one_line(found[release])}: {release}")
+        found[release] = path
+    if not found:
+        raise UnsupportedError(one_line(directory), f"holds no kernel for x86_64 ({' or '.join(IMAGE_NAMES)})")
+    return dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
 
 def release_of(image: bytes) -> str:
