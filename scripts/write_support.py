@@ -40,9 +40,9 @@ Written by `scripts/write_support.py` from [support.json](support.json); do not 
 Each row is a run of `python -m traceleft.tracer.qualify` on that kernel ([schema.md](schema.md), section 5): every
 object of the level loaded by itself, all that the kernel has events for attached at once, a known workload traced and
 every value of its events compared. *Loaded* is of the objects built for level and hook, *delivered* of the calls made.
-`make test-kernels` boots Debian's kernels and runs all tests of kernels there; `TRACELEFT_KERNELS=DIR make test-kernels`
-does so with the kernel images in a directory. `traceleft battery qualify` tries a battery on one image of your own, and
-`TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` on all images in a directory.
+`make test-kernels` boots Debian's kernels; with `TRACELEFT_KERNELS=DIR` it boots the kernel images in a directory.
+`traceleft battery qualify` tries a battery on one image of your own, and
+`TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` tries it on all images in a directory.
 
 | kernel | level | hook | loaded | attached | delivered | date | |
 |---|---|---|---|---|---|---|---|

@@ -5,12 +5,14 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.vm import choose_kernels, read_kernels
+from tests.levels import BUILT
+from tests.vm import GUESTS_MAX, PYTHON, choose_kernels, read_kernels, run_in
 
 GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
@@ -97,6 +99,35 @@ def kernel_battery() -> Path:
         generate(None, expressions=["all", *TRACEPOINTS], output=CACHE / "generated")
         build(CACHE / "generated", CACHE / "battery", levels=["5.8"])
     return CACHE / "battery"
+
+
+@pytest.fixture(scope="session")
+def vm_battery(kernels: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a battery of all syscalls of these kernels, for all levels, of what each shows of its formats.
+
+    It stays in build/tests: the next run compiles only what changed.
+    """
+    from traceleft.battery import Battery
+    from traceleft.battery.builder import build
+    from traceleft.errors import TraceleftError
+    from traceleft.generator import generate
+
+    place = CACHE / "vm-battery"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    outs = {kernel: tmp_path_factory.mktemp(f"snapshot-{kernel}") for kernel in kernels}
+    with ThreadPoolExecutor(GUESTS_MAX) as pool:
+        command = f"{PYTHON} -m traceleft snapshot -o /mnt/snapshot"
+        list(pool.map(lambda kernel: run_in(kernel, outs[kernel], command), kernels))
+    with (CACHE / "vm-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            Battery.open(place)
+        except TraceleftError:
+            shutil.rmtree(place, ignore_errors=True)
+        for out in outs.values():
+            generate(out / "snapshot", expressions=["all"], output=out / "generated")
+            build(out / "generated", place, levels=BUILT)
+    return place
 
 
 @cache

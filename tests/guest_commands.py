@@ -18,9 +18,7 @@ from typing import Final
 
 from tests.command_cases import CASES
 from tests.command_line import CommandLine
-from tests.levels import RUNS
-from traceleft.tracer.kernel import HOOKS, probe_kernel
-from traceleft.tracer.levels import NEEDS, offered_levels
+from tests.levels import offered_runs
 
 JIT: Final = Path("/proc/sys/net/core/bpf_jit_enable")
 
@@ -38,13 +36,6 @@ class Row:
     status: str
     why: str = ""
     seconds: float = 0.0
-
-
-def offered_runs() -> list[tuple[str, str]]:
-    """Return the levels and hooks that this kernel offers."""
-    features = probe_kernel(only={"privileges", *HOOKS, *NEEDS})
-    levels = offered_levels(features)
-    return [(level, hook) for level, hook in RUNS if level in levels and features.has(hook)]
 
 
 def try_case(line: CommandLine, case: str, jit: str) -> Row:

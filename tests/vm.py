@@ -5,6 +5,7 @@ They are those of scripts/kernels.txt, or, where TRACELEFT_KERNELS names a direc
 
 import os
 import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,10 @@ SCRIPT: Final = REPOSITORY / "scripts/vm.sh"
 VARIABLE: Final = "TRACELEFT_KERNELS"
 GUEST_S: Final = 3600
 TAIL_CHARS: Final = 3000
+# Each keeps one CPU of this machine busy.
+GUESTS_MAX: Final = 2
+# Below 5.8 no more than eight variables are seen of an exec's environment.
+PYTHON: Final = f"cd {REPOSITORY} && env -i PATH=$PATH PYTHONPATH={REPOSITORY} {sys.executable}"
 
 
 @cache
