@@ -50,7 +50,7 @@ test: install-test lint typecheck ## lint, types and all tests (as root: live ke
 .PHONY: test-kernels
 test-kernels: install-test ## the tests that boot other kernels (TRACELEFT_KERNELS=DIR: the images there), and the tables in docs/ from them
 	$(ROOT) rm -rf build/tests/support build/tests/commands
-	$(ROOT) env CI=$(CI) TRACELEFT_KERNELS=$(TRACELEFT_KERNELS) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS); status=$$?; \
+	$(ROOT) env CI=$(CI) TRACELEFT_KERNELS=$(TRACELEFT_KERNELS) $(BIN)/python -m pytest -m vm --jit=both $(PYTEST_ARGS); status=$$?; \
 	$(BIN)/python scripts/write_support.py build/tests/support/*.jsonl && \
 	$(BIN)/python scripts/write_commands.py build/tests/commands/*.jsonl && exit $$status
 

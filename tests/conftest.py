@@ -34,6 +34,9 @@ CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files instead of comparing")
+    parser.addoption(
+        "--jit", default="on", choices=("on", "off", "both"), help="states of BPF's JIT to run commands with"
+    )
     parser.addoption("--kernels", default="all", help="which kernels to boot: all, ends, or names")
 
 

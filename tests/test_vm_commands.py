@@ -1,5 +1,5 @@
-"""The whole command line inside each kernel that is booted: at each level and hook that the kernel offers, with the JIT
-on and off.
+"""The whole command line inside each kernel that is booted: at each level and hook that the kernel offers, with BPF's
+JIT as ``--jit`` says.
 
 What is seen goes to build/tests/commands, of which scripts/write_commands.py makes docs/commands.md.
 """
@@ -25,7 +25,7 @@ SEEN: Final = CACHE / "commands"
 # The battery is read from memory: over 9p each of some hundred commands would read it anew.
 COMMAND: Final = """
 cp -r {battery} /dev/shm/battery
-({python} -m tests.guest_commands /dev/shm/battery /mnt >/mnt/rows) || exit 1
+({python} -m tests.guest_commands /dev/shm/battery /mnt --jit {jit} >/mnt/rows) || exit 1
 """
 
 Rows = list[dict[str, Any]]
@@ -33,11 +33,11 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def command_rows(
-    vm_battery: Path, kernels: list[str], tmp_path_factory: pytest.TempPathFactory
+    vm_battery: Path, kernels: list[str], pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Rows]]:
     """Run all commands inside each kernel, once; what waits for one and gives what was seen."""
     programs = compile_programs(tmp_path_factory.mktemp("command-programs"))
-    command = COMMAND.format(python=PYTHON, battery=vm_battery)
+    command = COMMAND.format(python=PYTHON, battery=vm_battery, jit=pytestconfig.getoption("--jit"))
 
     def run(kernel: str) -> Rows:
         out = tmp_path_factory.mktemp(f"commands-{kernel}")
