@@ -1,5 +1,6 @@
 """What the command line does at a level and hook: one function a case, which raises CommandError where it does not."""
 
+import contextlib
 import json
 import re
 import signal
@@ -7,7 +8,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -152,7 +152,8 @@ def execs(line: CommandLine) -> None:
     script = "/nonexistent/program one; exec /bin/echo two 'three four'"
     events = line.trace("-f", "-e", "execve", "--", "sh", "-c", script)
     found = [(each["args"]["filename"], each["args"]["argv"], each["error"]) for each in events]
-    expect(found[0][1:] == (["sh", "-c", script], None), f"begins with {found[0]}")
+    # The script itself is longer than the text that is shown.
+    expect(found[0][1][:2] == ["sh", "-c"] and found[0][2] is None, f"begins with {found[0]}")
     # The shell makes a child for what is not its last command.
     expect(
         sorted(found[1:])
@@ -287,7 +288,7 @@ def expect_storm(found: "Counter[str]", made: int) -> None:
     expect({name: found[name] for name in expected} == expected, f"{dict(found)}, not {expected}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def looping_shell() -> Iterator["subprocess.Popen[bytes]"]:
     """Run a process that calls chdir some times a second, until the block ends."""
     with subprocess.Popen(["sh", "-c", "while :; do cd /; sleep 0.02; done"]) as looping:
@@ -326,6 +327,15 @@ def expect_nothing_stays() -> None:
     expect(not pins, f"left pinned: {pins}")
     left = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if is_tracer(path)]
     expect(not left, f"left running: {left}")
+
+
+def remove_probes() -> None:
+    """Remove the probes that a failed case has left, so that the next one does not find them."""
+    for place in TRACING:
+        events = place / "kprobe_events"
+        for line in OURS.findall(events.read_text()) if events.exists() else ():
+            with contextlib.suppress(OSError), open(events, "a") as file:
+                file.write(f"-:{line.split()[0].partition(':')[2]}\n")
 
 
 def is_tracer(path: Path) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.command_cases import CASES
+from tests.command_cases import CASES, remove_probes
 from tests.command_line import CommandLine
 from tests.levels import offered_runs
 
@@ -49,6 +49,7 @@ def try_case(line: CommandLine, case: str, jit: str) -> Row:
     except Exception as exc:
         traceback.print_exc()
         status, why = "failed", f"{type(exc).__name__}: {exc}"[:400]
+    remove_probes()
     date = datetime.now(UTC).date().isoformat()
     seconds = round(time.monotonic() - began, 1)
     return Row(os.uname().release, date, line.level, line.hook, jit, case, status, why, seconds)
@@ -81,9 +82,11 @@ def main() -> None:
 
 def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     """Yield a row for each case of what was chosen."""
-    for jit in ("on", "off") if chosen.jit == "both" else (chosen.jit,):
-        if not set_jit(jit):
-            continue
+    wanted = ("on", "off") if chosen.jit == "both" else (chosen.jit,)
+    # A kernel may have no JIT, or nothing but the JIT.
+    states = [state for state in wanted if set_jit(state)] or [state for state in ("on", "off") if set_jit(state)]
+    for jit in states:
+        set_jit(jit)
         for level, hook in offered_runs():
             if chosen.level in (None, level) and chosen.hook in (None, hook):
                 line = CommandLine(chosen.battery, chosen.directory, level, hook)
