@@ -15,7 +15,7 @@ from tests.batteries import write_battery
 from traceleft.battery import Battery, guest
 from traceleft.battery.cpio import Entry, write_image
 from traceleft.battery.guest import find_libraries, find_modules, lay_out, open_guest
-from traceleft.battery.kernel_image import read_kernel, release_of
+from traceleft.battery.kernel_image import find_images, read_kernel, release_of
 from traceleft.battery.manifest import objects_digest
 from traceleft.battery.qualify import add_evidence, qualify_kernel, read_seen
 from traceleft.battery.verify import verify_battery
@@ -178,6 +178,32 @@ def test_kernel_is_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").symlink_to("vmlinuz-1")
 
     assert read_kernel(tmp_path / "vmlinuz") == KERNEL
+
+
+def test_images_are_found_below_a_directory_by_their_releases(tmp_path: Path) -> None:
+    for place, release in (("a/boot/vmlinuz-x", "4.19.13"), ("bzImage", "4.4.121"), ("b/vmlinuz", "4.9.229")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(kernel_of(release))
+    (tmp_path / "b/vmlinuz.lds").write_text("SECTIONS {}")
+    (tmp_path / "b/bzImage").symlink_to("vmlinuz")
+
+    found = find_images(tmp_path)
+
+    assert list(found) == ["4.4.121", "4.9.229", "4.19.13"]
+    assert found["4.9.229"] == tmp_path / "b/vmlinuz"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [((), "holds no kernel"), (("vmlinuz-1", "vmlinuz-2"), "same release")], ids=["none", "twice"]
+)
+def test_directory_without_kernels_or_with_one_twice_is_refused(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(kernel_of("4.4.121"))
+
+    with pytest.raises(UnsupportedError, match=said):
+        find_images(tmp_path)
 
 
 def test_missing_qemu_is_named_with_its_package(
