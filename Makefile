@@ -48,10 +48,11 @@ test: install-test lint typecheck ## lint, types and all tests (as root: live ke
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-kernels
-test-kernels: install-test ## the tests that boot other kernels, all of scripts/kernels.txt, and docs/support.md from them
-	$(ROOT) rm -rf build/tests/support
-	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest -m vm $(PYTEST_ARGS)
-	$(BIN)/python scripts/write_support.py build/tests/support/*.jsonl
+test-kernels: install-test ## the tests that boot other kernels (TRACELEFT_KERNELS=DIR: the images there), and the tables in docs/ from them
+	$(ROOT) rm -rf build/tests/support build/tests/commands
+	$(ROOT) env CI=$(CI) TRACELEFT_KERNELS=$(TRACELEFT_KERNELS) $(BIN)/python -m pytest -m vm --jit=both $(PYTEST_ARGS); status=$$?; \
+	$(BIN)/python scripts/write_support.py build/tests/support/*.jsonl && \
+	$(BIN)/python scripts/write_commands.py build/tests/commands/*.jsonl && exit $$status
 
 .PHONY: install-bench
 install-bench:

@@ -1,10 +1,10 @@
 """A guest that qualifies a battery: an image of what that takes, and a kernel booted on it in QEMU.
 
-The kernel needs an initial RAM disk, ELF, a serial port, proc and sysfs of its own, and no modules: Python is the
-guest's first process (``traceleft.tracer.qualify_guest``), and tells over a second serial port.
+The kernel needs an initial RAM disk (of any compression or none), ELF, and proc and sysfs of its own; no modules, no
+devtmpfs, no virtio. Python is the guest's first process (``traceleft.tracer.qualify_guest``). It tells over a second
+serial port, a debugging port or the console, whichever the kernel has.
 """
 
-import gzip
 import importlib.util
 import json
 import os
@@ -16,15 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from traceleft.battery.console import is_conclusive, last_words
+from traceleft.battery.cpio import Entry, write_image
+from traceleft.battery.kernel_image import read_kernel
 from traceleft.battery.manifest import one_line
-from traceleft.battery.store import Battery, describe, read_file
+from traceleft.battery.store import Battery, describe
 from traceleft.battery.verify import named_files
 from traceleft.errors import BatteryError, TraceleftError, UnsupportedError
 
@@ -33,34 +35,54 @@ QEMU: Final = "qemu-system-x86_64"
 MACHINE: Final = "x86_64"
 PYTHON_ROOT: Final = "py"
 LIBRARIES: Final = f"{PYTHON_ROOT}/libraries"
-KERNEL_BYTES_MAX: Final = 256 << 20
-# A bzImage says what it is at 0x202 (Documentation/arch/x86/boot.rst).
-KERNEL_MAGIC: Final = (0x202, b"HdrS")
 FIXED_MEMORY_MIB: Final = 512
 # What the guest writes is cut there, and QEMU ends.
 OUTPUT_BYTES_MAX: Final = 16 << 20
 CONSOLE_TAIL: Final = 64 << 10
 LOOK_S: Final = 0.2
 END: Final = b'{"end":'
-PANIC: Final = "Kernel panic"
 PYC_HEADER: Final = 16
-DEVICES: Final = {"dev/console": (5, 1), "dev/null": (1, 3), "dev/ttyS1": (4, 65)}
+# A kernel may have no devtmpfs to show these by itself.
+DEVICES: Final = {
+    "dev/console": (5, 1),
+    "dev/full": (1, 7),
+    "dev/null": (1, 3),
+    "dev/port": (1, 4),
+    "dev/ptmx": (5, 2),
+    "dev/random": (1, 8),
+    "dev/tty": (5, 0),
+    "dev/ttyS0": (4, 64),
+    "dev/ttyS1": (4, 65),
+    "dev/urandom": (1, 9),
+    "dev/zero": (1, 5),
+}
 DIRECTORIES: Final = ("proc", "sys", "tmp")
-# Without cx16, with which 6.x kernels crash under emulation.
-CPU: Final = "max,-cx16"
-# With a thread for each CPU, one of 5.10's stays for ever on code that the other patches (static calls).
+# Bytes that the guest's random numbers are made of: nothing happens in a guest that they could come from.
+SEED: Final = "seed"
+SEED_BYTES: Final = 512
+# Models of a CPU, one tried after the other until the guest's program begins: 6.x kernels were seen to crash with cx16
+# under emulation, and an old one may not know what a new one does of what ``max`` has.
+CPUS: Final = ("max", "max,-cx16", "qemu64")
+# With a thread for each CPU, one of 5.10's stays for ever on code that the other patches (static calls), and cmpxchg16b
+# crashes 6.x.
 ACCELERATOR: Final = "tcg,thread=single"
+# From QEMU's start to the first line that is told. A boot takes 5 to 20 s.
+BOOT_S: Final = 180.0
+# Names that the guest tells over, then the console; each is a file beside the image.
+CHANNELS: Final = ("told", "port")
+CONSOLE: Final = "console"
+# A kernel that oopses may go on with its locks held: that is the end. random.trust_cpu is known from 4.19 on.
+PARAMETERS: Final = "console=ttyS0 earlyprintk=serial,ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on"
 _LIBRARY: Final = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _MISSING: Final = re.compile(r"^\s*(\S+) => not found$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file of an image: its bytes, or where they are; a device has numbers instead."""
+class _NotBegunError(TraceleftError):
+    """The guest ended, or took too long, before its program told anything; ``words`` is why, if that is known."""
 
-    data: bytes | Path = b""
-    mode: int = stat.S_IFREG | 0o644
-    device: tuple[int, int] = (0, 0)
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 def lay_out(modules: Mapping[str, Path], interpreter: Path, battery: Battery) -> dict[str, Entry]:
@@ -85,6 +107,7 @@ def lay_out(modules: Mapping[str, Path], interpreter: Path, battery: Battery) ->
         entries[f"battery/{path.relative_to(battery.path)}"] = Entry(path)
     entries |= {name: Entry(mode=stat.S_IFCHR | 0o600, device=device) for name, device in DEVICES.items()}
     entries |= {name: Entry(mode=stat.S_IFDIR | 0o755) for name in DIRECTORIES}
+    entries[SEED] = Entry(os.urandom(SEED_BYTES), stat.S_IFREG | 0o600)
     return entries
 
 
@@ -135,39 +158,6 @@ def compile_module(path: Path) -> bytes:
         return target.read_bytes()
 
 
-def write_image(file: IO[bytes], entries: Mapping[str, Entry]) -> None:
-    """Write a cpio archive as the kernel unpacks it (newc), in gzip; the same entries give the same bytes."""
-    directories = {str(parent) for name in entries for parent in Path(name).parents if str(parent) != "."}
-    every = dict.fromkeys(directories, Entry(mode=stat.S_IFDIR | 0o755)) | dict(entries)
-    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0, filename="") as out:
-        for number, name in enumerate(sorted(every), start=1):
-            entry = every[name]
-            data = entry.data if isinstance(entry.data, bytes) else entry.data.read_bytes()
-            out.write(_header(number, name, len(data), mode=entry.mode, device=entry.device))
-            out.write(data + bytes(-len(data) % 4))
-        out.write(_header(0, "TRAILER!!!", 0))
-
-
-def _header(number: int, name: str, size: int, *, mode: int = 0, device: tuple[int, int] = (0, 0)) -> bytes:
-    """Return a file's header: number, mode, uid, gid, links, mtime, size, two device numbers, name's length, 0."""
-    raw = name.encode() + b"\0"
-    words = (number, mode, 0, 0, 1, 0, size, 0, 0, *device, len(raw), 0)
-    header = b"070701" + b"".join(b"%08X" % word for word in words) + raw
-    return header + bytes(-len(header) % 4)
-
-
-def read_kernel(path: Path) -> bytes:
-    """Return a kernel's image; UnsupportedError if it is none that can be booted."""
-    try:
-        data = read_file(path.resolve(), KERNEL_BYTES_MAX)
-    except OSError as exc:
-        raise UnsupportedError(one_line(path), f"the kernel cannot be read: {describe(exc)}") from exc
-    start, magic = KERNEL_MAGIC
-    if len(data) > KERNEL_BYTES_MAX or data[start : start + len(magic)] != magic:
-        raise UnsupportedError(one_line(path), "is no kernel for x86_64; give a bzImage, as /boot/vmlinuz-* are")
-    return data
-
-
 def find_qemu(battery: Battery) -> str:
     """Return QEMU's program for a battery's machine."""
     if battery.manifest.machine != MACHINE:
@@ -182,8 +172,8 @@ def find_qemu(battery: Battery) -> str:
 def open_guest(battery: Battery, kernel: Path, *, timeout_s: float) -> Iterator[Iterator[bytes]]:
     """Boot a kernel and yield the lines that it tells of a battery, as they come, whoever may have made them.
 
-    The iteration ends when the guest has ended, and raises TraceleftError, with the last line of its console, where it
-    takes longer than ``timeout_s``. Nothing is left running.
+    The iteration ends when the guest has ended. It raises TraceleftError, with the reason that the console gives, where
+    the guest dies or takes longer than ``timeout_s``. Nothing is left running.
     """
     qemu = find_qemu(battery)
     data = read_kernel(kernel)
@@ -196,8 +186,28 @@ def open_guest(battery: Battery, kernel: Path, *, timeout_s: float) -> Iterator[
                 write_image(file, entries)
         except OSError as exc:
             raise UnsupportedError("the guest's image", f"cannot be made: {describe(exc)}") from exc
-        with _run_qemu(_command(qemu, directory), directory) as process:
-            yield _follow(process, directory, timeout_s)
+        with closing(_boot_until_it_tells(qemu, directory, timeout_s)) as lines:
+            yield lines
+
+
+def _boot_until_it_tells(qemu: str, directory: Path, timeout_s: float) -> Generator[bytes, None, None]:
+    """Boot with one CPU after another until the guest tells something, and yield all that it tells."""
+    deadline = time.monotonic() + timeout_s
+    first: _NotBegunError | None = None
+    for cpu in CPUS:
+        for name in (*CHANNELS, CONSOLE):
+            (directory / name).unlink(missing_ok=True)
+        with _run_qemu(_command(qemu, directory, cpu), directory) as process:
+            try:
+                yield from _follow(process, directory, timeout_s=timeout_s, deadline=deadline)
+            except _NotBegunError as exc:
+                first = first or exc
+                if is_conclusive(exc.words) or time.monotonic() > deadline:
+                    break
+            else:
+                return
+    if first is not None:
+        raise TraceleftError(str(first)) from first
 
 
 @contextmanager
@@ -215,57 +225,60 @@ def _run_qemu(command: list[str], directory: Path) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def _command(qemu: str, directory: Path) -> list[str]:
+def _command(qemu: str, directory: Path, cpu: str) -> list[str]:
     """Return QEMU's command line; its files are named from the directory, since a comma in a path would end it."""
-    with open(directory / "image", "rb") as image:
-        image.seek(-4, os.SEEK_END)
-        unpacked = int.from_bytes(image.read(4), "little")
-    memory_mib = FIXED_MEMORY_MIB + 2 * (unpacked >> 20)
+    memory_mib = FIXED_MEMORY_MIB + 2 * ((directory / "image").stat().st_size >> 20)
     init = f"rdinit=/{PYTHON_ROOT}/bin/python3 LD_LIBRARY_PATH=/{LIBRARIES} -- -B -I -S -m {PROGRAM}"
+    told, port = CHANNELS
     return [
-        *(
-            qemu,
-            "-accel",
-            ACCELERATOR,
-            "-cpu",
-            CPU,
-            "-smp",
-            "2",
-            "-m",
-            str(memory_mib),
-            "-display",
-            "none",
-            "-nodefaults",
-        ),
-        *("-no-reboot", "-kernel", "kernel", "-initrd", "image", "-append", f"console=ttyS0 panic=-1 quiet {init}"),
-        *("-serial", "file:console", "-serial", "file:told"),
+        *(qemu, "-accel", ACCELERATOR, "-cpu", cpu, "-smp", "2", "-m", str(memory_mib)),
+        *("-display", "none", "-nodefaults", "-no-reboot"),
+        *("-kernel", "kernel", "-initrd", "image", "-append", f"{PARAMETERS} {init}"),
+        *("-serial", f"file:{CONSOLE}", "-serial", f"file:{told}", "-debugcon", f"file:{port}"),
     ]
 
 
-def _follow(process: subprocess.Popen[bytes], directory: Path, timeout_s: float) -> Iterator[bytes]:
+def _follow(process: subprocess.Popen[bytes], directory: Path, *, timeout_s: float, deadline: float) -> Iterator[bytes]:
     """Yield what the guest tells until it says that it has ended."""
-    deadline = time.monotonic() + timeout_s
-    told = _Growing(directory / "told")
+    boot_deadline = time.monotonic() + BOOT_S
+    channels = [_Growing(directory / name) for name in (*CHANNELS, CONSOLE)]
+    has_begun = False
     while True:
         is_over = process.poll() is not None
-        for line in told.lines():
+        for line in (line for channel in channels for line in channel.lines()):
+            has_begun = True
             yield line
             if line.startswith(END):
                 return
+        now = time.monotonic()
         if is_over:
-            break
-        if time.monotonic() > deadline:
-            raise TraceleftError(f"the guest did not end within {timeout_s:g} s; {_last_words(directory)}")
+            raise _end("the guest died", directory, has_begun=has_begun)
+        if now > deadline:
+            raise _end(f"the guest did not end within {timeout_s:g} s", directory, has_begun=has_begun)
+        if not has_begun and now > boot_deadline:
+            raise _end(f"the guest did not begin within {BOOT_S:g} s", directory, has_begun=False)
         time.sleep(LOOK_S)
-    # Where the kernel has no second serial port, the console has it all.
-    lines = [line for line in _Growing(directory / "console").lines() if line.startswith(b"{")]
-    yield from lines
-    if not any(line.startswith(END) for line in lines):
-        raise TraceleftError(f"the guest died; {_last_words(directory)}")
+
+
+def _end(what: str, directory: Path, *, has_begun: bool) -> TraceleftError:
+    """Return the error for a guest that did not end as it should."""
+    words = last_words(_read_tail(directory / CONSOLE))
+    said = f"its console says: {words}" if words else "it said nothing"
+    if not words and (refused := last_words(_read_tail(directory / "stderr"))):
+        said = f"QEMU says: {refused}"
+    message = f"{what}; {said}"
+    return TraceleftError(message) if has_begun else _NotBegunError(message, words)
+
+
+def _read_tail(path: Path) -> bytes:
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - CONSOLE_TAIL))
+        return file.read(CONSOLE_TAIL)
+    return b""
 
 
 class _Growing:
-    """A file that another process writes, taken line by line."""
+    """A file that another process writes, taken line by line; on a console what is no JSON is the kernel's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -281,16 +294,5 @@ class _Growing:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._done += len(whole)
-        return [line.strip(b"\r\0") for line in whole.split(b"\n")[:-1]]
-
-
-def _last_words(directory: Path) -> str:
-    """Return the last line of the guest's console, the reason of a panic before others; else what QEMU says."""
-    for name, what in (("console", "its console's last line"), ("stderr", "QEMU says")):
-        with suppress(FileNotFoundError), open(directory / name, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - CONSOLE_TAIL))
-            lines = [line.strip() for line in file.read(CONSOLE_TAIL).decode(errors="replace").splitlines()]
-            lines = [line for line in lines if line and not line.startswith("{")]
-            if lines:
-                return f"{what}: {one_line(next((line for line in lines if PANIC in line), lines[-1]))}"
-    return "it said nothing"
+        lines = [line.strip(b"\r\0") for line in whole.split(b"\n")[:-1]]
+        return [line for line in lines if self._path.name != CONSOLE or line.startswith(b"{")]

@@ -63,6 +63,7 @@ class Seen(Struct, frozen=True, forbid_unknown_fields=True):
 class _Told(Struct):
     """What else a guest tells."""
 
+    begun: str = ""
     error: str = ""
     end: int | None = None
 
@@ -90,7 +91,7 @@ def qualify_kernel(battery: Battery, kernel: Path, *, timeout_s: float = TIMEOUT
                 yield _check_seen(battery.manifest, read_seen(line))
             elif told.error:
                 raise TraceleftError(f"{one_line(kernel)}: {one_line(told.error)}")
-            elif told.end not in (0, 1):
+            elif told.end not in (None, 0, 1):
                 raise TraceleftError(f"{one_line(kernel)}: what qualifies died in the guest, with status {told.end}")
 
 
@@ -99,7 +100,7 @@ def _read_told(line: bytes) -> _Told | None:
         told = msgspec.json.decode(line, type=_Told)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return told if told.error or told.end is not None else None
+    return told if told.begun or told.error or told.end is not None else None
 
 
 def _check_seen(manifest: Manifest, seen: Seen) -> Seen:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings the newest packages of a Debian suite, unpacked, into a directory, without touching the system.
 # usage: scripts/apt_download.sh SUITE DIRECTORY PACKAGE...    prints each package's name and version
-# PACKAGE may be a metapackage with a leading @: what it depends on is brought (@linux-image-amd64). With a leading +
-# it is brought with all that it depends on.
+# PACKAGE may be a kernel's metapackage with a leading @ (@linux-image-amd64): the newest kernel that it depends on is
+# brought, with all packages of that kernel. With a leading + the package is brought with all that it depends on.
 # Apt runs with lists, state and cache of its own, from the mirror that the system is configured with.
 set -euo pipefail
 
@@ -35,11 +35,29 @@ options=(
 	-o "Dir::Cache=$work/cache" -o "APT::Architecture=amd64" -o "APT::Architectures::=amd64"
 	-o "APT::Sandbox::User=root" -o "Acquire::Languages=none"
 )
+
+# Prints the packages of the kernel that a metapackage depends on. Since 7.x linux-image-R holds nothing itself: the
+# image is in linux-binary-R, the modules are in linux-modules-R, the list of what is built in is in linux-base-R.
+kernel_packages() {
+	local image release
+	image=$(apt-cache "${options[@]}" depends "$1" | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
+	[ -n "$image" ] || { echo "apt_download: $suite: $1 depends on no kernel" >&2; return 1; }
+	release=${image#linux-image-}
+	echo "$image"
+	apt-cache "${options[@]}" depends "$image" | awk -v release="$release" \
+		'/ Depends: / && ($2 == "linux-base-" release || $2 == "linux-binary-" release || $2 == "linux-modules-" release) {print $2}'
+}
+
 apt-get "${options[@]}" -qq update
 cd "$work/download"
 for package in "$@"; do
 	case $package in
-	@*) package=$(apt-cache "${options[@]}" depends "${package#@}" | awk '/Depends: linux-image-[0-9]/ {print $2; exit}') ;;
+	@*)
+		packages=$(kernel_packages "${package#@}")
+		# shellcheck disable=SC2086 # package names have no spaces
+		apt-get "${options[@]}" -qq download $packages
+		continue
+		;;
 	+*)
 		apt-get "${options[@]}" -s --no-install-recommends install "${package#+}" | awk '/^Inst / {print $2}' |
 			xargs -r apt-get "${options[@]}" -qq download

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs a command inside another kernel, in QEMU without KVM, on this machine's files (read-only, with an overlay).
-# usage: scripts/vm.sh NAME OUTDIR COMMAND    NAME as in scripts/kernels.txt
-#        scripts/vm.sh fetch NAME             only brings the kernel
+# usage: scripts/vm.sh KERNEL OUTDIR COMMAND    KERNEL: a name of scripts/kernels.txt, or the path of an image
+#        scripts/vm.sh fetch NAME               only brings the kernel
 # The command sees OUTDIR as /mnt, writable; what it writes elsewhere is gone after it. OUTDIR/log is what it printed.
-# VM_ROOT is another directory than / to have as its files.
+# An image of one's own needs virtio_pci, 9pnet_virtio, 9p and overlay: built in, or as modules of its release, in
+# lib/modules below one of the directories that hold the image.
+# VM_ROOT is another directory than / to have as its files; VM_TIMEOUT is the limit in seconds, VM_MEMORY in MiB.
 # Exits with the command's status; 125 when the guest died before it was done (see OUTDIR/console).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,21 +28,48 @@ fetch() {
 	[ -e "$root/.complete" ] && return
 	rm -rf "$root"
 	"$here/apt_download.sh" "$suite" "$root" "$package" >&2
-	modules=$(modules_of "$root")
+	modules=$(modules_of "$(image_in "$root")")
+	[ -n "$modules" ] || die "the packages of $name hold no modules"
 	depmod -b "${modules%/lib/modules/*}" "${modules##*/}" || die "depmod failed for $name"
 	touch "$root/.complete"
 }
 
-modules_of() {
-	find "$1" -maxdepth 4 -type d -path '*lib/modules/*' -name '[0-9]*' | head -n 1
+# The image of a fetched kernel: boot/vmlinuz-RELEASE, from 7.x on usr/lib/modules/RELEASE/vmlinuz.
+image_in() {
+	local found
+	found=$(find "$1" -maxdepth 5 -type f -name 'vmlinuz*' | head -n 1)
+	[ -n "$found" ] || die "$1 holds no kernel"
+	echo "$found"
 }
 
-# Modules are loaded in the order in which they stand in m/order: what each needs before itself.
+# What an image calls itself: the field at 0x20e of its header says where that text is, from 0x200 on.
+release_of() {
+	local offset
+	offset=$(od -An -tu2 -j $((0x20e)) -N 2 "$1")
+	tail -c +$((offset + 0x200 + 1)) "$1" | head -c 128 | tr '\0' ' ' | cut -d ' ' -f 1 | head -n 1
+}
+
+# The modules of an image, if there are any: those of its release, below one of the directories that hold it.
+modules_of() {
+	local directory release candidate
+	release=$(release_of "$1")
+	directory=$(dirname "$(realpath "$1")")
+	while [ "$directory" != / ]; do
+		for candidate in "$directory/lib/modules/$release" "$directory/usr/lib/modules/$release"; do
+			[ ! -d "$candidate" ] || { echo "$candidate"; return; }
+		done
+		directory=$(dirname "$directory")
+	done
+}
+
+# Modules are loaded in the order in which they stand in m/order: what each needs before itself. Without a list of what
+# is built in, a module that is missing is taken for built in; the guest tells if it is not.
 add_module() {
 	local name=$1 modules=$2 into=$3 line file base
 	line=$(grep -E "/$name\.ko(\.xz|\.zst|\.gz)?:" "$modules/modules.dep") || {
-		grep -q "/$name\.ko" "$modules/modules.builtin" && return
-		die "the kernel has no module $name"
+		[ ! -e "$modules/modules.builtin" ] || grep -q "/$name\.ko" "$modules/modules.builtin" ||
+			die "the kernel has no module $name"
+		return 0
 	}
 	for file in $(echo "$line" | tr -d : | tr ' ' '\n' | tac); do
 		base=$(basename "$file")
@@ -60,49 +89,79 @@ write_init() {
 	cat <<'INIT'
 #!/bin/busybox sh
 B=/bin/busybox
-$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev
-for m in $($B cat /m/order); do $B insmod /m/$m || $B echo "vm: insmod $m failed"; done
+end() { $B echo "vm: $1"; $B reboot -f; }
+$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev || end "the kernel has no devtmpfs"
+[ ! -e /m/order ] || for m in $($B cat /m/order); do $B insmod /m/$m || $B echo "vm: insmod $m failed"; done
 $B mkdir -p /low /up
-$B mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 root /low || $B echo "vm: no root"
+M="-t 9p -o trans=virtio,version=9p2000.L,msize=262144"
+$B mount $M,ro,cache=loose root /low || end "the kernel cannot mount this machine's files: it needs virtio_pci, 9pnet_virtio, 9p"
 $B mount -t tmpfs up /up; $B mkdir /up/u /up/w
-$B mount -t overlay -o lowerdir=/low,upperdir=/up/u,workdir=/up/w ov /root || $B echo "vm: no overlay"
+$B mount -t overlay -o lowerdir=/low,upperdir=/up/u,workdir=/up/w ov /root || end "the kernel has no overlay"
 for d in proc sys dev; do $B mount --move /$d /root/$d; done
 $B mkdir -p /root/mnt /root/dev/pts /root/dev/shm
 $B mount -t devpts p /root/dev/pts; $B mount -t tmpfs s /root/dev/shm
-$B mount -t tracefs t /root/sys/kernel/tracing; $B mount -t bpf b /root/sys/fs/bpf
-$B mount -t cgroup2 c /root/sys/fs/cgroup
-$B mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /root/mnt
+$B mount -t tracefs t /root/sys/kernel/tracing || $B mount -t debugfs d /root/sys/kernel/debug
+for m in bpf:/root/sys/fs/bpf cgroup2:/root/sys/fs/cgroup; do $B mount -t ${m%%:*} none ${m#*:} || $B echo "vm: no ${m%%:*}"; done
+$B mount $M out /root/mnt || end "the results have no place"
 exec $B chroot /root /bin/sh -c 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root; busybox ip link set lo up; dmesg -n 5
-sh /mnt/cmd.sh >/mnt/log 2>&1; echo $? >/mnt/rc; sync; echo o >/proc/sysrq-trigger; sleep 9'
+echo >/mnt/begun; sh /mnt/cmd.sh >/mnt/log 2>&1; echo $? >/mnt/rc; sync; busybox reboot -f'
 INIT
 }
 
 run() {
-	local name=$1 out=$2 command=$3 root modules status
-	root=$cache/$name
-	modules=$(modules_of "$root")
+	local kernel=$1 out=$2 command=$3 modules status cpu
+	emulator=
+	modules=$(modules_of "$kernel")
 	image=$(mktemp -d)
-	trap 'rm -rf "$image" "$image.img"' EXIT
+	trap 'rm -rf "$image" "$image.img"; [ -z "$emulator" ] || kill "$emulator"' EXIT
+	trap 'exit 143' TERM INT HUP
 	mkdir -p "$image"/{bin,dev,proc,sys,root,m} "$out"
 	out=$(cd "$out" && pwd)
 	rm -f "$out/rc" "$out/log"
 	cp "$(command -v busybox)" "$image/bin/busybox"
-	for module in virtio_pci 9pnet_virtio 9p overlay; do add_module "$module" "$modules" "$image/m"; done
+	[ -z "$modules" ] || for module in virtio_pci 9pnet_virtio 9p overlay; do add_module "$module" "$modules" "$image/m"; done
 	printf '%s\n' "$command" >"$out/cmd.sh"
 	write_init >"$image/init"
 	chmod +x "$image/init"
 	(cd "$image" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$image.img"
-	# cx16 is left out: under emulation kernels from 6.x on crash or hang with it. KVM may hang where it is nested.
-	# One thread for both CPUs: with two, a CPU of 5.10 stays for ever on code that the other patches (static calls).
-	timeout --foreground "${VM_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg,thread=single -cpu max,-cx16 -smp 2 -m "${VM_MEMORY:-2048}" \
-		-display none -no-reboot -kernel "$root"/boot/vmlinuz-* -initrd "$image.img" \
-		-append "console=ttyS0 panic=-1 quiet" \
-		-virtfs "local,path=${VM_ROOT:-/},mount_tag=root,security_model=none,readonly=on,multidevs=remap" \
-		-virtfs "local,path=$out,mount_tag=out,security_model=none" \
-		-serial "file:$out/console" </dev/null || die "QEMU ended with $?; see $out/console"
-	[ -e "$out/rc" ] || die "the guest died before the command was done; see $out/console"
+	# No CPU model is right for every kernel: the next one is tried where a guest does not come to its command.
+	for cpu in ${VM_CPU:-max max,-cx16}; do
+		boot "$kernel" "$image.img" "$out" "$cpu" && break
+	done
+	[ -e "$out/begun" ] || die "the guest died before the command: $(last_words "$out/console")"
+	[ -e "$out/rc" ] || die "the guest died before the command was done: $(last_words "$out/console")"
 	read -r status <"$out/rc"
 	return "$status"
+}
+
+# Boots a guest and waits for its end; fails where it does not come to its command.
+# KVM may hang where it is nested. One thread serves both CPUs: with two, 6.x kernels crash or hang on cmpxchg16b, and a
+# CPU of 5.10 stays for ever on code that the other patches (static calls).
+boot() {
+	local kernel=$1 initrd=$2 out=$3 cpu=$4 waited
+	rm -f "$out/begun"
+	timeout "${VM_TIMEOUT:-600}" qemu-system-x86_64 -accel tcg,thread=single -cpu "$cpu" -smp 2 -m "${VM_MEMORY:-2048}" \
+		-display none -no-reboot -kernel "$kernel" -initrd "$initrd" \
+		-append "console=ttyS0 panic=-1 oops=panic quiet random.trust_cpu=on" -device virtio-rng-pci \
+		-virtfs "local,path=${VM_ROOT:-/},mount_tag=root,security_model=none,readonly=on,multidevs=remap" \
+		-virtfs "local,path=$out,mount_tag=out,security_model=none" \
+		-serial "file:$out/console" </dev/null >"$out/qemu" 2>&1 &
+	emulator=$!
+	for ((waited = 0; waited < ${VM_BOOT_S:-180}; waited++)); do
+		[ ! -e "$out/begun" ] && kill -0 "$emulator" 2>/dev/null || break
+		sleep 1
+	done
+	[ -e "$out/begun" ] || kill "$emulator" 2>/dev/null || true
+	wait "$emulator" || true
+	emulator=
+	[ -e "$out/begun" ]
+}
+
+last_words() {
+	local said
+	# The first is what went wrong; a panic follows from it.
+	said=$(tr -d '\r' <"$1" | grep -a -m 1 -E '^vm: |BUG: |Oops|Kernel panic' || tail -n 1 "$1")
+	echo "${said:-it said nothing} (see $1, $(dirname "$1")/qemu)"
 }
 
 case ${1:-} in
@@ -110,9 +169,14 @@ fetch)
 	[ $# = 2 ] || die "usage: scripts/vm.sh fetch NAME"
 	fetch "$2"
 	;;
+*/*)
+	[ $# = 3 ] || die "usage: scripts/vm.sh IMAGE OUTDIR COMMAND"
+	[ -f "$1" ] || die "no kernel $1"
+	run "$@"
+	;;
 *)
 	[ $# = 3 ] || die "usage: scripts/vm.sh NAME OUTDIR COMMAND"
 	fetch "$1"
-	run "$@"
+	run "$(image_in "$cache/$1")" "$2" "$3"
 	;;
 esac

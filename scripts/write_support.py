@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from traceleft.battery import Battery
+from traceleft.battery.kernel_image import find_images
 from traceleft.battery.level import LEVELS
 from traceleft.battery.qualify import TIMEOUT_S, Seen, qualify_kernel, read_seen
 from traceleft.battery.since import Kernel
@@ -39,8 +40,9 @@ Written by `scripts/write_support.py` from [support.json](support.json); do not 
 Each row is a run of `python -m traceleft.tracer.qualify` on that kernel ([schema.md](schema.md), section 5): every
 object of the level loaded by itself, all that the kernel has events for attached at once, a known workload traced and
 every value of its events compared. *Loaded* is of the objects built for level and hook, *delivered* of the calls made.
-`make test-kernels` boots Debian's kernels; `traceleft battery qualify` does the same for a kernel of your own, and
-`TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` for all kernel images in a directory.
+`make test-kernels` boots Debian's kernels; with `TRACELEFT_KERNELS=DIR` it boots the kernel images in a directory.
+`traceleft battery qualify` tries a battery on one image of your own, and
+`TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` tries it on all images in a directory.
 
 | kernel | level | hook | loaded | attached | delivered | date | |
 |---|---|---|---|---|---|---|---|
@@ -131,18 +133,10 @@ def _foot(by_kernel: dict[str, list[Seen]]) -> str:
     return f"\n{len(by_kernel)} kernels, {tried} levels and hooks tried, {failed} failed.\n"
 
 
-def find_images(directory: Path) -> list[Path]:
-    """Return the kernel images in a directory and below; TraceleftError if there is none."""
-    found = [path for pattern in ("vmlinuz*", "bzImage*") for path in directory.rglob(pattern) if path.is_file()]
-    if not found:
-        raise TraceleftError(f"{VARIABLE}: {directory} holds no vmlinuz or bzImage")
-    return sorted(found)
-
-
 def qualify_directory(battery: Path, directory: Path) -> Iterator[Seen]:
     """Yield what is seen of a battery on each kernel of a directory."""
     opened = Battery.open(battery)
-    for image in find_images(directory):
+    for image in find_images(directory).values():
         print(f"write_support: {image}", file=sys.stderr)
         yield from qualify_kernel(opened, image, timeout_s=TIMEOUT_S)
 

@@ -1,18 +1,21 @@
 """Runs inside another kernel: traces programs at each level and hook, and writes down what came out.
 
 ``python -m tests.guest_traces BATTERY DIRECTORY``: programs lie in DIRECTORY, ``<trace>-<level>-<hook>.json`` and
-``.ledger`` go there, ``rolled-up-<level>.json`` where the kernel rolls up.
+``.ledger`` go there, ``rolled-up-<level>.json`` where the kernel rolls up, and ``.error`` in place of ``.json`` where a
+trace failed. Levels and hooks are those that the kernel offers.
 """
 
 import json
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests import border, compat, identity
-from tests.levels import RUNS
+from tests.levels import offered_runs
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
@@ -105,16 +108,24 @@ def show_cells(cells: Iterable[tuple[tuple[str | int | None, ...], Cell]]) -> di
     return {key: list(asdict(cell).values()) for key, cell in added.items()}
 
 
+def attempt(target: Path, what: Callable[[], None]) -> None:
+    """Do something that writes ``target``.json; write ``target``.error where it fails, so that the others are done."""
+    try:
+        what()
+    except Exception:
+        target.with_name(f"{target.name}.error").write_text(traceback.format_exc())
+
+
 def main(battery: str, directory: str) -> None:
-    """Run every trace with every level and hook."""
-    opened = Battery.open(battery)
-    for level, hook in RUNS:
+    """Run every trace with every level and hook that the kernel offers."""
+    opened, place = Battery.open(battery), Path(directory)
+    for level, hook in offered_runs():
         for trace in TRACES:
-            run(opened, Path(directory), trace, level, hook)
+            attempt(place / f"{trace.name}-{level}-{hook}", partial(run, opened, place, trace, level, hook))
         if not LEVELS[level].is_stack:
-            take_stacks(opened, Path(directory), level, hook)
+            attempt(place / f"stacks-{level}-{hook}", partial(take_stacks, opened, place, level, hook))
         if hook == "raw_tracepoint":
-            roll_up(opened, Path(directory), level)
+            attempt(place / f"rolled-up-{level}", partial(roll_up, opened, place, level))
 
 
 if __name__ == "__main__":

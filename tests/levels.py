@@ -3,7 +3,8 @@
 from typing import Final
 
 from traceleft.battery.level import LEVELS as battery_levels
-from traceleft.tracer.levels import LEVELS
+from traceleft.tracer.kernel import HOOKS, probe_kernel
+from traceleft.tracer.levels import LEVELS, NEEDS, offered_levels
 
 BUILT: Final = tuple(battery_levels)
 RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].hooks)
@@ -13,3 +14,10 @@ RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].h
 def runs_on(hooks: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return the runs of a kernel that has these hooks."""
     return [(level, hook) for level, hook in RUNS if hook in hooks]
+
+
+def offered_runs() -> list[tuple[str, str]]:
+    """Return the levels and hooks that the running kernel offers."""
+    features = probe_kernel(only={"privileges", *HOOKS, *NEEDS})
+    levels = offered_levels(features)
+    return [(level, hook) for level, hook in RUNS if level in levels and features.has(hook)]

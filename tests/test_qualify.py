@@ -1,6 +1,5 @@
 """Batteries tried on kernels: what the guest is given, what it may tell, and what is kept of that."""
 
-import gzip
 import io
 import json
 import stat
@@ -14,7 +13,9 @@ import pytest
 
 from tests.batteries import write_battery
 from traceleft.battery import Battery, guest
-from traceleft.battery.guest import Entry, find_libraries, find_modules, lay_out, open_guest, read_kernel, write_image
+from traceleft.battery.cpio import Entry, write_image
+from traceleft.battery.guest import find_libraries, find_modules, lay_out, open_guest
+from traceleft.battery.kernel_image import find_images, read_kernel, release_of
 from traceleft.battery.manifest import objects_digest
 from traceleft.battery.qualify import add_evidence, qualify_kernel, read_seen
 from traceleft.battery.verify import verify_battery
@@ -39,6 +40,17 @@ LINE = {
     "problems": [],
 }
 KERNEL = bytes(0x202) + b"HdrS" + bytes(100)
+
+
+def kernel_of(release: str, *, flags: int = 1) -> bytes:
+    """Return the header of an image of version 2.12 that states a release."""
+    image = bytearray(KERNEL)
+    image[0x206:0x208] = (0x20C).to_bytes(2, "little")
+    image[0x20E:0x210] = (len(KERNEL) - 0x200).to_bytes(2, "little")
+    image[0x236:0x238] = flags.to_bytes(2, "little")
+    return bytes(image) + release.encode() + b" (someone@somewhere) #1 SMP\0"
+
+
 END = '{"end": 0}'
 
 
@@ -81,7 +93,7 @@ def test_image_holds_what_it_is_given_directories_first(tmp_path: Path) -> None:
         "program": Entry(tmp_path / "file", stat.S_IFREG | 0o755),
     }
 
-    found = unpack(gzip.decompress(image_of(entries)))
+    found = unpack(image_of(entries))
 
     assert list(found) == ["a", "a/b", "a/b/c", "dev", "dev/console", "program"]
     assert stat.S_ISDIR(found["a/b"][0])
@@ -145,11 +157,53 @@ def test_what_is_no_kernel_is_refused(tmp_path: Path, data: bytes | None, said: 
         read_kernel(path)
 
 
+def test_kernel_of_32_bits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(kernel_of("4.4.121", flags=0))
+
+    with pytest.raises(UnsupportedError, match="is a kernel of 32 bits"):
+        read_kernel(tmp_path / "vmlinuz")
+
+
+@pytest.mark.parametrize("release", ["4.4.121", "4.19.13Connoisseur", "7.3.4+deb13-amd64"])
+def test_image_states_its_release(release: str) -> None:
+    assert release_of(kernel_of(release)) == release
+
+
+def test_image_without_a_text_states_no_release() -> None:
+    assert release_of(KERNEL) == ""
+
+
 def test_kernel_is_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz-1").write_bytes(KERNEL)
     (tmp_path / "vmlinuz").symlink_to("vmlinuz-1")
 
     assert read_kernel(tmp_path / "vmlinuz") == KERNEL
+
+
+def test_images_are_found_below_a_directory_by_their_releases(tmp_path: Path) -> None:
+    for place, release in (("a/boot/vmlinuz-x", "4.19.13"), ("bzImage", "4.4.121"), ("b/vmlinuz", "4.9.229")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(kernel_of(release))
+    (tmp_path / "b/vmlinuz.lds").write_text("SECTIONS {}")
+    (tmp_path / "b/bzImage").symlink_to("vmlinuz")
+
+    found = find_images(tmp_path)
+
+    assert list(found) == ["4.4.121", "4.9.229", "4.19.13"]
+    assert found["4.9.229"] == tmp_path / "b/vmlinuz"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [((), "holds no kernel"), (("vmlinuz-1", "vmlinuz-2"), "same release")], ids=["none", "twice"]
+)
+def test_directory_without_kernels_or_with_one_twice_is_refused(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(kernel_of("4.4.121"))
+
+    with pytest.raises(UnsupportedError, match=said):
+        find_images(tmp_path)
 
 
 def test_missing_qemu_is_named_with_its_package(
@@ -232,9 +286,44 @@ def test_bad_ends_are_told_in_one_line(battery: Battery, emulator: Path, script:
 def test_guest_that_never_ends_is_ended(battery: Battery, emulator: Path) -> None:
     started = time.monotonic()
 
-    with pytest.raises(TraceleftError, match=r"did not end within 1 s; its console's last line: waiting"):
+    with pytest.raises(TraceleftError, match=r"did not end within 1 s; its console says: waiting"):
         seen_by(battery, emulator, tells("waiting", file="console") + "exec sleep 60\n", timeout_s=1)
     assert time.monotonic() - started < 30
+
+
+def test_next_cpu_is_tried_where_a_guest_does_not_begin(battery: Battery, emulator: Path) -> None:
+    script = 'case "$*" in *max,-cx16*) ;; *) exit 1;; esac\n'
+
+    seen = seen_by(battery, emulator, script + tells(line(battery), END))
+
+    assert len(seen) == 1
+
+
+def test_guest_that_died_after_its_begin_is_not_booted_again(battery: Battery, emulator: Path) -> None:
+    tries = emulator.parent / "tries"
+
+    with pytest.raises(TraceleftError, match="guest died; its console says: BUG: null in check_map_access"):
+        seen_by(
+            battery,
+            emulator,
+            f"echo x >>{tries}\n"
+            + tells('{"begun": "4.14.67"}')
+            + tells("[ 1.2] BUG: null", "[ 1.2] RIP: 0010:check_map_access+0x10/0x20", file="console"),
+        )
+    assert tries.read_text() == "x\n"
+
+
+def test_reason_that_holds_for_any_cpu_ends_the_tries(battery: Battery, emulator: Path) -> None:
+    tries = emulator.parent / "tries"
+    panic = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
+
+    with pytest.raises(TraceleftError, match="needs CONFIG_BLK_DEV_INITRD"):
+        seen_by(battery, emulator, f"echo x >>{tries}\n" + tells(panic, file="console"))
+    assert tries.read_text() == "x\n"
+
+
+def test_lines_on_the_debugging_port_are_seen(battery: Battery, emulator: Path) -> None:
+    assert len(seen_by(battery, emulator, tells(line(battery), END, file="port"))) == 1
 
 
 def test_guest_that_its_reader_leaves_is_ended(battery: Battery, emulator: Path) -> None:

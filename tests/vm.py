@@ -1,19 +1,40 @@
-"""The kernels that scripts/kernels.txt lists, and commands that run in them."""
+"""The kernels that are booted, and commands that run in them.
+
+They are those of scripts/kernels.txt, or, where TRACELEFT_KERNELS names a directory, the images in it and below.
+"""
 
 import os
 import subprocess
+import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+from traceleft.battery.kernel_image import find_images
+
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SCRIPT: Final = REPOSITORY / "scripts/vm.sh"
-GUEST_S: Final = 1800
+VARIABLE: Final = "TRACELEFT_KERNELS"
+GUEST_S: Final = 3600
 TAIL_CHARS: Final = 3000
+# Each keeps one CPU of this machine busy.
+GUESTS_MAX: Final = 2
+# Below 5.8 no more than eight variables are seen of an exec's environment.
+PYTHON: Final = f"cd {REPOSITORY} && env -i PATH=$PATH PYTHONPATH={REPOSITORY} {sys.executable}"
+
+
+@cache
+def read_images() -> dict[str, Path]:
+    """Return the images of the directory that TRACELEFT_KERNELS names, by release, the oldest first."""
+    directory = os.environ.get(VARIABLE)
+    return find_images(Path(directory).resolve()) if directory else {}
 
 
 def read_kernels() -> list[str]:
-    """Return the names of the kernels, as listed: the oldest first."""
+    """Return the names of the kernels that there are: the oldest first."""
+    if images := read_images():
+        return list(images)
     lines = (REPOSITORY / "scripts/kernels.txt").read_text().splitlines()
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
@@ -27,18 +48,19 @@ def choose_kernels(chosen: str) -> list[str]:
         return list(dict.fromkeys((kernels[0], kernels[-1])))
     names = chosen.split(",")
     if unknown := set(names) - set(kernels):
-        raise ValueError(f"--kernels: scripts/kernels.txt has no {', '.join(sorted(unknown))}")
+        place = os.environ.get(VARIABLE) or "scripts/kernels.txt"
+        raise ValueError(f"--kernels: {place} has no {', '.join(sorted(unknown))}")
     return names
 
 
 def run_in(kernel: str, out: Path, command: str, *, root: Path = Path("/")) -> str:
-    """Run a shell command in a kernel on the files of ``root``, with ``out`` as /mnt; what it printed.
+    """Run a shell command in a kernel on the files of ``root``, with ``out`` as /mnt; return what it printed.
 
-    One that fails, or no boot, raises.
+    AssertionError where it fails, or the kernel does not boot.
     """
     began = time.monotonic()
     done = subprocess.run(
-        [SCRIPT, kernel, out, command],
+        [SCRIPT, read_images().get(kernel, kernel), out, command],
         capture_output=True,
         text=True,
         timeout=GUEST_S + 60,
