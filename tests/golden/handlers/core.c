@@ -44,6 +44,7 @@ static __always_inline int begins_count(const struct config *config, const void 
 {
 	if (!config || !is_compat(config, current) || !is_traced(config, find_pid_tgid(current), task))
 		return 0;
+	*task = find_again(*task);
 	return !*task || !((*task)->flags & TASK_WAIT_EXEC);
 }
 
@@ -57,6 +58,7 @@ int count_tp_exit(void *ctx)
 
 	if (!begins_count(get_config(), NULL, &task))
 		return 0;
+	task = find_again(task);
 	if (task && (task->flags & TASK_IN_CALL) && begins_image(nr, ret) && pairs(task->event, nr))
 		bpf_tail_call(ctx, &progs_tp_exit, task->event);
 	else
@@ -334,6 +336,7 @@ int dispatch_tp_enter(void *ctx)
 	if (!config || !is_traced(config, bpf_get_current_pid_tgid(), &task))
 		return 0;
 	if (is_compat(config, NULL)) {
+		task = find_again(task);
 		if (task)
 			task->flags &= ~TASK_IN_CALL;
 		return 0;
@@ -351,6 +354,7 @@ int dispatch_tp_exit(void *ctx)
 
 	if (!config || !is_traced(config, bpf_get_current_pid_tgid(), &task))
 		return 0;
+	task = find_again(task);
 	if (!task || !(task->flags & TASK_IN_CALL) || !pairs(task->event, nr)) {
 		if (is_compat(config, NULL))
 			count_compat(nr, *(__s64 *)(ctx + 16));
