@@ -9,7 +9,7 @@ from traceleft.tracer.filters import Filters
 from traceleft.tracer.loader import Session
 from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Plan
-from traceleft.tracer.running import describe_absent, describe_refused
+from traceleft.tracer.running import describe_refused, shorten
 
 Tell = Callable[[str], object]
 
@@ -41,7 +41,7 @@ def _enter_first(
             continue
         tell(f"{reason}: level {lower.level.name} is used in place of {plan.level.name} (hook: {lower.hook})")
         if gone := _names(plan) - _names(lower):
-            tell(describe_absent(gone))
+            tell(f"left out on hook {lower.hook}, which cannot serve them here: {shorten(sorted(gone))}")
         return session
     session = stack.enter_context(Session(plan, filters, options, required=choice.required))
     tell(describe_refused(session.left_out))
