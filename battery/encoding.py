@@ -12,6 +12,7 @@ JUMP: Final = 0x05
 FOLLOWED: Final = frozenset({"jlt", "jmp32"})
 # c49f7dbd4f63.
 SHIFTS_SIGNED_32: Final = Kernel(5, 0)
+NOT_FOLLOWED: Final = ", which these rules do not follow"
 RESERVED: Final = "an instruction with a reserved field set"
 
 
@@ -20,8 +21,12 @@ def fault_of(each: Instruction, kernel: Kernel = OLDEST) -> str | None:
     feature = feature_of(each)
     if feature is not None:
         known = load_since().features.get(feature)
-        if known is None or feature not in FOLLOWED or known.since > kernel:
-            return known.name if known else "an instruction that is not known"
+        if known is None:
+            return "an instruction that is not known"
+        if known.since > kernel:
+            return known.name
+        if feature not in FOLLOWED:
+            return f"{known.name}{NOT_FOLLOWED}"
     if max(each.destination, each.source) >= REGISTERS:
         return "a register that there is not"
     if any(_reserved(each)):
@@ -47,7 +52,7 @@ def _reserved(each: Instruction) -> tuple[int, ...]:
                 return (each.immediate, each.source, each.destination)
             return (each.immediate if of_register else each.source,)
         case 0:
-            return (each.offset,)
+            return (each.offset, not each.is_whole)
         case 2:
             return (each.source,)
         case _:

@@ -9,6 +9,7 @@ from typing import Final
 
 from traceleft.battery.btf import MapFacts
 from traceleft.battery.elf import ObjectFacts, inspect_object
+from traceleft.battery.encoding import NOT_FOLLOWED
 from traceleft.battery.era import ERAS, UNRULED
 from traceleft.battery.hazard import find_hazards
 from traceleft.battery.level import Level
@@ -28,8 +29,8 @@ FLAG_BITS: Final = 32
 # Each verifier's rules end where those of the next begin.
 STARTS: Final = (*(rules.kernel for rules in RULES), *(era.kernel for era in ERAS))
 ENDS: Final = dict(zip(STARTS, (*STARTS[1:], UNRULED), strict=True))
-# What makes addresses and calls that the rules do not follow, beside what an instruction shows by itself.
-NOT_FOLLOWED: Final = frozenset({"global_data", "callback", "kernel_symbol"})
+# What makes addresses that the rules do not follow, and no instruction shows.
+WITH_ADDRESSES: Final = frozenset({"global_data", "callback", "kernel_symbol"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -126,20 +127,29 @@ def _refusals(
     """Yield what each verifier refuses, by the first kernel that has it; up to one that speaks for all later ones."""
     by_name = {each.name: each for each in maps}
     used = {at: by_name[name] for at, name in program.maps.items() if name in by_name}
-    context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
-    missed = sorted(program.features & NOT_FOLLOWED)
+    kind = load_since().sections[program.section.split("/")[0]].name
+    missed = _not_followed(program, kind)
     for rules in (*RULES, *ERAS):
         if kernel >= ENDS[rules.kernel]:
             continue
-        if isinstance(rules, Rules):
-            verdict = judge_old(program.code, used, context=context, rules=rules)
-        elif missed:
-            verdict = Verdict(Refusal(0, load_since().features[missed[0]].name))
+        if missed is not None:
+            verdict = Verdict(missed)
+        elif isinstance(rules, Rules):
+            verdict = judge_old(program.code, used, context=CONTEXTS[kind], rules=rules)
         else:
-            verdict = judge(program.code, used, context=context, era=rules, kernel=kernel)
+            verdict = judge(program.code, used, context=CONTEXTS[kind], era=rules, kernel=kernel)
         yield rules.kernel, verdict.refusal
         if verdict.is_plain:
             return
+
+
+def _not_followed(program: ProgramFacts, kind: str) -> Refusal | None:
+    """Return what makes a program one that no rules follow."""
+    features = sorted(program.features & WITH_ADDRESSES)
+    if kind in CONTEXTS and not features:
+        return None
+    what = load_since().features[features[0]].name if features else f"the type {kind}"
+    return Refusal(0, f"{what}{NOT_FOLLOWED}")
 
 
 def _of_helper(number: int, place: str, since: Since) -> Reason:

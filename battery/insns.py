@@ -31,7 +31,10 @@ UNKNOWN: Final = "unknown"
 
 
 class Instruction(NamedTuple):
-    """One instruction. ``at`` counts in 8 bytes; a 64-bit load takes two, and ``upper`` is its second half."""
+    """One instruction. ``at`` counts in 8 bytes; a 64-bit load takes two, and ``upper`` is its second half.
+
+    ``is_whole``: the second half has nothing else, as kernels ask.
+    """
 
     at: int
     opcode: int
@@ -40,6 +43,7 @@ class Instruction(NamedTuple):
     offset: int
     immediate: int
     upper: int = 0
+    is_whole: bool = True
 
     @property
     def kind(self) -> int:
@@ -99,15 +103,13 @@ def decode(code: bytes, *, byte_order: str = "little") -> list[Instruction]:
     for opcode, registers, offset, immediate in rows:
         low, high = registers & 15, registers >> 4
         destination, source = (low, high) if is_little else (high, low)
-        upper = 0
+        upper, is_whole = 0, True
         if opcode == LOAD_IMM64:
             second = next(rows, None)
             if second is None:
                 raise ValueError("the last load is cut")
-            if second[:3] != (0, 0, 0):
-                raise ValueError("the second half of a 64-bit load is another instruction")
-            upper = second[3]
-        found.append(Instruction(at, opcode, destination, source, offset, immediate, upper))
+            upper, is_whole = second[3], second[:3] == (0, 0, 0)
+        found.append(Instruction(at, opcode, destination, source, offset, immediate, upper, is_whole))
         at += 2 if opcode == LOAD_IMM64 else 1
     return found
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from traceleft.battery.encoding import fault_of
+from traceleft.battery.encoding import NOT_FOLLOWED, fault_of
 from traceleft.battery.flow import has_loop, unreached
 from traceleft.battery.insns import Instruction, successors
 from traceleft.battery.since import OLDEST, Kernel
+
+# 2589726d12a1.
+LOOPS: Final = Kernel(5, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def check_shape(code: Sequence[Instruction], kernel: Kernel = OLDEST) -> Refusal
     following = {each.at: successors(each) for each in code}
     try:
         if has_loop(following):
-            return Refusal(0, "a loop")
+            return Refusal(0, "a loop" if kernel < LOOPS else f"a loop{NOT_FOLLOWED}")
     except ValueError as exc:
         return Refusal(0, str(exc))
     missed = unreached(following)

@@ -80,6 +80,11 @@ class Events:
         """The syscalls that the input has formats for."""
         return tuple(name for name in self.syscalls if name not in self.borrowed)
 
+    @property
+    def default_syscalls(self) -> tuple[str, ...]:
+        """Those that are taken where none is named: all, if the input has formats of syscalls at all."""
+        return self.syscalls if self.own_syscalls else ()
+
     def syscall(self, name: str) -> Syscall:
         """Parse the syscall `name`."""
         if name in self.borrowed:

@@ -29,7 +29,8 @@ def generate(
     """Write handlers, decoders and schema of the chosen events of an input into `output`.
 
     `path` is a directory laid out like tracefs `events/` or a snapshot; None is the running kernel, which needs root.
-    Without `expressions` (and `events` in the file `config`) every syscall that the input has a format for is chosen.
+    Without `expressions` (and `events` in the file `config`) every syscall that the input has a format for is chosen,
+    and those that every kernel has although some hide their formats (execve, clone, fork and a few more).
     Nothing is written unless all of it could be made.
     """
     schema = describe(path, expressions=expressions, config=config)
@@ -43,7 +44,7 @@ def describe(path: Path | None, *, expressions: Sequence[str] = (), config: Path
     settings = read_config(config) if config else None
     events = read_events(source.formats, place=source.place)
     catalogue = make_catalogue(events, source.machine)
-    chosen = choose_events(expressions, settings, catalogue, default=events.own_syscalls)
+    chosen = choose_events(expressions, settings, catalogue, default=events.default_syscalls)
     if not chosen:
         if expressions:
             raise ExpressionError("the event expressions choose no event", expression=",".join(expressions)[:64])

@@ -1,162 +1,140 @@
-"""Programs that crash the verifiers of 4.14 to 4.19.0 are refused before any kernel sees them."""
+"""Arithmetic that breaks the verifiers of 4.14 to 4.19.0: what is told, and what is not."""
 
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
+import lzma
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.assembly import EXIT, R0, R1, R2, R6, R7, R8, R10, call, insn
-from traceleft.errors import ProbeError
-from traceleft.tracer import _native
-from traceleft.tracer.attach import convert_error
+from tests.assembly import EXIT, R0, R1, R2, R6, R7, R10, call, insn
+from tests.test_verifier import (
+    DONE,
+    EQUAL,
+    FOUND,
+    INSTRUCTION,
+    MAPS,
+    PID,
+    ZEROED,
+    add,
+    copy,
+    jump,
+    move,
+    put,
+    read,
+    stack,
+    with_value,
+)
+from tests.test_walk import KEPT, OBJECTS
+from traceleft.battery.elf import inspect_object
+from traceleft.battery.floor import check_floor, find_floor
+from traceleft.battery.hazard import find_hazards
+from traceleft.battery.insns import decode
+from traceleft.battery.level import LEVELS
+from traceleft.battery.since import NEVER
+from traceleft.errors import BatteryError
 
-TESTS = Path(__file__).parent
-NONE, SUM, CALL = 0, 1, 2
-LOOKUP, PID = 1, 14
-PSEUDO_CALL: Final = 1
-# 64-bit: move, add, subtract a register; a jump where a register is 0; the other way round.
-MOVE, ADD, SUBTRACT, JUMP_ZERO, ALWAYS = 0xBF, 0x0F, 0x1F, 0x15, 0x05
-MOVE32, MOVE_VALUE = 0xBC, 0xB7
-STORE, LOAD = 0x7B, 0x79
-
-Find = Callable[..., tuple[int, int]]
-
-# r6 is a map's value, r7 a number.
-VALUE = call(LOOKUP) + insn(JUMP_ZERO, to=R0, offset=0) + insn(MOVE, to=R6, source=R0)
-NUMBER = call(PID) + insn(MOVE, to=R7, source=R0)
-BOTH = VALUE + NUMBER
-SUM_AT = len(BOTH) // 8
-HAZARD = insn(ADD, to=R7, source=R6)
-DONE = insn(MOVE_VALUE, to=R0) + EXIT
-
-
-@pytest.fixture(scope="module")
-def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
-    """Return what looks for a hazard under sanitizers: its kind, and the instruction."""
-    program = tmp_path_factory.mktemp("hazard") / "hazard"
-    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = (TESTS / "data/hazard.c", TESTS.parent / "tracer/_hazard.c")
-    subprocess.run(
-        ["gcc", "-g", "-O1", *sanitizers, f"-I{TESTS.parent / 'tracer'}", *sources, "-o", program], check=True
-    )
-
-    def run(code: bytes, *, calls_are_safe: bool = False) -> tuple[int, int]:
-        done = subprocess.run([program], input=bytes([calls_are_safe]) + code, capture_output=True, timeout=20)
-        assert done.returncode == 0, done.stderr.decode()
-        kind, at = map(int, done.stdout.split())
-        return kind, at
-
-    return run
+NUMBER: Final = move(R7, 8)
 
 
-def test_a_number_plus_a_value_is_found(find: Find) -> None:
-    assert find(BOTH + HAZARD + DONE) == (SUM, SUM_AT)
+def added(to: int, source: int, operation: int = 0x0F) -> bytes:
+    return insn(operation, to=to, source=source)
 
 
-def test_a_value_plus_a_number_is_allowed(find: Find) -> None:
-    assert find(BOTH + insn(ADD, to=R6, source=R7) + DONE)[0] == NONE
+def places(code: bytes) -> list[int]:
+    instructions = decode(code)
+    maps = {each.at: MAPS[0] for each in instructions if each.opcode == 0x18 and each.source == 1}
+    return [each.at for each in find_hazards(instructions, maps)]
 
 
-def test_a_value_less_a_number_stays_a_value(find: Find) -> None:
-    assert find(BOTH + insn(SUBTRACT, to=R6, source=R7) + HAZARD + DONE) == (SUM, SUM_AT + 1)
-
-
-def test_a_value_moved_as_32_bits_is_a_number(find: Find) -> None:
-    assert find(BOTH + insn(MOVE32, to=R6, source=R6) + HAZARD + DONE)[0] == NONE
-
-
-def test_a_value_is_known_again_from_the_stack(find: Find) -> None:
-    spilled = insn(STORE, to=R10, source=R6, offset=-8) + insn(LOAD, to=R8, source=R10, offset=-8)
-
-    assert find(BOTH + spilled + insn(ADD, to=R7, source=R8) + DONE) == (SUM, SUM_AT + 2)
-
-
-def test_a_value_is_known_again_through_a_copy_of_the_frame_pointer(find: Find) -> None:
-    copied = insn(MOVE, to=R1, source=R10) + insn(STORE, to=R1, source=R6, offset=-16)
-    again = insn(LOAD, to=R8, source=R10, offset=-16)
-
-    assert find(BOTH + copied + again + insn(ADD, to=R7, source=R8) + DONE)[0] == SUM
-
-
-def test_what_is_loaded_from_a_value_is_a_number(find: Find) -> None:
-    assert find(BOTH + insn(LOAD, to=R8, source=R6) + insn(ADD, to=R7, source=R8) + DONE)[0] == NONE
-
-
-def test_one_path_of_two_suffices(find: Find) -> None:
-    # r8 is a number on one path and a map's value on the other.
-    branch = insn(MOVE, to=R8, source=R7) + insn(JUMP_ZERO, to=R7, offset=1) + insn(MOVE, to=R8, source=R6)
-
-    assert find(BOTH + branch + insn(ADD, to=R7, source=R8) + DONE) == (SUM, SUM_AT + 3)
-
-
-def test_a_lookup_that_found_nothing_is_a_number(find: Find) -> None:
-    code = VALUE + call(LOOKUP) + insn(ADD, to=R0, source=R6) + DONE
-
-    assert find(code)[0] == SUM
-
-
-def test_what_a_call_leaves_in_its_arguments_is_forgotten(find: Find) -> None:
-    code = BOTH + insn(MOVE, to=R2, source=R6) + call(PID) + insn(ADD, to=R7, source=R2) + DONE
-
-    assert find(code)[0] == NONE
-
-
-def test_a_loop_ends(find: Find) -> None:
-    loop = insn(ADD, to=R6, source=R7) + insn(JUMP_ZERO, to=R7, offset=-2)
-
-    assert find(BOTH + loop + HAZARD + DONE)[0] == SUM
-
-
-def test_calls_of_functions_need_a_kernel_that_has_the_fix(find: Find) -> None:
-    code = NUMBER + call(0, of=PSEUDO_CALL) + DONE
-
-    assert find(code) == (CALL, 2)
-    assert find(code, calls_are_safe=True)[0] == NONE
-
-
-@given(code=st.lists(st.binary(min_size=8, max_size=8), max_size=64).map(b"".join))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_followed_to_an_end(find: Find, code: bytes) -> None:
-    kind, at = find(code)
-
-    assert kind in (NONE, SUM, CALL)
-    assert at <= len(code) // 8
-
-
-SOURCE: Final = """
-struct { int (*type)[2]; int (*max_entries)[1]; unsigned *key; unsigned long long *value; } table
-	__attribute__((section(".maps"), used));
-static void *(*lookup)(void *map, const void *key) = (void *)1;
-static unsigned long long (*pid)(void) = (void *)14;
-
-__attribute__((section("kprobe"), used)) int program(void *ctx)
-{
-	unsigned key = 0;
-	void *value = lookup(&table, &key);
-	unsigned long long number = pid() & 1;
-
-	if (!value)
-		return 0;
-	asm volatile("%0 += %1" : "+r"(number) : "r"(value));
-	return number != 0;
+HAZARDS: Final = {
+    "number plus value": with_value(NUMBER + added(R7, R0)),
+    "number minus value": with_value(NUMBER + added(R7, R0, 0x1F)),
+    "number and value": with_value(NUMBER + added(R7, R0, 0x5F)),
+    "value not compared with null": FOUND + NUMBER + added(R7, R0) + DONE,
+    "value that was moved": with_value(copy(R6, R0) + NUMBER + added(R7, R6)),
+    "value kept on the stack": with_value(put(R10, R0, -24) + NUMBER + read(R2, R10, -24) + added(R7, R2)),
+    "value kept through an address": with_value(
+        stack(R6, -24) + put(R6, R0, 0) + NUMBER + read(R2, R10, -24) + added(R7, R2)
+    ),
+    "value read through an address": with_value(
+        put(R10, R0, -24) + stack(R6, -32) + NUMBER + read(R2, R6, 8) + added(R7, R2)
+    ),
+    "value with a number added": with_value(copy(R6, R0) + add(R6, 8) + NUMBER + added(R7, R6)),
+    "number on one of two ways": with_value(
+        copy(R6, R0) + call(PID) + copy(R7, R6) + jump(EQUAL, R0, 7, over=NUMBER) + added(R7, R6)
+    ),
+    "number from memory": with_value(read(R7, R0, 0) + added(R7, R0)),
 }
-char LICENSE[] __attribute__((section("license"), used)) = "GPL";
-"""
+SOUND: Final = {
+    "value plus number": with_value(NUMBER + added(R0, R7)),
+    "value minus constant": with_value(add(R0, -8)),
+    "number plus number": NUMBER + call(PID) + added(R7, R0) + DONE,
+    "number plus stack": ZEROED + NUMBER + added(R7, R10) + DONE,
+    "number plus context": NUMBER + added(R7, R1) + DONE,
+    "32-bit sum": with_value(NUMBER + added(R7, R0, 0x0C)),
+    "number or value": with_value(NUMBER + added(R7, R0, 0x4F)),
+    "part of a value's address": with_value(insn(0xBC, to=R6, source=R0) + NUMBER + added(R7, R6)),
+    "content of a value": with_value(read(R6, R0, 0) + NUMBER + added(R7, R6)),
+    "register lost in a call": with_value(copy(R1, R0) + NUMBER + call(PID) + added(R7, R0)),
+    "kept value overwritten": with_value(
+        put(R10, R0, -24) + NUMBER + put(R10, R7, -24) + read(R2, R10, -24) + added(R7, R2)
+    ),
+}
 
 
-def test_the_loader_refuses_an_object_with_the_remedy(tmp_path: Path) -> None:
-    source, compiled = tmp_path / "hazard.c", tmp_path / "hazard.o"
-    source.write_text(SOURCE)
-    subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-c", source, "-o", compiled], check=True)
+@pytest.mark.parametrize("name", HAZARDS)
+def test_address_added_to_a_number_is_found(name: str) -> None:
+    found = places(HAZARDS[name])
 
-    with pytest.raises(_native.Error) as caught:
-        _native.Object(compiled.read_bytes(), name="object", programs=["program"])
+    assert len(found) == 1
+    assert decode(HAZARDS[name])[[each.at for each in decode(HAZARDS[name])].index(found[0])].opcode in (15, 31, 95)
 
-    error = convert_error(caught.value, "object")
-    assert isinstance(error, ProbeError)
-    assert "program program adds a pointer to a map's value to a number at instruction" in str(error)
-    assert "build the battery again" in str(error)
+
+@pytest.mark.parametrize("name", SOUND)
+def test_other_arithmetic_is_left_alone(name: str) -> None:
+    assert places(SOUND[name]) == []
+
+
+def test_all_places_are_found_in_order() -> None:
+    code = with_value(NUMBER + added(R7, R0) + move(R6, 1) + added(R6, R0))
+
+    found = places(code)
+
+    assert len(found) == 2
+    assert found == sorted(found)
+
+
+def test_loops_end() -> None:
+    code = move(R6, 0) + FOUND + copy(R7, R0) + added(R6, R7) + insn(0x15, to=R6, offset=-3, value=1) + DONE
+
+    assert len(places(code)) == 1
+
+
+@pytest.mark.parametrize("entry", KEPT, ids=lambda entry: entry["object"])
+def test_objects_have_the_hazards_that_were_counted(entry: dict[str, object]) -> None:
+    data = lzma.decompress((OBJECTS / str(entry["object"])).read_bytes())
+
+    found = sum(len(find_hazards(program.code, program.maps)) for program in inspect_object(data).programs)
+
+    assert found == entry["hazards"]
+
+
+def test_object_with_a_hazard_is_refused_on_every_level_before_all_else() -> None:
+    entry = next(entry for entry in KEPT if entry["hazards"])
+    floor = find_floor(lzma.decompress((OBJECTS / entry["object"]).read_bytes()))
+
+    assert floor.kernel == NEVER
+    for level in LEVELS.values():
+        with pytest.raises(
+            BatteryError, match=r"a map's address added to a number, on which the verifiers of 4\.14 to"
+        ):
+            check_floor(floor, level)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(INSTRUCTION, max_size=40))
+def test_any_code_has_an_answer(parts: list[bytes]) -> None:
+    code = decode(b"".join(parts) + EXIT)
+
+    assert all(each.at in {known.at for known in code} for each in find_hazards(code))
