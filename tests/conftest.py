@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.levels import BUILT
+from tests.levels import ENDS, RUNS
 from tests.vm import GUESTS_MAX, PYTHON, choose_kernels, read_kernels, run_in
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--jit", default="on", choices=("on", "off", "both"), help="states of BPF's JIT to run commands with"
     )
+    parser.addoption("--commands", default="all", choices=("all", "ends"), help="levels and hooks to run commands at")
     parser.addoption("--kernels", default="all", help="which kernels to boot: all, ends, or names")
 
 
@@ -45,6 +47,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     is_given = any("kernel" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "kernel" in metafunc.fixturenames and not is_given:
         metafunc.parametrize("kernel", choose_kernels(metafunc.config.getoption("--kernels")), scope="session")
+    if "command_run" in metafunc.fixturenames:
+        runs = RUNS if metafunc.config.getoption("--commands") == "all" else ENDS
+        metafunc.parametrize("command_run", runs, ids=["-".join(run) for run in runs], scope="session")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

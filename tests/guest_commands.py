@@ -72,8 +72,7 @@ def main() -> None:
     parser.add_argument("battery")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--jit", choices=("on", "off", "both"), default="both")
-    parser.add_argument("--level")
-    parser.add_argument("--hook")
+    parser.add_argument("--run", action="append", metavar="LEVEL:HOOK")
     parser.add_argument("--case", action="append", choices=list(CASES))
     chosen = parser.parse_args()
     for row in rows(chosen):
@@ -88,7 +87,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     for jit in states:
         set_jit(jit)
         for level, hook in offered_runs():
-            if chosen.level in (None, level) and chosen.hook in (None, hook):
+            if chosen.run is None or f"{level}:{hook}" in chosen.run:
                 line = CommandLine(chosen.battery, chosen.directory, level, hook)
                 yield from (try_case(line, case, jit) for case in chosen.case or CASES)
 

@@ -9,6 +9,8 @@ from traceleft.tracer.levels import LEVELS, NEEDS, offered_levels
 BUILT: Final = tuple(battery_levels)
 RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].hooks)
 """Each level with each of its hooks."""
+ENDS: Final = (RUNS[0], next(run for run in RUNS if run[0] == BUILT[-1]))
+"""The oldest level and the newest, each on its cheapest hook."""
 
 
 def runs_on(hooks: tuple[str, ...]) -> list[tuple[str, str]]:

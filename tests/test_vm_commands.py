@@ -16,7 +16,7 @@ import pytest
 from tests.command_cases import CASES
 from tests.compiled import compile_programs
 from tests.conftest import CACHE, NotOffered
-from tests.levels import RUNS
+from tests.levels import ENDS
 from tests.vm import GUESTS_MAX, PYTHON, run_in
 
 pytestmark = pytest.mark.vm
@@ -25,7 +25,7 @@ SEEN: Final = CACHE / "commands"
 # The battery is read from memory: over 9p each of some hundred commands would read it anew.
 COMMAND: Final = """
 cp -r {battery} /dev/shm/battery
-({python} -m tests.guest_commands /dev/shm/battery /mnt --jit {jit} >/mnt/rows) || exit 1
+({python} -m tests.guest_commands /dev/shm/battery /mnt --jit {jit} {runs} >/mnt/rows) || exit 1
 """
 
 Rows = list[dict[str, Any]]
@@ -37,7 +37,13 @@ def command_rows(
 ) -> Iterator[Callable[[str], Rows]]:
     """Run all commands inside each kernel, once; what waits for one and gives what was seen."""
     programs = compile_programs(tmp_path_factory.mktemp("command-programs"))
-    command = COMMAND.format(python=PYTHON, battery=vm_battery, jit=pytestconfig.getoption("--jit"))
+    runs = " ".join(f"--run {level}:{hook}" for level, hook in ENDS)
+    command = COMMAND.format(
+        python=PYTHON,
+        battery=vm_battery,
+        jit=pytestconfig.getoption("--jit"),
+        runs=runs if pytestconfig.getoption("--commands") == "ends" else "",
+    )
 
     def run(kernel: str) -> Rows:
         out = tmp_path_factory.mktemp(f"commands-{kernel}")
@@ -53,10 +59,10 @@ def command_rows(
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("level", "hook"), RUNS, ids=[f"{level}-{hook}" for level, hook in RUNS])
 def test_command_line_does_what_it_says(
-    command_rows: Callable[[str], Rows], kernel: str, level: str, hook: str, case: str
+    command_rows: Callable[[str], Rows], kernel: str, command_run: tuple[str, str], case: str
 ) -> None:
+    level, hook = command_run
     rows = [row for row in command_rows(kernel) if (row["level"], row["hook"]) == (level, hook)]
     if not rows:
         raise NotOffered(f"kernel {kernel} does not offer level {level}, {hook}")
