@@ -10,20 +10,20 @@ refuses these programs.
 No kernel can be asked whether it has the bug, so such a program is refused for every kernel. The exact rule:
 
 - Registers 0 to 10 and the 64 slots of the stack each have a set of marks: may hold a number (N), a pointer to a map's
-  value (V), another address (O). At the start registers 1 and 10 have O, the others nothing. Where paths meet, sets
+  value (V), an address of the stack (S). At the start register 10 has S, the others nothing. Where paths meet, sets
   are united. Instructions are visited until no set grows.
-- A 64-bit load gives O for a map (source register 1 or 5, or a relocation to a map), V for an address in a map (source
-  2 or 6), else N.
+- A 64-bit load gives nothing for a map (source register 1 or 5, or a relocation to a map), V for an address in a map
+  (source 2 or 6), else N.
 - A call clears registers 1 to 5. Register 0 gets N and V (null is a number) after map_lookup_elem (1),
   get_local_storage (81) and calls of functions, else N. These verifiers know no other helper that returns V.
 - A 64-bit move copies the set. All other moves, 32-bit arithmetic, negation and byte swaps give N.
-- 64-bit ``+`` and ``-`` give the union of both operands' V and O, and N: contradicting bounds turn an address into a
+- 64-bit ``+`` and ``-`` give the union of both operands' V and S, and N: contradicting bounds turn an address into a
   number. All other 64-bit arithmetic gives N.
 - An 8-byte store of a register to register 10 plus a multiple of 8 replaces the set of that slot. An 8-byte store of a
-  register through any other register that has O adds the set to all slots. A store of a constant, of less than 8
+  register through any other register that has S adds the set to all slots. A store of a constant, of less than 8
   bytes, or an atomic one adds N to the slot if it is at register 10 plus a constant, and changes nothing otherwise.
-- An 8-byte load from register 10 plus a multiple of 8 gives N and the slot's V and O. An 8-byte load through any other
-  register that has O gives N and the V and O of all slots. All other loads give N.
+- An 8-byte load from register 10 plus a multiple of 8 gives N and the slot's V and S. An 8-byte load through any other
+  register that has S gives N and the V and S of all slots. All other loads give N.
 - The hazard: 64-bit ``+``, ``-`` or ``&`` with a register as second operand that has V, and a first operand that has N.
 """
 
@@ -45,7 +45,7 @@ FINDERS: Final = (1, 81)
 WHY: Final = (
     "a map's address added to a number, on which the verifiers of 4.14 to 4.19.0 oops (add the number to the address)"
 )
-# A bit for each register and slot: those that may hold a number, a pointer to a map's value, anything else.
+# A bit for each register and slot: those that may hold a number, a pointer to a map's value, an address of the stack.
 Marks = tuple[int, int, int]
 
 
@@ -57,7 +57,7 @@ def find_hazards(code: Sequence[Instruction], maps: Mapping[int, object] | None 
     if not any(_is_suspect(each) for each in code):
         return ()
     by_place = {each.at: each for each in code}
-    states: dict[int, Marks] = {0: (0, 0, 1 << 1 | 1 << FRAME_POINTER)}
+    states: dict[int, Marks] = {0: (0, 0, 1 << FRAME_POINTER)}
     found: set[int] = set()
     waiting = [0] if 0 in by_place else []
     while waiting:
@@ -98,7 +98,7 @@ def _apply(each: Instruction, marks: Marks, maps: Mapping[int, object]) -> Marks
         return _store(each, marks, _of(marks, each.source) if kind == STX else (1, 0, 0))
     if kind == LD:
         is_map, is_value = each.at in maps or each.source in (1, 5), each.source in (2, 6)
-        return _put(marks, each.destination, (0, 0, 1) if is_map else (0, 1, 0) if is_value else (1, 0, 0))
+        return _put(marks, each.destination, (0, 0, 0) if is_map else (0, 1, 0) if is_value else (1, 0, 0))
     if kind == ALU:
         return _put(marks, each.destination, (1, 0, 0))
     if each.opcode == CALL:

@@ -19,7 +19,7 @@ NONE, SUM, CALL = 0, 1, 2
 LOOKUP, PID = 1, 14
 PSEUDO_CALL: Final = 1
 # 64-bit: move, add, subtract a register; a jump where a register is 0; the other way round.
-MOVE, ADD, SUBTRACT, JUMP_ZERO, ALWAYS = 0xBF, 0x0F, 0x1F, 0x15, 0x05
+MOVE, ADD, SUBTRACT, AND, JUMP_ZERO = 0xBF, 0x0F, 0x1F, 0x5F, 0x15
 MOVE32, MOVE_VALUE = 0xBC, 0xB7
 STORE, LOAD = 0x7B, 0x79
 
@@ -63,6 +63,11 @@ def test_a_value_plus_a_number_is_allowed(find: Find) -> None:
 
 def test_a_value_less_a_number_stays_a_value(find: Find) -> None:
     assert find(BOTH + insn(SUBTRACT, to=R6, source=R7) + HAZARD + DONE) == (SUM, SUM_AT + 1)
+
+
+@pytest.mark.parametrize("operation", [SUBTRACT, AND], ids=["subtracted", "and"])
+def test_other_sums_that_4_14_makes_addresses_of_are_found(find: Find, operation: int) -> None:
+    assert find(BOTH + insn(operation, to=R7, source=R6) + DONE) == (SUM, SUM_AT)
 
 
 def test_a_value_moved_as_32_bits_is_a_number(find: Find) -> None:

@@ -9,14 +9,15 @@
 #define NUMBER 1
 #define VALUE 2
 #define STACK 4
-#define OTHER 8
 
 #define REGISTERS 11
 #define FRAME 10
 #define SLOTS 64
 #define SLOT_BYTES 8
 #define LOOKUP_ELEM 1
+#define GET_LOCAL_STORAGE 81
 #define PSEUDO_MAP_VALUE 2
+#define PSEUDO_MAP_IDX_VALUE 6
 #define PSEUDO_CALL 1
 
 /* What is known before an instruction; a register that no path has set holds nothing. */
@@ -102,23 +103,33 @@ static void store(struct known *state, const struct bpf_insn *insn, uint8_t held
 			state->slots[i] |= held;
 }
 
+/* What makes an address of a map's value of a number: 4.14 does so before it refuses the last two. */
+static bool is_hazard(const struct bpf_insn *insn, uint8_t to, uint8_t with)
+{
+	unsigned operation = BPF_OP(insn->code);
+
+	return (operation == BPF_ADD || operation == BPF_SUB || operation == BPF_AND) && to & NUMBER && with & VALUE;
+}
+
 static bool compute(struct known *state, const struct bpf_insn *insn)
 {
 	uint8_t *to = &state->registers[insn->dst_reg];
 	uint8_t with = BPF_SRC(insn->code) == BPF_X ? state->registers[insn->src_reg] : NUMBER;
-	bool is_wide = BPF_CLASS(insn->code) == BPF_ALU64;
+	unsigned operation = BPF_OP(insn->code);
 
-	if (BPF_OP(insn->code) == BPF_MOV) {
-		*to = is_wide ? with : NUMBER;
-	} else if (is_wide && BPF_OP(insn->code) == BPF_ADD) {
-		if (*to & NUMBER && with & VALUE)
-			return true;
-		*to |= with & ~NUMBER;
-	} else if (!is_wide || BPF_OP(insn->code) != BPF_SUB) {
+	if (BPF_CLASS(insn->code) == BPF_ALU) {
 		*to = NUMBER;
-	} else {
-		*to |= NUMBER;
+		return false;
 	}
+	if (is_hazard(insn, *to, with))
+		return true;
+	if (operation == BPF_MOV)
+		*to = with;
+	else if (operation == BPF_ADD || operation == BPF_SUB)
+		/* Bounds that contradict each other turn an address into a number. */
+		*to |= with | NUMBER;
+	else
+		*to = NUMBER;
 	return false;
 }
 
@@ -126,17 +137,19 @@ static void call(struct known *state, const struct bpf_insn *insn)
 {
 	memset(state->registers, 0, 6);
 	state->registers[0] = NUMBER;
-	if (insn->src_reg == 0 && insn->imm == LOOKUP_ELEM)
+	/* A function may return what it looked up. */
+	if (insn->src_reg || insn->imm == LOOKUP_ELEM || insn->imm == GET_LOCAL_STORAGE)
 		state->registers[0] |= VALUE;
 }
 
 static void load_wide(struct known *state, const struct bpf_insn *insn)
 {
-	uint8_t held = OTHER;
+	uint8_t held = 0;
 
+	/* Of a map nothing can be made but an argument. */
 	if (insn->src_reg == 0)
 		held = NUMBER;
-	else if (insn->src_reg == PSEUDO_MAP_VALUE)
+	else if (insn->src_reg == PSEUDO_MAP_VALUE || insn->src_reg == PSEUDO_MAP_IDX_VALUE)
 		held = VALUE;
 	state->registers[insn->dst_reg] = held;
 }
@@ -193,7 +206,6 @@ static struct hazard follow(struct walk *walk, bool calls_are_safe)
 	struct hazard found = {HAZARD_NONE, 0};
 	struct known state = {.is_reached = 1};
 
-	state.registers[1] = OTHER;
 	state.registers[FRAME] = STACK;
 	go_to(walk, 0, &state);
 	while (walk->waiting_count) {
