@@ -71,8 +71,8 @@ V414: Final = Era(
     decides_constants=False,
 )
 V418: Final = Era(kernel=Kernel(4, 18), steps_max=131_072)
-# Half of the limit, as 5.3 and later keep fewer states and compare less of them: on 5.4.59 the kernel's count was between
-# half and one and a half of the one here.
+# Half of the limit: 5.3 and later keep fewer states and compare less of them. On 5.4.59 the kernel's count was between
+# 0.4 and 1.6 times the one here.
 V53: Final = Era(
     kernel=Kernel(5, 3),
     steps_max=500_000,

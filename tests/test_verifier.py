@@ -14,8 +14,9 @@ from tests.assembly import EXIT, R0, R1, R2, R3, R4, R5, R6, R7, R10, call, insn
 from traceleft.battery.btf import MapFacts
 from traceleft.battery.insns import decode
 from traceleft.battery.rules import CONTEXTS, RULES, Rules, takes_map
+from traceleft.battery.shape import Refusal
 from traceleft.battery.since import Kernel
-from traceleft.battery.verifier import Refusal, find_refusals
+from traceleft.battery.verifier import find_refusals
 from traceleft.tracer import _native
 
 V44, V49 = RULES

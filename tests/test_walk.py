@@ -95,7 +95,7 @@ UNBOUND, HIGH, NEGATIVE = "has no lower bound", "without an upper bound", "may b
 NO_NUMBER = "which holds a number"
 
 # What is done, and why verifiers of 4.11, 4.14, 4.18 and 5.3 refuse it; None where they take it.
-CASES: Final[dict[str, tuple[bytes, str | None, str | None, str | None, str | None]]] = {
+CASES: Final[dict[str, tuple[Any, ...]]] = {
     "nothing": (DONE, None, None, None, None),
     # Places in a map's value.
     "value by a constant": (with_value(add(R0, 8) + read(R1, R0, 0)), *[None] * 4),
