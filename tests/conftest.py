@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.levels import BUILT
-from tests.levels import ENDS, RUNS
+from tests.levels import BUILT, ENDS, RUNS
 from tests.vm import GUESTS_MAX, PYTHON, choose_kernels, read_kernels, run_in
 
 GOLDEN = Path(__file__).parent / "golden"
