@@ -27,7 +27,7 @@ from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts
-from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, CHOSEN_NEAR_SHIFT, NAMES, STACK_NAMES, Maps
+from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, CHOSEN_NEAR_SHIFT, NAMES, OWNER_NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.near import NEAR, choose_near
 from traceleft.tracer.options import Options
@@ -196,7 +196,7 @@ class Session:
         stack.callback(self._core.close)
         roles = self._roles.names
         is_stack = self.plan.level.is_stack
-        names = [*(STACK_NAMES if is_stack else NAMES), *(() if spec is None else spec.maps)]
+        names = [*(STACK_NAMES if is_stack else (*NAMES, *OWNER_NAMES)), *(() if spec is None else spec.maps)]
         names = [name for name in names if self._has_map(name)]
         # A map that was reused has the name, if any, that it was made with.
         self.maps = Maps({name: own.get(name) or self._core.map_fd(name) for name in names}, is_stack)

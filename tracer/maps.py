@@ -24,12 +24,12 @@ NAMES: Final = (
     "progs_tp_exit",
     "saved",
     "saved_exec",
-    "saved_owners",
-    "saved_exec_owners",
     "scratch",
     "cgroups",
     "stacks",
 )
+# Beside them at level 4.11.
+OWNER_NAMES: Final = ("saved_owners", "saved_exec_owners")
 # Those of level 4.4.
 STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")
 # In `chosen`, beside an event's id + 1: its handler has something to do at entry.
