@@ -37,8 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--jit", default="on", choices=("on", "off", "both"), help="states of BPF's JIT to run commands with"
     )
-    parser.addoption("--commands", default="all", choices=("all", "ends"), help="levels and hooks to run commands at")
+    parser.addoption(
+        "--commands", default="all", choices=("all", "ends", "none"), help="levels and hooks to run commands at"
+    )
     parser.addoption("--kernels", default="all", help="which kernels to boot: all, ends, or names")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the commands inside other kernels where none are asked for."""
+    return (config.getoption("--commands") == "none" and collection_path.name == "test_vm_commands.py") or None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
