@@ -34,7 +34,7 @@ DEAD: Final = 4194305
 COMMAND: Final = """
 cd /mnt
 events=/sys/kernel/tracing/kprobe_events
-symbol=$(grep -o -m 1 -E '(__x64_sys|SyS|sys)_getppid$' /proc/kallsyms)
+symbol=$(awk '$3 ~ /^(__x64_sys|SyS|sys)_getppid$/ {{print $3; exit}}' /proc/kallsyms)
 bpftool prog list >/mnt/programs-before
 bpftool -j feature probe kernel >/mnt/features
 ls -d /sys/bus/event_source/devices/kprobe $events /sys/kernel/tracing/events/syscalls >/mnt/places
