@@ -80,10 +80,14 @@ def floor_of(facts: ObjectFacts) -> Floor:
 
 
 def check_floor(floor: Floor, level: Level) -> None:
-    """Refuse an object that needs more than its level gives: BatteryError with the newest thing that it needs."""
+    """Refuse an object that needs more than its level gives: BatteryError with the newest thing that it needs.
+
+    What kernels refuse is named before what only the rules do not follow.
+    """
     above = floor.above(level.kernel)
     if above:
-        raise BatteryError(f"{above[0]}; level {level.name} is for kernels from {level.kernel} on")
+        reason = next((each for each in above if NOT_FOLLOWED not in each.what), above[0])
+        raise BatteryError(f"{reason}; level {level.name} is for kernels from {level.kernel} on")
 
 
 def _of_program(program: ProgramFacts, since: Since) -> Iterator[Reason]:
