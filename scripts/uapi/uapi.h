@@ -338,6 +338,11 @@ enum {
 	SIGRT_32 = SIGRTMIN + 32,
 };
 
+/* What newer headers lack, and older kernels have: up to 7.2. */
+#ifndef PER_HPUX
+#define PER_HPUX 0x0010
+#endif
+
 /* Structs whose definition UAPI leaves to libc. */
 struct abi_rlimit64 { __u64 rlim_cur, rlim_max; };
 struct abi_linger { int l_onoff, l_linger; };
