@@ -13,7 +13,7 @@ import pytest
 from traceleft.errors import ExpressionError, FormatError, UnsupportedError
 from traceleft.generator import describe
 from traceleft.generator.config import parse_config
-from traceleft.generator.model import read_events
+from traceleft.generator.model import load_borrowed, read_events
 from traceleft.generator.schema import Schema, make_schema
 from traceleft.generator.source import Source, read_source
 from traceleft.tracer.schema import load_schema
@@ -62,9 +62,11 @@ def test_every_syscall_of_a_capture_becomes_an_event(path: Path) -> None:
 
     schema = describe(path)
 
-    assert schema.document["events"].keys() == calls
+    events = schema.document["events"]
+    assert events.keys() == calls | load_borrowed().keys()
+    assert {name for name, made in events.items() if made["borrowed"]} == events.keys() - calls
     assert schema.notices == ()
-    assert len({made["id"] for made in schema.document["events"].values()}) == len(calls)
+    assert len({made["id"] for made in events.values()}) == len(events)
 
 
 @each_capture
