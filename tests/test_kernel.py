@@ -2,11 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.kernel import (
+    EXACT,
     Feature,
     KernelFeatures,
     choose_hook,
@@ -35,6 +37,25 @@ def features(*names: str) -> KernelFeatures:
 )
 def test_auto_takes_the_cheapest_hook_there_is(present: tuple[str, ...], chosen: str) -> None:
     assert choose_hook(features("privileges", *present)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        (("raw_tracepoint", "tracepoint", "kprobe"), "tracepoint"),
+        (("raw_tracepoint", "kprobe"), "kprobe"),
+        (("raw_tracepoint",), "raw_tracepoint"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else value,
+)
+def test_auto_takes_raw_tracepoints_last_where_the_kernel_skips_programs_there(
+    present: tuple[str, ...], chosen: str
+) -> None:
+    known = features("privileges", *present)
+    skipping = replace(known, features={**known.features, EXACT: Feature(EXACT, False, "no")})
+
+    assert choose_hook(skipping) == chosen
+    assert choose_hook(skipping, "raw_tracepoint") == "raw_tracepoint"
 
 
 def test_hook_that_is_asked_for_is_taken() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from traceleft.tracer import _native
-from traceleft.tracer.kernel_btf import VMLINUX, find_members, find_offset, task_offsets
+from traceleft.tracer.kernel_btf import VMLINUX, find_members, find_offset, has_names, task_offsets
 
 NAMES = b"\0task\0pid\0flags\0subtask\0"
 TASK, PID, FLAGS, SUBTASK = 1, 6, 10, 16
@@ -23,6 +23,14 @@ def test_members_have_their_offsets_in_bytes() -> None:
     btf = make_btf((TASK, STRUCT | 2, 16, PID, 1, 32, FLAGS, 1, 64))
 
     assert find_members(btf, "task") == {"pid": 4, "flags": 8}
+
+
+def test_names_are_told_whole() -> None:
+    btf = make_btf()
+
+    assert has_names(btf, "pid", "flags")
+    assert not has_names(btf, "pid", "missing")
+    assert not has_names(btf, "ask")
 
 
 def test_bits_of_a_field_are_no_part_of_its_offset() -> None:

@@ -97,6 +97,18 @@ def test_loss_names_the_option_and_a_value() -> None:
     assert ledger.has_loss
 
 
+def test_runs_that_the_kernel_skipped_are_told_and_are_a_loss() -> None:
+    kernel = KernelCounts(emitted={(0, 0): 1}, skipped=3)
+
+    ledger = make_ledger(kernel, ReaderCounts(delivered={(0, 0): 1}), NAMES)
+
+    (warning,) = ledger.warnings(buffer_pages=8)
+    assert warning.startswith("3 runs of programs skipped by the kernel")
+    assert "--attach" in warning
+    assert (ledger.to_json()["skipped"], ledger.has_loss) == (3, True)
+    assert "skipped" not in make().to_json()
+
+
 def test_what_was_left_over_at_the_end_is_no_loss() -> None:
     kernel = KernelCounts(emitted={(0, 0): 5})
 

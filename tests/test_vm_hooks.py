@@ -51,6 +51,8 @@ fi
 {python} -m tests.guest_traces {battery} /mnt
 {python} -m traceleft trace --battery {battery} --attach kprobe -e read -o /mnt/blocked.txt \\
 	--ledger /mnt/blocked.ledger -- /mnt/live_blocked 2>/mnt/blocked.error
+{python} -m traceleft trace --battery {battery} -e getpgid -o /mnt/crowd.txt --ledger /mnt/crowd.ledger \\
+	-- /mnt/live_crowd {crowd} 2>/mnt/crowd.error
 {python} /mnt/missed.py >/mnt/missed.ledger 2>/mnt/missed.error
 {python} -m traceleft.tracer.qualify {battery} >/mnt/qualified || echo "qualify: $?"
 sleep 1
@@ -61,6 +63,9 @@ true
 """
 
 THREADS: Final = 300
+# Enough for each of eight threads to be preempted many times on two CPUs.
+CROWD_CALLS: Final = 20_000
+CROWD_THREADS: Final = 8
 # The same with return probes that follow no more calls than they would by themselves, at a level that has kprobes.
 MISSED: Final = f"""
 import json
@@ -102,7 +107,7 @@ def run(request: pytest.FixtureRequest) -> str:
 def guests(vm_battery: Path, kernels: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     """Run all there is to run inside each kernel, once; what waits for one and gives the directory of what came out."""
     programs = compile_programs(tmp_path_factory.mktemp("programs"))
-    command = COMMAND.format(python=PYTHON, battery=vm_battery, dead=DEAD)
+    command = COMMAND.format(python=PYTHON, battery=vm_battery, dead=DEAD, crowd=CROWD_CALLS)
 
     def run(kernel: str) -> Path:
         out = tmp_path_factory.mktemp(f"guest-{kernel}")
@@ -361,6 +366,14 @@ def test_many_blocked_calls_all_return_on_kprobes(guest: Path) -> None:
     assert ledger["emitted"] + ledger["missed"] == THREADS
     # Before 4.12 nothing tells a return probe to follow more calls than it would by itself.
     assert ledger["missed"] == 0 or (guest / "maxactive").read_text() == ""
+
+
+def test_no_call_is_skipped_where_threads_are_preempted(guest: Path) -> None:
+    ledger = read_account(guest, "crowd")
+
+    assert ledger["emitted"] == CROWD_CALLS * CROWD_THREADS
+    assert ledger["emitted"] == ledger["delivered"] + ledger["lost"]
+    assert (ledger["missed"], ledger.get("skipped", 0)) == (0, 0)
 
 
 def test_returns_that_kprobes_miss_are_in_the_ledger(guest: Path) -> None:

@@ -14,6 +14,7 @@ from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FUNCTIONS, attach_function
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
+from traceleft.tracer.preemption import may_preempt_tracepoints
 
 SCHED: Final = {"on_exec": "sched_process_exec", "on_fork": "sched_process_fork", "on_exit": "sched_process_exit"}
 RAW: Final = "raw_"
@@ -54,13 +55,14 @@ def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
 def choose_sched_roles(programs: Collection[str], events: Collection[str]) -> list[str]:
     """Return the roles that keep `tasks` current: those on raw tracepoints if the core has them and BTF the offset.
 
-    Beside an event of the same tracepoint both are perf's: only there is the order of programs that of attaching.
+    Where these may be preempted, both are perf's. So they are beside an event of the same tracepoint: only on perf's
+    do programs run in the order in which they were attached.
     """
     if set(FUNCTIONS) <= set(programs):
         return list(FUNCTIONS)
     raw = [f"{RAW}{role}" for role in SCHED]
     is_shared = any(f"sched:{tracepoint}" in events for tracepoint in SCHED.values())
-    if is_shared or task_offsets().pid is None or not set(raw) <= set(programs):
+    if is_shared or may_preempt_tracepoints() or task_offsets().pid is None or not set(raw) <= set(programs):
         return list(SCHED)
     return raw
 

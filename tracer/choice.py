@@ -11,7 +11,7 @@ from traceleft.expression import Catalogue, named, select
 from traceleft.tracer.chosen import load_events, read_catalogue
 from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
 from traceleft.tracer.formats import select_running
-from traceleft.tracer.kernel import HOOKS, KernelFeatures, choose_hook, probe_kernel
+from traceleft.tracer.kernel import EXACT, HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
 from traceleft.tracer.levels import NEEDS, Level, choose_levels
 from traceleft.tracer.plan import Plan, held_levels, make_plan
@@ -125,7 +125,7 @@ def choose(
     catalogue = read_catalogue(document)
     schema = load_events(document, _choose_events(catalogue, events))
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
-    features = probe_kernel(only={*needed, *HOOKS, *NEEDS})
+    features = probe_kernel(only={*needed, *HOOKS, EXACT, *NEEDS})
     for need in needed:
         features.require(need)
     return Choice(

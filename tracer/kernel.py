@@ -11,6 +11,7 @@ from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.kernel_btf import task_offsets
+from traceleft.tracer.preemption import may_preempt_tracepoints
 
 # enum bpf_map_type and enum bpf_prog_type of include/uapi/linux/bpf.h.
 MAP_PERF_EVENT_ARRAY: Final = 4
@@ -30,7 +31,9 @@ CAP_BPF: Final = 39
 # PROC_PID_INIT_INO of include/linux/proc_ns.h: the first pid namespace is the same on every boot.
 INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
 
-HOOKS: Final = ("raw_tracepoint", "tracepoint", "kprobe")
+RAW: Final = "raw_tracepoint"
+HOOKS: Final = (RAW, "tracepoint", "kprobe")
+EXACT: Final = "exact_raw_tracepoint"
 PROC: Final = Path("/proc")
 SYS: Final = Path("/sys")
 
@@ -57,6 +60,10 @@ class KernelFeatures:
     def has(self, name: str) -> bool:
         """Tell whether a feature is there."""
         return name in self.features and self.features[name].is_present
+
+    def lacks(self, name: str) -> bool:
+        """Tell whether a feature was looked for and is not there."""
+        return name in self.features and not self.features[name].is_present
 
     def require(self, name: str) -> None:
         """Raise UnsupportedError with the remedy if a feature is lacking."""
@@ -91,7 +98,8 @@ def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
         "percpu_maps": _probe_percpu_maps,
         "read_str": _probe_read_str,
         "cgroup_id": _probe_cgroup_id,
-        "raw_tracepoint": _probe_raw_tracepoint,
+        RAW: _probe_raw_tracepoint,
+        EXACT: _probe_exact,
         "tracepoint": _probe_tracepoint,
         "kprobe": _probe_kprobe,
         "btf": _probe_btf,
@@ -105,7 +113,10 @@ def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
 
 
 def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Sequence[str] = HOOKS) -> str:
-    """Return the hook to use: the one asked for, else the cheapest that the kernel has, `among` those of a level."""
+    """Return the hook to use: the one asked for, else the cheapest that the kernel has, `among` those of a level.
+
+    Raw tracepoints come last where the kernel skips programs on them (preemption.py).
+    """
     if requested != "auto":
         if requested not in HOOKS:
             raise UnsupportedError(f"hook {requested}", f"choose one of auto, {', '.join(HOOKS)}")
@@ -115,9 +126,10 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
             remedy = f"use --attach {offered}" if offered else "choose another --level"
             raise UnsupportedError(f"hook {requested}", f"this level has none; {remedy}")
         return requested
-    for hook in among:
-        if features.has(hook):
-            return hook
+    present = [hook for hook in among if features.has(hook)]
+    exact = [hook for hook in present if hook != RAW or not features.lacks(EXACT)]
+    for hook in exact or present:
+        return hook
     features.require("privileges")
     raise UnsupportedError("hooks", "this kernel has neither raw tracepoints, tracepoints nor kprobes for programs")
 
@@ -231,7 +243,18 @@ def _probe_cgroup_id() -> Feature:
 
 
 def _probe_raw_tracepoint() -> Feature:
-    return _probe_program("raw_tracepoint", PROGRAM_RAW_TRACEPOINT, "needs a kernel from 4.17 on")
+    return _probe_program(RAW, PROGRAM_RAW_TRACEPOINT, "needs a kernel from 4.17 on")
+
+
+def _probe_exact() -> Feature:
+    if not may_preempt_tracepoints():
+        return Feature(EXACT, True, "programs there are not preempted")
+    return Feature(
+        EXACT,
+        False,
+        "the kernel may preempt programs there, and skips other calls meanwhile",
+        "--attach auto takes another hook",
+    )
 
 
 def _probe_tracepoint() -> Feature:

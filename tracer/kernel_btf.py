@@ -56,6 +56,11 @@ def open_btf() -> bytes | mmap.mmap:
             return file.read()
 
 
+def has_names(btf: bytes | mmap.mmap, *names: str) -> bool:
+    """Return whether the BTF knows all these names, of whatever kind."""
+    return all(btf.find(b"\0" + name.encode() + b"\0") >= 0 for name in names)
+
+
 def find_members(btf: bytes | mmap.mmap, name: str) -> Mapping[str, int]:
     """Return the byte offsets of a struct's members by name; none where the BTF has no such struct, or is none.
 

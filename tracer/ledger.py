@@ -49,7 +49,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class KernelCounts:
-    """What the kernel's own counters say; `sequences` holds (cpu, class) → numbers given out."""
+    """What the kernel's own counters say; `sequences` holds (cpu, class) → numbers given out.
+
+    `skipped` are runs of our programs, for calls of any process, that the kernel skipped.
+    """
 
     emitted: Tally = field(default_factory=dict)
     lost: Tally = field(default_factory=dict)
@@ -57,6 +60,7 @@ class KernelCounts:
     missed_by_cpu: Mapping[int, int] = field(default_factory=dict)
     compat_by_cpu: Mapping[int, int] = field(default_factory=dict)
     sequences: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Ledger:
     `overfull` is what a perf buffer says that it lost, where that is another figure; else None. `shed` are the events
     that were given up for their cost, and after how many seconds: their later calls are no events. `waits`: see
     ReaderCounts. `stacks_lost` are events of which a stack could not be kept; None where none were asked for.
+    `skipped` are runs of programs that the kernel skipped (see preemption.py): up to that many calls are missing.
     """
 
     total: Figures
@@ -98,12 +103,14 @@ class Ledger:
     shed: Mapping[str, float] = field(default_factory=dict)
     waits: int = 0
     stacks_lost: int | None = None
+    skipped: int = 0
 
     @property
     def has_loss(self) -> bool:
         """Whether an event is missing that should not be; what was left over when the reader ended is not."""
         total = self.total
-        return bool(total.lost or self._dropped or total.undecodable or total.unaccounted or total.missed)
+        lost = total.lost or self._dropped or total.undecodable or total.unaccounted
+        return bool(lost or total.missed or self.skipped)
 
     @property
     def _dropped(self) -> int:
@@ -117,6 +124,7 @@ class Ledger:
             "by_cpu": {str(cpu): figures.to_json() for cpu, figures in sorted(self.by_cpu.items())},
             **({"shed": {name: {"after_s": round(at_s, 3)} for name, at_s in self.shed.items()}} if self.shed else {}),
             **({} if self.stacks_lost is None else {"stacks_lost": self.stacks_lost}),
+            **({"skipped": self.skipped} if self.skipped else {}),
         }
 
     def __str__(self) -> str:
@@ -148,6 +156,8 @@ class Ledger:
             "events or processes": self.stacks_lost or 0,
             f"{total.compat:,} calls of 32-bit code were counted and not decoded": total.compat,
             f"{total.missed:,} calls or threads missed, {missed}": total.missed,
+            f"{self.skipped:,} runs of programs skipped by the kernel, for calls of any process: up to as many calls "
+            "are missing; choose another hook with --attach": self.skipped,
         }
         shed = (f"{name} was shed after {at_s:.1f} s: later calls are no events" for name, at_s in self.shed.items())
         return (*(text for text, number in texts.items() if number), *shed)
@@ -178,6 +188,7 @@ def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, 
         surplus=reader.surplus,
         overfull=_contradiction(reader, total.lost),
         waits=reader.waits,
+        skipped=kernel.skipped,
     )
 
 

@@ -34,7 +34,7 @@ from traceleft.tracer.options import Options
 from traceleft.tracer.parallel import detach_all, run_all
 from traceleft.tracer.plan import Part, Plan
 from traceleft.tracer.roles import EXECS, Roles
-from traceleft.tracer.run_times import RunTimes
+from traceleft.tracer.run_stats import RunStats
 
 if TYPE_CHECKING:
     from traceleft.tracer.rollup import RawGroups
@@ -79,7 +79,7 @@ class Session:
         self._links: list[_native.Link] = []
         self._raw_links: list[_native.Link] = []
         self._part_links: dict[int, list[_native.Link]] = {}
-        self._run_times = RunTimes()
+        self._run_stats = RunStats()
         self._returns = ReturnProbes()
         self._stack = contextlib.ExitStack()
 
@@ -149,7 +149,7 @@ class Session:
             if after == before:
                 break
             before = after
-        return before
+        return replace(before, skipped=self._run_stats.skipped())
 
     def rolled_up(self) -> "RawGroups":
         """Return what the kernel has rolled up so far."""
@@ -173,7 +173,7 @@ class Session:
 
         What they tail-call counts as theirs.
         """
-        return self._run_times.total_ns()
+        return self._run_stats.total_ns()
 
     def _open_drain(self) -> _native.Drain:
         queue_bytes = choose_queue_bytes(self._options.queue_bytes)
@@ -226,7 +226,7 @@ class Session:
                     raise convert_error(exc, "core") from exc
                 self._roles = self._roles.by_helpers()
             else:
-                self._run_times.note(core, wanted)
+                self._run_stats.note(core, wanted)
                 return core
 
     def _make_stacks(self, stack: contextlib.ExitStack) -> int:
@@ -328,7 +328,7 @@ class Session:
             if self._roles.ends_execs and part.spec.name in EXECS and part.spec.number is not None:
                 self.maps.put("progs_tp_exit", part.spec.number, loaded.program_fd(part.programs["tp_exit"]))
             if not self._roles.is_dispatched(part):
-                self._run_times.note(loaded, part.programs.values())
+                self._run_stats.note(loaded, part.programs.values())
                 self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)
                 return links
             for array, key, role in self._places(part):

@@ -38,7 +38,7 @@ KINDS: Final = {HEAD: "head", RECORDS: "records", CGROUPS: "cgroups", END: "end"
 _HEADER: Final = struct.Struct("<4sBxxxIIIIQQI")
 _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
-_MORE_FIGURES: Final = ("gaps", "late", "surplus", "overfull", "waits", "stacks_lost")
+_MORE_FIGURES: Final = ("gaps", "late", "surplus", "overfull", "waits", "stacks_lost", "skipped")
 _MAY_BE_NONE: Final = ("overfull", "stacks_lost")
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from traceleft.tracer.attach import can_dispatch_tracepoints, choose_sched_roles
 from traceleft.tracer.compat import COUNT_RAW, COUNT_TRACEPOINT
 from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Part, Plan
+from traceleft.tracer.preemption import may_preempt_tracepoints
 from traceleft.tracer.task_loads import BY_TASK, can_read_task, find_task_offsets
 
 EXECS: Final = frozenset({"execve", "execveat"})
@@ -73,7 +74,7 @@ class Roles:
         held = self._plan.core_programs
         if not self._has_syscalls or self._plan.hook == "raw_tracepoint" or self.dispatches_tracepoints:
             return None
-        if COUNT_RAW in held and not self.ends_execs:
+        if COUNT_RAW in held and not self.ends_execs and not may_preempt_tracepoints():
             return COUNT_RAW
         return COUNT_TRACEPOINT if COUNT_TRACEPOINT in held and can_dispatch_tracepoints() else None
 
@@ -95,9 +96,10 @@ class Roles:
 
     @cached_property
     def dispatches_tracepoints(self) -> bool:
-        """Whether events on the tracepoint hook share one pair of tracepoints."""
+        """Whether events on the tracepoint hook share one pair of tracepoints, which are not preempted anywhere."""
         numbered = [part.spec.name for part in self._plan.parts if part.spec.number is not None]
-        return self._plan.hook == "tracepoint" and wants_dispatcher(numbered) and can_dispatch_tracepoints()
+        is_wanted = wants_dispatcher(numbered) or (bool(numbered) and may_preempt_tracepoints())
+        return self._plan.hook == "tracepoint" and is_wanted and can_dispatch_tracepoints()
 
     @cached_property
     def ends_execs(self) -> bool:
