@@ -23,7 +23,8 @@ HEAD: Final = """\
 Written by `scripts/write_commands.py` from [commands.json](commands.json); do not edit.
 
 `make test-kernels` runs each case (`tests/command_cases.py`) inside each kernel, at each level and hook that the kernel
-offers, with the JIT of BPF on and off. A number names a failure below its table.
+offers, with the JIT of BPF on and off. A number alone is a failure, which is
+told below the table; a number in brackets is a note.
 """
 HOOKS: Final = ("raw_tracepoint", "tracepoint", "kprobe")
 
@@ -83,16 +84,16 @@ def render(rows: Sequence[Row]) -> str:
 def _render_kernel(rows: Sequence[Row]) -> str:
     runs = sorted({row.run for row in rows}, key=_order)
     found = {(row.case, row.run): row for row in rows}
-    failures: dict[str, int] = {}
+    notes: dict[str, int] = {}
     lines = [f"\n## {rows[0].kernel}\n\n"]
     lines.append(f"Run on {max(row.date for row in rows)}: {_summary(rows)}.\n\n")
     lines.append(_line("case", *(f"{run.level} {run.hook}{'' if run.jit == 'on' else ', no JIT'}" for run in runs)))
     lines.append(_line(*["---"] * (len(runs) + 1)))
     for case in dict.fromkeys(row.case for row in rows):
-        cells = (_cell(found.get((case, run)), failures) for run in runs)
+        cells = (_cell(found.get((case, run)), notes) for run in runs)
         lines.append(_line(case, *cells))
-    lines += [f"\n{number}. {why}" for why, number in failures.items()]
-    return "".join(lines) + ("\n" if failures else "")
+    lines += [f"\n{number}. {why}" for why, number in notes.items()]
+    return "".join(lines) + ("\n" if notes else "")
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -100,12 +101,13 @@ def _summary(rows: Sequence[Row]) -> str:
     return f"{passed} of {len(rows)} passed"
 
 
-def _cell(row: Row | None, failures: dict[str, int]) -> str:
+def _cell(row: Row | None, notes: dict[str, int]) -> str:
     if row is None:
         return "-"
-    if row.status == "ok":
+    if row.status == "ok" and not row.why:
         return "ok"
-    return f"**{failures.setdefault(row.why, len(failures) + 1)}**"
+    number = notes.setdefault(row.why, len(notes) + 1)
+    return f"ok ({number})" if row.status == "ok" else f"**{number}**"
 
 
 def _order(run: Run) -> tuple[object, ...]:

@@ -35,7 +35,10 @@ def expect(is_so: bool, why: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The command line with one battery, level and hook; ``place`` holds the programs that are traced."""
+    """The command line with one battery, level and hook; ``place`` holds the programs that are traced.
+
+    An empty level leaves the choice to the command, as the hook ``auto`` does.
+    """
 
     battery: str
     place: Path
@@ -55,7 +58,8 @@ class CommandLine:
 
     def words(self, verb: str, *arguments: str) -> list[str]:
         """Return the words of a command that traces."""
-        chosen = ("--battery", self.battery, "--level", self.level, "--attach", self.hook)
+        level = ("--level", self.level) if self.level else ()
+        chosen = ("--battery", self.battery, *level, "--attach", self.hook)
         return [*COMMAND, verb, *chosen, "--ledger", str(self.scratch / "ledger"), *arguments]
 
     def run(self, verb: str, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -43,7 +43,7 @@ def try_case(line: CommandLine, case: str, jit: str) -> Row:
     began = time.monotonic()
     status, why = "ok", ""
     try:
-        CASES[case](line)
+        why = CASES[case](line) or ""
     except AssertionError as exc:
         status, why = "failed", " ".join(str(exc).split())[:400]
     except Exception as exc:
