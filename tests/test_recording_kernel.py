@@ -134,10 +134,14 @@ def test_recording_of_no_event_is_one(kernel_battery: Path, tmp_path: Path) -> N
 def test_so_many_events_are_recorded_and_no_more(
     kernel_battery: Path, tmp_path: Path, storm: subprocess.Popen[bytes]
 ) -> None:
-    done = record(kernel_battery, "-o", str(tmp_path / "r"), "-p", str(storm.pid), "--max-events", "1234")
+    chosen = ("-p", str(storm.pid), "--max-events", "1234", "--fail-on-loss", "--buffer-pages", "16384")
+    done = record(kernel_battery, "-o", str(tmp_path / "r"), *chosen)
 
     assert done.returncode == 0, done.stderr
     assert read_events(tmp_path / "r") == 1234
+    # What came after them was dropped on purpose: no loss when it is shown, as when it was recorded.
+    command = [sys.executable, "-m", "traceleft", "replay", str(tmp_path / "r"), "--fail-on-loss", "-o", "/dev/null"]
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -17,6 +17,7 @@ from traceleft.errors import ExpressionError
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.event import NO_RETURN, UNFINISHED, Event
 from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.replay import Replay, ReplayFilters
 from traceleft.tracer.text import Line
@@ -178,6 +179,16 @@ def test_loss_of_the_trace_is_told_by_the_status_where_asked_for(tmp_path: Path)
     assert run(str(path)).returncode == 0
     assert run(str(path), "--fail-on-loss").returncode == 3
     assert run(str(write_recording(path, MIXED, ledger=None)), "--fail-on-loss").returncode == 0
+
+
+def test_what_was_left_over_when_the_trace_was_ended_is_no_loss(tmp_path: Path) -> None:
+    figures = Figures(emitted=9, delivered=7, dropped=2)
+    path = tmp_path / "r"
+
+    write_recording(path, MIXED, ledger=Ledger(figures, {"openat": figures}, {0: figures}, surplus=2))
+    assert run(str(path), "--fail-on-loss").returncode == 0
+    write_recording(path, MIXED, ledger=Ledger(figures, {"openat": figures}, {0: figures}, surplus=1))
+    assert run(str(path), "--fail-on-loss").returncode == 3
 
 
 def test_what_a_sink_dropped_of_a_recording_is_loss(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def replay_command(file: Path, **values: Any) -> int:
 
 def recorded_status(recording: "Recording", outlets: Outlets | None, *, fail_on_loss: bool) -> int:
     """Return the exit status: loss, if that was asked for, of the recorded trace, or where a sink dropped something."""
-    from traceleft.cli_session import LOSS, has_loss
+    from traceleft.cli_session import LOSS
 
-    has_lost = recording.ledger is not None and has_loss(recording.ledger)
+    has_lost = recording.ledger is not None and recording.ledger.has_loss
     has_dropped = outlets is not None and outlets.has_dropped
     return LOSS if fail_on_loss and (has_lost or has_dropped) else 0
 

@@ -30,7 +30,6 @@ from traceleft.tracer.kernel import probe_kernel
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
-    from traceleft.tracer.ledger import Ledger
     from traceleft.tracer.rollup import KernelRollup
 
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
@@ -216,15 +215,8 @@ def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None =
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:
     """Return loss, if that was asked for, else the signal that ended us, else the command's status."""
-    if options.fail_on_loss and has_loss(tracer.ledger, max_events=options.max_events):
+    if options.fail_on_loss and tracer.ledger.has_loss:
         return LOSS
     if tracer.signal is not None:
         return SIGNAL_BASE + tracer.signal
     return status or 0
-
-
-def has_loss(ledger: "Ledger", *, max_events: int | None = None) -> bool:
-    """Tell whether an event was lost; what ``--max-events`` cut off was not."""
-    total = ledger.total
-    dropped = 0 if max_events else total.dropped
-    return any((total.lost, dropped, total.undecodable, total.unaccounted, total.missed))
