@@ -227,7 +227,7 @@ def test_signal_ends_the_trace_and_the_account_is_written(traceleft: Runner, num
 
 
 def test_closed_pipe_ends_the_trace_and_the_account_is_written(traceleft: Runner) -> None:
-    process = traceleft.start("-f", "--", "sh", "-c", "while :; do cat /etc/hostname; done >/dev/null")
+    process = traceleft.start("-f", "--", "sh", "-c", "for i in $(seq 50); do cat /etc/hostname; done >/dev/null")
 
     assert process.stdout is not None
     process.stdout.close()
@@ -247,6 +247,49 @@ def test_full_disk_is_one_line_and_an_account(traceleft: Runner) -> None:
     assert done.returncode == 1
     assert "/dev/full: No space left on device" in done.stderr
     assert traceleft.ledger()["delivered"] == 0
+
+
+# Logs the signals that it gets, goes on for a while, and ends with 7.
+LASTING = "trap 'echo got >>log' TERM INT HUP CONT; for i in $(seq 60); do sleep 0.05; done; echo end >>log; exit 7"
+WAITS = "waiting for the command (Ctrl-C ends the waiting)"
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [(("--max-events", "1"), 7), (("--duration", "0.5"), 7), (("-o", "/dev/full"), 1)],
+    ids=["enough events", "time is over", "full disk"],
+)
+def test_command_goes_on_when_the_trace_ends_first(
+    traceleft: Runner, tmp_path: Path, options: tuple[str, ...], status: int
+) -> None:
+    done = traceleft.trace("-e", "execve,clone,vfork,wait4", *options, "--", "sh", "-c", f"cd {tmp_path}; {LASTING}")
+
+    assert (done.returncode, (tmp_path / "log").read_text()) == (status, "end\n"), done.stderr
+    assert done.stderr.count(WAITS) == 1
+    if status == 1:
+        assert "before its command: No space left on device" in done.stderr
+
+
+def test_command_goes_on_when_nobody_reads_the_events(traceleft: Runner, tmp_path: Path) -> None:
+    process = traceleft.start("-e", "execve,wait4", "--", "sh", "-c", f"cd {tmp_path}; {LASTING}")
+
+    assert process.stdout is not None
+    process.stdout.close()
+    status = process.wait(timeout=60)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+
+    assert (status, (tmp_path / "log").read_text()) == (7, "end\n"), errors
+    assert WAITS in errors
+
+
+def test_command_is_ended_with_the_trace_where_asked_for(traceleft: Runner, tmp_path: Path) -> None:
+    command = ("sh", "-c", "exec sleep 60")
+
+    done = traceleft.trace("--kill", "-e", "execve", "--duration", "0.5", "-o", "/dev/null", "--", *command)
+
+    assert (done.returncode, WAITS in done.stderr) == (0, False)
 
 
 def test_small_buffer_loses_and_says_so(traceleft: Runner) -> None:

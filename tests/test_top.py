@@ -268,7 +268,7 @@ def terminals() -> Iterator[list[Terminal]]:
 
 
 CALLS = "import os, time\nwhile True:\n    os.getppid(); os.access('/nonexistent', 0); time.sleep(0.01)"
-COMMAND = ["-e", "getppid,access", "--", sys.executable, "-c", CALLS]
+COMMAND = ["--kill", "-e", "getppid,access", "--", sys.executable, "-c", CALLS]
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
     ),
     _MAX_EVENTS,
     click.option("--duration", "duration_s", type=seconds, metavar="S", help="End after S seconds."),
+    click.option("--kill", is_flag=True, help="End the command if the trace ends first; else it goes on."),
     click.option(
         "--buffer-pages",
         type=click.IntRange(1, 1 << 18),

@@ -21,7 +21,7 @@ from traceleft.cli_output import (
 )
 from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
 from traceleft.cli_sinks import Outlets
-from traceleft.errors import BatteryError
+from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.tracer.command import find_command
 from traceleft.tracer.following import find_processes
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
 
 LOSS = 3
+# Longer than a command takes to end that is about to.
+BRIEFLY_S = 0.2
 # What a shorter trace may save is not worth the time that measuring takes.
 BRIEF_S = 10
 
@@ -64,6 +66,7 @@ class TraceOptions(PrintOptions):
     fail_on_loss: bool
     ledger: Path | None
     command: tuple[str, ...]
+    kill: bool = False
     stacks: bool = False
 
     @property
@@ -164,6 +167,7 @@ def make_tracer(
         counting=options.counting,
         buffer_pages=options.buffer_pages,
         max_overhead_pct=options.max_overhead_pct,
+        kill=options.kill,
         rollup=rollup,
         unfinished=unfinished,
         stacks=options.stacks or options.folds,
@@ -181,20 +185,36 @@ def follow_tracer(
 ) -> int:
     """Let a tracer run to its end, and account for its events however it ends; return the exit status.
 
-    What happens ``meanwhile`` begins when the command was forked, which waits until then.
+    What happens ``meanwhile`` begins when the command was forked, which waits until then. A command that still runs
+    when the trace ends goes on, and is waited for, unless the options say that it is ended.
     """
     status: int | None = None
-    with accounted(tracer, ledger, outlets):
-        tracer.start()
-        if outlets is not None:
-            outlets.start()
-        with meanwhile or nullcontext(), signals_left_alone():
-            tracer.run(duration_s=options.duration_s, max_events=options.max_events)
-        status = tracer.status
-        if at_end is not None:
-            at_end()
+    try:
+        with accounted(tracer, ledger, outlets):
+            tracer.start()
+            if outlets is not None:
+                outlets.start()
+            with meanwhile or nullcontext(), signals_left_alone():
+                tracer.run(duration_s=options.duration_s, max_events=options.max_events)
+            status = tracer.status
+            if at_end is not None:
+                at_end()
+    except (OSError, TraceleftError) as exc:
+        if not options.kill:
+            await_command(tracer, why=f": {exc.strerror or exc if isinstance(exc, OSError) else exc}")
+        raise
+    if not options.kill:
+        status = await_command(tracer)
     has_dropped = outlets is not None and outlets.has_dropped
     return LOSS if options.fail_on_loss and has_dropped else exit_status(options, tracer, status)
+
+
+def await_command(tracer: "Tracer", *, why: str = "") -> int | None:
+    """Wait for a command that the trace did not outlive, and say so; return its status, None if there is none."""
+    if tracer.wait(BRIEFLY_S) is None and tracer.is_command_running:
+        warn(f"the trace has ended before its command{why}; waiting for the command (Ctrl-C ends the waiting)")
+        tracer.wait()
+    return tracer.status
 
 
 @contextmanager

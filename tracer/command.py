@@ -20,6 +20,8 @@ _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERRNO: Final = struct.Struct("=i")
 _SIGNAL_BASE: Final = 128
+# A child that is told to execute nothing ends at once; this is for a busy machine.
+NEVER_BEGUN_S: Final = 10.0
 
 
 def find_command(name: str) -> str:
@@ -43,7 +45,8 @@ def find_command(name: str) -> str:
 class Command:
     """A child of ours that executes a command once it is released.
 
-    It keeps our standard streams, environment, directory and signal mask. close() ends it if it still runs.
+    It keeps our standard streams, environment, directory and signal mask. close() ends it if it still runs, leave()
+    lets it go on.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -86,17 +89,25 @@ class Command:
             for each in (signal.SIGCONT, number):
                 os.kill(self.pid, each)
 
+    def leave(self) -> None:
+        """Let the command go on; one that was not released never begins, and is waited for."""
+        is_held = self._go >= 0
+        self._close_pipes()
+        if is_held:
+            self.wait(NEVER_BEGUN_S)
+
     def close(self, *, patience_s: float = 0, grace_s: float = 1.0) -> None:
         """End the command if it still runs after `patience_s`, and wait `grace_s` for that; may be called again."""
         self._close_pipes()
-        self._wait_for_end(patience_s)
+        self.wait(patience_s)
         self.send_signal(signal.SIGTERM)
-        self._wait_for_end(grace_s)
+        self.wait(grace_s)
 
-    def _wait_for_end(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for the command's end, but no longer than some seconds."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while self.poll() is None and (deadline is None or time.monotonic() < deadline):
+            time.sleep(0.005 if deadline is not None else 0.05)
 
     def _close_pipes(self) -> None:
         for name in ("_go", "_failure"):

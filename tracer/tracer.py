@@ -55,6 +55,7 @@ class Tracer:
     the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
     With ``stacks`` events tell where they were called from; the kernel keeps ``stack_entries`` different ones.
+    A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
@@ -83,6 +84,7 @@ class Tracer:
         buffer_pages: int | None = None,
         queue_bytes: int | None = None,
         max_overhead_pct: float | None = None,
+        kill: bool = True,
         rollup: "KernelRollup | None" = None,
         stacks: bool = False,
         stack_entries: int | None = None,
@@ -128,6 +130,7 @@ class Tracer:
         self._sink: RecordingSink | None = None
         self._stacks: LiveStacks | None = None
         self._command_line = command
+        self._kill = kill
         if stacks and level is not None and level in LEVELS:
             refuse_stack_level(LEVELS[level])
         self._choice = choose(
@@ -308,7 +311,10 @@ class Tracer:
             self._reader.stop()
 
     def close(self) -> None:
-        """Detach and release everything, end the command if it still runs; may be called again, from any thread."""
+        """Detach and release everything, end the command if it still runs and is not to go on (`kill`).
+
+        May be called again, from any thread.
+        """
         with self._closing:
             if self._reader is not None:
                 self._ledger = self._end_reader(self._reader)
@@ -384,6 +390,17 @@ class Tracer:
         """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
         return None if self._command is None else self._command.poll()
 
+    @property
+    def is_command_running(self) -> bool:
+        """Whether there is a command that has not ended."""
+        return self._command is not None and self.status is None
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
+        if self._command is not None:
+            self._command.wait(seconds)
+        return self.status
+
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
         ticks = [*self._on_ticks]
         if self._on_warning is not None:
@@ -418,7 +435,10 @@ class Tracer:
         return self._reader
 
     def _end_command(self, command: Command) -> None:
-        # A terminal's Ctrl-C reaches the command, too: let it end in its own way.
+        if not self._kill and self.signal is None:
+            command.leave()
+            return
+        # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
         command.close(patience_s=1.0 if self.signal == signal.SIGINT else 0.0)
 
     def _finish(self) -> None:
