@@ -226,6 +226,46 @@ def test_signal_ends_the_trace_and_the_account_is_written(traceleft: Runner, num
     assert traceleft.ledger()["unaccounted"] == 0
 
 
+@pytest.mark.parametrize("form", ("text", "json"))
+def test_signal_ends_a_trace_whose_events_nobody_reads(traceleft: Runner, form: str) -> None:
+    loop = "import os\nwhile True: os.getppid()"
+    process = traceleft.start("--format", form, "-e", "getppid", "--", sys.executable, "-c", loop)
+    # The pipe is full, and the trace waits for its reader.
+    time.sleep(1)
+
+    process.send_signal(signal.SIGTERM)
+    status = process.wait(timeout=30)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+    ledger = traceleft.ledger()
+
+    assert (status, "Traceback" in errors) == (143, False)
+    assert ledger["unaccounted"] == 0
+    assert ledger["emitted"] > ledger["delivered"] > 0
+    assert f"{ledger['emitted']:,} emitted" in errors
+
+
+def test_second_signal_leaves_the_account_whole_and_nothing_behind(traceleft: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    stubborn = f"trap '' INT TERM; echo $$ >{file}; while :; do sleep 0.05; done"
+    process = traceleft.start("-f", "-e", "execve,clock_nanosleep", "--", "sh", "-c", stubborn)
+
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.1)
+    status = process.wait(timeout=30)
+    # It holds our pipes.
+    os.kill(int(file.read_text()), signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+
+    assert status in (130, 143)
+    assert "Traceback" not in errors
+    assert traceleft.ledger()["unaccounted"] == 0
+
+
 def test_closed_pipe_ends_the_trace_and_the_account_is_written(traceleft: Runner) -> None:
     process = traceleft.start("-f", "--", "sh", "-c", "for i in $(seq 50); do cat /etc/hostname; done >/dev/null")
 

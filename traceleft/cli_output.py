@@ -1,9 +1,12 @@
 """Where a trace's events go: lines to stdout or a file, and its account to stderr and a file."""
 
+import errno
+import fcntl
 import json
 import os
 import select
 import stat
+import termios
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +31,9 @@ STDERR = 2
 # O_TRUNC, and no O_EXCL: exactly this file, whatever it is (a device, a FIFO, a link).
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 PERMISSIONS = 0o666
+# How long an output is waited for that nobody reads, once a signal has ended the trace; how often that is looked at.
+PATIENCE_S = 0.5
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,15 @@ class Output:
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self._name = name
+        self._is_over: Callable[[], bool] = lambda: False
+        mode = os.fstat(fd).st_mode
+        self._may_block = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+        self._pipe_bytes = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) if stat.S_ISFIFO(mode) else 0
         self.taken = 0
+
+    def ends_with(self, is_over: Callable[[], bool]) -> None:
+        """Wait no longer than ``PATIENCE_S`` for a reader once something is over."""
+        self._is_over = is_over
 
     @property
     def is_terminal(self) -> bool:
@@ -94,20 +108,46 @@ class Output:
         return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
 
     def write(self, data: bytes) -> None:
-        """Write all of it; an OSError names the file."""
+        """Write all of it; an OSError names the file, a BrokenPipeError tells that nobody reads any more."""
         self.taken = 0
         rest = memoryview(data)
         while rest:
             try:
-                written = os.write(self._fd, rest)
+                if self._may_block:
+                    self._await_reader()
+                written = os.write(self._fd, rest[: self._find_room()] if self._may_block else rest)
                 self.taken += written
                 rest = rest[written:]
             except BlockingIOError:
-                select.select([], [self._fd], [])
+                # What others wrote meanwhile took the room.
+                continue
             except BrokenPipeError:
                 raise
             except OSError as error:
                 raise OSError(error.errno, error.strerror, self._name) from error
+
+    def _find_room(self) -> int:
+        """Return how many bytes can be written without waiting, once there is room at all."""
+        if not self._pipe_bytes:
+            return select.PIPE_BUF
+        unread = fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4)
+        return select.PIPE_BUF if any(unread) else self._pipe_bytes
+
+    def _await_reader(self) -> None:
+        """Wait for room, but not for long once all is over."""
+        left_s = PATIENCE_S
+        while not has_room(self._fd, LOOK_S):
+            if self._is_over():
+                left_s -= LOOK_S
+                if left_s <= 0:
+                    raise BrokenPipeError(errno.EPIPE, "nobody reads it", self._name)
+
+
+def has_room(fd: int, seconds: float) -> bool:
+    """Wait for a descriptor to take bytes, or to fail, but no longer than some seconds; whether it does."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    return bool(waiting.poll(seconds * 1000))
 
 
 @contextmanager
@@ -220,11 +260,12 @@ def report(tracer: "Tracer", file: Output | None, *, sinks: Mapping[str, object]
     from traceleft.tracer.remedy import missed_remedy
 
     ledger = tracer.ledger
-    missed = missed_remedy(tracer.hook, tracer.offered_hooks)
-    for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0, missed=missed), str(ledger)):
-        notice(text)
     if file is not None:
         write_ledger(ledger, file, sinks=sinks)
+    missed = missed_remedy(tracer.hook, tracer.offered_hooks)
+    for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0, missed=missed), str(ledger)):
+        if tracer.signal is None or has_room(STDERR, PATIENCE_S):
+            notice(text)
 
 
 def write_ledger(ledger: "Ledger", file: Output, *, sinks: Mapping[str, object] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli_signals import signals_held
 from traceleft.cli_sinks import Outlets, complete_sinks, sink_options
 from traceleft.cli_types import byte_size, seconds
 
@@ -73,8 +74,10 @@ def describe(options: "TraceOptions") -> str:
 @contextmanager
 def closed_with_ledger(recorder: "Recorder", tracer: "Tracer") -> Iterator[None]:
     """Put the account of a trace into its recording, however it ended, unless it never began."""
-    try:
-        yield
-    finally:
-        if tracer.buffer_pages is not None:
-            recorder.close(tracer.ledger)
+    with signals_held() as released:
+        try:
+            with released():
+                yield
+        finally:
+            if tracer.buffer_pages is not None:
+                recorder.close(tracer.ledger)

@@ -19,7 +19,7 @@ from traceleft.cli_output import (
     print_counts,
     report,
 )
-from traceleft.cli_signals import SIGNAL_BASE, signals_left_alone
+from traceleft.cli_signals import SIGNAL_BASE, signals_held
 from traceleft.cli_sinks import Outlets
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
@@ -83,6 +83,7 @@ def run_trace(options: TraceOptions) -> int:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         tracer, battery = make_ready(options, choice)
+        output.ends_with(lambda: tracer.signal is not None)
         if outlets is not None:
             outlets.follow(tracer, battery, raw=options.raw)
         if outlets is None or outlets.leaves_printing(options, output):
@@ -194,7 +195,7 @@ def follow_tracer(
             tracer.start()
             if outlets is not None:
                 outlets.start()
-            with meanwhile or nullcontext(), signals_left_alone():
+            with meanwhile or nullcontext():
                 tracer.run(duration_s=options.duration_s, max_events=options.max_events)
             status = tracer.status
             if at_end is not None:
@@ -219,18 +220,22 @@ def await_command(tracer: "Tracer", *, why: str = "") -> int | None:
 
 @contextmanager
 def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None = None) -> Iterator[None]:
-    """Close a tracer at the end, print its account if it was started; a closed pipe is an end like others."""
-    try:
-        with suppress(BrokenPipeError):
-            yield
-    finally:
-        tracer.close()
-        if tracer.buffer_pages is not None:
-            try:
-                if outlets is not None:
-                    outlets.finish(tracer.ledger)
-            finally:
-                report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
+    """Close a tracer at the end, print its account if it was started; a closed pipe is an end like others.
+
+    From the end on no signal interrupts: the account is written first.
+    """
+    with signals_held() as released:
+        try:
+            with released(), suppress(BrokenPipeError):
+                yield
+        finally:
+            tracer.close()
+            if tracer.buffer_pages is not None:
+                try:
+                    if outlets is not None:
+                        outlets.finish(tracer.ledger)
+                finally:
+                    report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
 
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:

@@ -21,6 +21,8 @@ EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
 
 CUT_RECORDS: Final = 1024
+# So many events take less than a tenth of a second to be shown.
+CHECKED_EVERY: Final = 256
 _CPU: Final = struct.Struct("=I")
 _CPU_AT: Final = 20
 
@@ -43,6 +45,7 @@ class Dispatcher:
         self._event_callbacks: dict[int, list[EventCallback]] = {}
         self._batch_callbacks: dict[int, list[BatchCallback]] = {}
         self._round_callbacks: list[Callable[[], object]] = []
+        self._is_late: Callable[[], bool] = lambda: False
         self._lines: LineWriter | None = None
         self._more_lines: LineWriter | None = None
         self._sink: RecordingSink | None = None
@@ -57,6 +60,10 @@ class Dispatcher:
         """Call back with the batches of each of these events."""
         for spec in specs:
             self._batch_callbacks.setdefault(spec.id, []).append(callback)
+
+    def ends_when(self, is_late: Callable[[], bool]) -> None:
+        """Hand nothing out any more once it is too late; what is left is dropped."""
+        self._is_late = is_late
 
     def on_round(self, callback: Callable[[], object]) -> None:
         """Call back when the batches of all events that came together have been handed over."""
@@ -102,10 +109,12 @@ class Dispatcher:
             if self._more_lines is not None:
                 self._more_lines.write(Handout(records), wanted, offset_ns=self.offset_ns)
             if self._lines is not None:
-                self._lines.write(handout, wanted, offset_ns=self.offset_ns)
+                self._lines.write(handout, wanted, offset_ns=self.offset_ns, is_late=self._is_late)
                 return
             for row, event in self._decode(records, wanted, self._event_callbacks, handout.refused):
                 handout.done = row
+                if not row % CHECKED_EVERY and self._is_late():
+                    return
                 for callback in self._event_callbacks[event.spec.id]:
                     callback(event)
             handout.done = wanted

@@ -8,6 +8,8 @@ from typing import Final
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
+# A handler with this attribute may be replaced while a trace runs.
+_GIVES_WAY: Final = "gives_way"
 
 
 @contextlib.contextmanager
@@ -27,10 +29,14 @@ def ended_by_signals(end: Callable[[int], object]) -> Iterator[None]:
         came.append(number)
         end(number)
 
-    ours = [number for number in ENDING if signal.getsignal(number) in _DEFAULT_HANDLERS]
+    ours = [number for number in ENDING if _may_replace(signal.getsignal(number))]
     before = [signal.signal(number, handle) for number in ours]
     try:
         yield
     finally:
         for number, handler in zip(ours, before, strict=True):
             signal.signal(number, handler)
+
+
+def _may_replace(handler: object) -> bool:
+    return handler in _DEFAULT_HANDLERS or getattr(handler, _GIVES_WAY, False)

@@ -76,10 +76,12 @@ class LineWriter:
         self._raw = raw
         self._lines = _native.Lines(compile_program(specs, tables, raw=raw))
 
-    def write(self, handout: Handout, wanted: int, *, offset_ns: int) -> None:
-        """Write the first ``wanted`` records; one is through once its whole line has arrived."""
+    def write(
+        self, handout: Handout, wanted: int, *, offset_ns: int, is_late: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Write the first ``wanted`` records, until it is too late; one is through once its whole line has arrived."""
         records, row = handout.records, 0
-        while row < wanted:
+        while row < wanted and not is_late():
             text, after = self._lines.render(records, row, wanted, offset_ns, ENOUGH_BYTES)
             if after == row:
                 text, after = self._show(handout, row, offset_ns), row + 1

@@ -4,11 +4,12 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.battery import Battery
 from traceleft.errors import TraceleftError
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from traceleft.tracer.rollup import KernelGroups, KernelRollup
 
 WarningCallback = Callable[[str], object]
+# How long a command may take to end, in its own way by Ctrl-C, and by SIGTERM: a signal ends all within two seconds.
+OWN_WAY_S: Final = 0.7
+# How long what is in the buffer is still handed out after a signal.
+DRAIN_S: Final = 1.0
 
 
 class Tracer:
@@ -155,6 +160,8 @@ class Tracer:
         self._command: Command | None = None
         self._is_released = False
         self._ledger: Ledger | None = None
+        self._late_s: float | None = None
+        self._dispatcher.ends_when(self._is_late)
         self.signal: int | None = None
 
     def __enter__(self) -> Self:
@@ -270,7 +277,8 @@ class Tracer:
         """Read and call back until the trace ends.
 
         It ends when all that was to be followed has, after a time, after a number of events, by stop(), and (in the
-        main thread) by SIGINT, SIGTERM or SIGHUP, which `signal` then names; what is in the buffer is still read.
+        main thread) by SIGINT, SIGTERM or SIGHUP, which `signal` then names; what is in the buffer is still read, for
+        a second after a signal, and then dropped.
         """
         reader = self._begin(duration_s)
         with ended_by_signals(self._end_by_signal):
@@ -279,7 +287,7 @@ class Tracer:
                 wanted = len(records) if left is None else min(left, len(records))
                 self._dispatcher.dispatch(reader, records, wanted)
                 left = None if left is None else left - wanted
-                if left == 0:
+                if left == 0 or self._is_late():
                     break
             if self._sink is not None:
                 self._sink.flush()
@@ -439,13 +447,18 @@ class Tracer:
             command.leave()
             return
         # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
-        command.close(patience_s=1.0 if self.signal == signal.SIGINT else 0.0)
+        command.close(patience_s=OWN_WAY_S if self.signal == signal.SIGINT else 0.0, grace_s=OWN_WAY_S)
 
     def _finish(self) -> None:
         with self._closing:
             if self._reader is not None:
                 self._ledger = self._end_reader(self._reader)
 
+    def _is_late(self) -> bool:
+        """Whether a signal ended the trace so long ago that what is left is dropped."""
+        return self._late_s is not None and time.monotonic() >= self._late_s
+
     def _end_by_signal(self, number: int) -> None:
         self.signal = number
+        self._late_s = time.monotonic() + DRAIN_S
         self.stop()
