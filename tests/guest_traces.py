@@ -85,7 +85,14 @@ def roll_up(battery: Battery, place: Path, level: str) -> None:
     rollup = KernelRollup(("event", "comm", "error"), durations=True, buckets=True, only=False)
     command = [str(place / "hooks")]
     with Tracer(
-        battery, level=level, events=[EVENTS], command=command, follow=True, unfinished=False, rollup=rollup
+        battery,
+        level=level,
+        hook="raw_tracepoint",
+        events=[EVENTS],
+        command=command,
+        follow=True,
+        unfinished=False,
+        rollup=rollup,
     ) as tracer:
         events = list(tracer)
     found = {"kernel": show_cells(tracer.rolled_up.groups.items()), "events": show_cells(map(read_cell, events))}

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -32,18 +33,30 @@ pytestmark = pytest.mark.kernel
 
 NO_CAPABILITY = ("setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon")
 NO_MOUNT = ("setpriv", "--bounding-set=-sys_admin")
-LOOP = "while :; do cat /etc/hostname; done >/dev/null"
+# Long enough for a trace to end first.
+LOOP = "for i in $(seq 100); do cat /etc/hostname; done >/dev/null"
 # Imports all, then becomes nobody: the source tree itself may be out of nobody's reach.
-AS_NOBODY = """
+BECOME_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+AS_NOBODY = f"""
 import os, pkgutil, sys
 import traceleft
 from traceleft import cli
 for module in pkgutil.walk_packages(traceleft.__path__, "traceleft."):
     if not module.name.endswith("__main__"):
         __import__(module.name)
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+{BECOME_NOBODY}
 sys.exit(cli.main(sys.argv[1:]))
 """
+# PR_SET_KEEPCAPS; then capset with CAP_BPF and CAP_PERFMON alone, in the second word of each set.
+KEEP_BPF = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(8, 1, 0, 0, 0) == 0
+{}
+held = 1 << 38 - 32 | 1 << 39 - 32
+assert libc.capset(struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", 0, 0, 0, held, held, 0)) == 0
+"""
+AS_NOBODY_WITH_BPF = AS_NOBODY.replace(BECOME_NOBODY, KEEP_BPF.format(BECOME_NOBODY))
 
 
 @pytest.fixture
@@ -79,7 +92,7 @@ def adds_up(file: Path) -> dict[str, Any]:
 # -- privileges and tracefs --
 
 
-PRIVILEGES = "run as root, or: setcap"
+PRIVILEGES = "run as root, or as a user with both: setpriv"
 TRACEFS = "tracefs: cannot be read; as root: mount -t tracefs"
 
 
@@ -97,10 +110,19 @@ def test_without_capabilities_doctor_tells_what_is_lacking(place: Place) -> None
     assert done.stderr == ""
 
 
-def as_nobody(place: Place, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def test_doctor_tells_what_a_user_with_both_capabilities_may_not_look_at(place: Place) -> None:
+    done = as_nobody(place, "doctor", script=AS_NOBODY_WITH_BPF)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"✓ privileges +CAP_BPF, CAP_PERFMON", done.stdout)
+    assert re.search(r"✓ raw tracepoint +yes", done.stdout)
+    assert re.search(r"✗ kprobe +programs load, but tracefs cannot be looked at", done.stdout)
+
+
+def as_nobody(place: Place, *arguments: str | Path, script: str = AS_NOBODY) -> subprocess.CompletedProcess[str]:
     """Run the command as nobody, in a place where nobody can write."""
     return subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, *map(str, arguments)],
+        [sys.executable, "-c", script, *map(str, arguments)],
         cwd="/",
         env=place.environment() | {"TMPDIR": "/nosuch", "HOME": "/nosuch", "XDG_CACHE_HOME": "/nosuch"},
         stdin=subprocess.DEVNULL,

@@ -260,12 +260,15 @@ def report(tracer: "Tracer", file: Output | None, *, sinks: Mapping[str, object]
     from traceleft.tracer.remedy import missed_remedy
 
     ledger = tracer.ledger
-    if file is not None:
-        write_ledger(ledger, file, sinks=sinks)
     missed = missed_remedy(tracer.hook, tracer.offered_hooks)
-    for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0, missed=missed), str(ledger)):
-        if tracer.signal is None or has_room(STDERR, PATIENCE_S):
-            notice(text)
+    try:
+        # First the file: nobody may read what we print.
+        if file is not None:
+            write_ledger(ledger, file, sinks=sinks)
+    finally:
+        for text in (*ledger.warnings(buffer_pages=tracer.buffer_pages or 0, missed=missed), str(ledger)):
+            if tracer.signal is None or has_room(STDERR, PATIENCE_S):
+                notice(text)
 
 
 def write_ledger(ledger: "Ledger", file: Output, *, sinks: Mapping[str, object] | None = None) -> None:

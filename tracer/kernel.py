@@ -33,7 +33,12 @@ INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
 
 RAW: Final = "raw_tracepoint"
 HOOKS: Final = (RAW, "tracepoint", "kprobe")
-EXACT: Final = "exact_raw_tracepoint"
+# Not setcap on an interpreter: that would give the privileges to every script of every user.
+PRIVILEGES: Final = (
+    "run as root, or as a user with both: setpriv --inh-caps +bpf,+perfmon --ambient-caps +bpf,+perfmon, or "
+    "AmbientCapabilities=CAP_BPF CAP_PERFMON in a systemd unit"
+)
+EXACT: Final = "raw_exact"
 PROC: Final = Path("/proc")
 SYS: Final = Path("/sys")
 
@@ -167,7 +172,7 @@ def _probe_privileges() -> Feature:
         "privileges",
         is_enough,
         ", ".join(names) or "neither root nor CAP_BPF and CAP_PERFMON",
-        "" if is_enough else "run as root, or: setcap cap_bpf,cap_perfmon,cap_dac_read_search+ep",
+        "" if is_enough else PRIVILEGES,
     )
 
 
@@ -268,10 +273,13 @@ def _probe_kprobe() -> Feature:
     feature = _probe_program("kprobe", PROGRAM_KPROBE, "needs a kernel from 4.1 on")
     if not feature.is_present:
         return feature
-    if (SYS / "bus/event_source/devices/kprobe").exists():
+    if os.path.exists(SYS / "bus/event_source/devices/kprobe"):
         return Feature("kprobe", True, "through the kprobe PMU")
-    if any((place / "kprobe_events").exists() for place in tracefs.PLACES):
+    # Not Path.exists(), which raises where a directory may not be searched.
+    if any(os.path.exists(place / "kprobe_events") for place in tracefs.PLACES):
         return Feature("kprobe", True, "through tracefs")
+    if not _probe_tracefs().is_present:
+        return Feature("kprobe", False, "programs load, but tracefs cannot be looked at", "let this user read tracefs")
     return Feature(
         "kprobe", False, "programs load, but there is nothing to attach them to", "needs a kernel with CONFIG_KPROBES"
     )
@@ -286,7 +294,7 @@ def _probe_program(name: str, kind: int, remedy: str, helper: int = 0) -> Featur
 
 
 def _probe_btf() -> Feature:
-    is_present = (SYS / "kernel/btf/vmlinux").exists()
+    is_present = os.path.exists(SYS / "kernel/btf/vmlinux")
     return Feature("btf", is_present, "yes" if is_present else "no", "" if is_present else "not needed by any level")
 
 

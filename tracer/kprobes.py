@@ -136,7 +136,7 @@ def _takes_number(events: Path) -> bool:
 
 
 def _find_events() -> Path | None:
-    return next((each / KPROBE_EVENTS for each in tracefs.PLACES if (each / KPROBE_EVENTS).exists()), None)
+    return next((each / KPROBE_EVENTS for each in tracefs.PLACES if os.path.exists(each / KPROBE_EVENTS)), None)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> bool:
