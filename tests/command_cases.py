@@ -54,8 +54,8 @@ KERNEL_NAMES: Final = {
     "uname": "newuname",
 }
 TRACING: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-# A line of text: "02:14:59.343449 cat[27424] openat(".
-SHOWN: Final = re.compile(r"^[0-9:.]+ \S+\[\d+\] (\w+)\(", re.MULTILINE)
+# A line of text: "02:14:59.343449 cat[27424] openat(", "name[27424/27425]" of a thread.
+SHOWN: Final = re.compile(r"^[0-9:.]+ \S+\[\d+(?:/\d+)?\] (\w+)\(", re.MULTILINE)
 OURS: Final = re.compile(r"^.*(?:libbpf|traceleft)_.*$", re.MULTILINE)
 
 

@@ -3,6 +3,7 @@
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,14 @@ def test_line_is_the_issue_s() -> None:
         "14:13:20.123456 cat[5518] "
         'openat(dfd: AT_FDCWD, filename: "/etc/passwd", flags: O_RDONLY|O_CLOEXEC, mode: 0) = 3'
     )
+
+
+def test_thread_that_does_not_lead_its_process_is_named_beside_it() -> None:
+    spec, tables = openat()
+    record = replace(OPENED, ids=(5518, 5519, 0, 0))
+    event = Decoder(spec, tables).decode(encode(spec, record), offset_ns=0)
+
+    assert Line(TextOptions(time="none")).show(event).startswith("cat[5518/5519] openat(")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +217,7 @@ def test_fds_show_their_names_escaped() -> None:
 def test_name_of_a_thread_cannot_move_the_cursor() -> None:
     line = Line(TextOptions(time="none")).show(decode(schema_of(N), Record(comm=b"\x1b[2J\n")))
 
-    assert line.startswith(r"\x1b[2J\n[5518] probe(")
+    assert line.startswith(r"\x1b[2J\n[5518/5519] probe(")
 
 
 def test_colour_is_only_there_when_asked_for() -> None:

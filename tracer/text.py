@@ -53,7 +53,9 @@ class Line:
         name = event.event
         call = f"{self._paint(name, _CYAN)}({self._args(event, paths or {})}"
         call += self._result(event, paths or {}) if event.spec.kind == "syscall" else ")"
-        who = self._paint(f"{escape(event.comm)}[{event.pid}]", _DIM)
+        # A thread that does not lead its process is named beside it.
+        task = f"{event.pid}" if event.tid == event.pid else f"{event.pid}/{event.tid}"
+        who = self._paint(f"{escape(event.comm)}[{task}]", _DIM)
         return f"{self._time(event.ts)}{who} {call}"
 
     def _paint(self, text: str, colour: str) -> str:
