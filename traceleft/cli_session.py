@@ -228,6 +228,10 @@ def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None =
         try:
             with released(), suppress(BrokenPipeError):
                 yield
+        except (KeyboardInterrupt, SystemExit):
+            # A signal, before or beside the trace's own handling of it: nothing goes on.
+            tracer.kill = True
+            raise
         finally:
             tracer.close()
             if tracer.buffer_pages is not None:

@@ -135,7 +135,7 @@ class Tracer:
         self._sink: RecordingSink | None = None
         self._stacks: LiveStacks | None = None
         self._command_line = command
-        self._kill = kill
+        self.kill = kill
         if stacks and level is not None and level in LEVELS:
             refuse_stack_level(LEVELS[level])
         self._choice = choose(
@@ -443,7 +443,7 @@ class Tracer:
         return self._reader
 
     def _end_command(self, command: Command) -> None:
-        if not self._kill and self.signal is None:
+        if not self.kill and self.signal is None:
             command.leave()
             return
         # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
