@@ -5,7 +5,7 @@ import sys
 
 
 def run() -> int:
-    """Run the command; until it is there, Ctrl-C ends us without a word and not with a traceback of imports."""
+    """Run the command; before and after it Ctrl-C ends us without a word, and not with a traceback."""
     is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -13,7 +13,12 @@ def run() -> int:
 
     if is_ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return main()
+    try:
+        return main()
+    finally:
+        # The interpreter's own end would tell of it with a traceback.
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

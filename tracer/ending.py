@@ -3,31 +3,37 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEFAULT_HANDLERS: Final = (signal.default_int_handler, signal.SIG_DFL)
+# A trace ends within two seconds of a signal, unless a callback does not come back.
+STUCK_S: Final = 3.0
 # A handler with this attribute may be replaced while a trace runs.
 _GIVES_WAY: Final = "gives_way"
 
 
 @contextlib.contextmanager
 def ended_by_signals(end: Callable[[int], object]) -> Iterator[None]:
-    """Call `end` with the number of a signal that came; a second one interrupts whatever goes on.
+    """Call `end` with the number of a signal that came; one that comes ``STUCK_S`` later interrupts whatever goes on.
+
+    Before that it would only spoil the account.
 
     In the main thread alone: others get no signals. Handlers are as they were afterwards.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    came_s: list[float] = []
 
     def handle(number: int, frame: object) -> None:
-        if came:
+        if not came_s:
+            came_s.append(time.monotonic())
+            end(number)
+        elif time.monotonic() - came_s[0] >= STUCK_S:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        came.append(number)
-        end(number)
 
     ours = [number for number in ENDING if _may_replace(signal.getsignal(number))]
     before = [signal.signal(number, handle) for number in ours]

@@ -291,7 +291,7 @@ class Tracer:
                     break
             if self._sink is not None:
                 self._sink.flush()
-        self._finish()
+            self._finish()
 
     def events(self, *, duration_s: float | None = None) -> Iterator[Event]:
         """Yield events in order of time until the trace ends; see run()."""
