@@ -15,6 +15,21 @@ STUCK_S: Final = 3.0
 _GIVES_WAY: Final = "gives_way"
 
 
+class Patience:
+    """A time after which what is left is dropped; it is not over before it has begun."""
+
+    def __init__(self) -> None:
+        self._end_s: float | None = None
+
+    def begin(self, seconds: float) -> None:
+        """Let it be over after some seconds."""
+        self._end_s = time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        """Whether it has begun and is over."""
+        return self._end_s is not None and time.monotonic() >= self._end_s
+
+
 @contextlib.contextmanager
 def ended_by_signals(end: Callable[[int], object]) -> Iterator[None]:
     """Call `end` with the number of a signal that came; one that comes ``STUCK_S`` later interrupts whatever goes on.

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,7 @@ from traceleft.tracer.clock import clock_offset_ns
 from traceleft.tracer.command import Command, find_command
 from traceleft.tracer.costs import shape_of
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
-from traceleft.tracer.ending import ended_by_signals
+from traceleft.tracer.ending import Patience, ended_by_signals
 from traceleft.tracer.event import Event
 from traceleft.tracer.fallback import open_session
 from traceleft.tracer.filters import Filters, OneProcess
@@ -160,8 +159,9 @@ class Tracer:
         self._command: Command | None = None
         self._is_released = False
         self._ledger: Ledger | None = None
-        self._late_s: float | None = None
-        self._dispatcher.ends_when(self._is_late)
+        # Not a method of ours, by which the dispatcher would keep us, and the buffers, from being freed.
+        self._patience = Patience()
+        self._dispatcher.ends_when(self._patience.is_over)
         self.signal: int | None = None
 
     def __enter__(self) -> Self:
@@ -287,7 +287,7 @@ class Tracer:
                 wanted = len(records) if left is None else min(left, len(records))
                 self._dispatcher.dispatch(reader, records, wanted)
                 left = None if left is None else left - wanted
-                if left == 0 or self._is_late():
+                if left == 0 or self._patience.is_over():
                     break
             if self._sink is not None:
                 self._sink.flush()
@@ -454,11 +454,7 @@ class Tracer:
             if self._reader is not None:
                 self._ledger = self._end_reader(self._reader)
 
-    def _is_late(self) -> bool:
-        """Whether a signal ended the trace so long ago that what is left is dropped."""
-        return self._late_s is not None and time.monotonic() >= self._late_s
-
     def _end_by_signal(self, number: int) -> None:
         self.signal = number
-        self._late_s = time.monotonic() + DRAIN_S
+        self._patience.begin(DRAIN_S)
         self.stop()
