@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from traceleft.tracer.costs import shape_of
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.ending import Patience, ended_by_signals
 from traceleft.tracer.event import Event
+from traceleft.tracer.facts import Facts
 from traceleft.tracer.fallback import open_session
 from traceleft.tracer.filters import Filters, OneProcess
 from traceleft.tracer.following import find_processes, seed_tasks
@@ -26,12 +26,11 @@ from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.levels import LEVELS, refuse_stack_level
 from traceleft.tracer.loader import Session
 from traceleft.tracer.loss import LossWatch
-from traceleft.tracer.maps import WAIT_EXEC, Count, Task
+from traceleft.tracer.maps import WAIT_EXEC, Task
 from traceleft.tracer.objections import check_plan
 from traceleft.tracer.options import Options
 from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
 from traceleft.tracer.reader import Reader
-from traceleft.tracer.spec import EventSpec, Tables
 from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
@@ -42,13 +41,11 @@ if TYPE_CHECKING:
     from traceleft.tracer.rollup import KernelGroups, KernelRollup
 
 WarningCallback = Callable[[str], object]
-# How long a command may take to end, in its own way by Ctrl-C, and by SIGTERM: a signal ends all within two seconds.
-OWN_WAY_S: Final = 0.7
 # How long what is in the buffer is still handed out after a signal.
 DRAIN_S: Final = 1.0
 
 
-class Tracer:
+class Tracer(Facts):
     """Traces what `events` choose (expressions as `-e` takes them; none: every syscall) with a battery.
 
     Without `pids`, `command` and a filter every process but this one is traced. Enter it, then take events by run()
@@ -340,11 +337,6 @@ class Tracer:
         return Figures() if self._reader is None else self._reader.figures()
 
     @property
-    def counts(self) -> Mapping[str, Count]:
-        """What the kernel counted by event (`counting`), once the trace has ended."""
-        return {} if self._reader is None else self._reader.counts
-
-    @property
     def rolled_up(self) -> "KernelGroups":
         """What the kernel has rolled up so far (`rollup`), complete once the trace has ended. Any thread may ask."""
         spec = self._options.rollup
@@ -359,55 +351,9 @@ class Tracer:
         return self._tables.errno.get(number) or error_name(number)
 
     @property
-    def hook(self) -> str:
-        """The hook in use."""
-        return self._plan.hook
-
-    @property
-    def offered_hooks(self) -> tuple[str, ...]:
-        """The hooks that the level in use has on this kernel."""
-        return self._choice.hooks(self._plan.level)
-
-    @property
-    def level(self) -> str:
-        """The level in use."""
-        return self._plan.level.name
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What a user should know of the choice: events that were left out, formats that are others here."""
-        return self._plan.notices
-
-    @property
-    def specs(self) -> Mapping[str, EventSpec]:
-        """The events that are traced, by name."""
-        return {part.spec.name: part.spec for part in self._plan.parts}
-
-    @property
-    def tables(self) -> Tables:
-        """The sets, structs and error names that go with `specs`."""
-        return self._tables
-
-    @property
     def buffer_pages(self) -> int | None:
         """The size of the buffer in pages, of all CPUs' together, None before the start."""
         return None if self._session is None else self._session.buffer_pages
-
-    @property
-    def status(self) -> int | None:
-        """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
-        return None if self._command is None else self._command.poll()
-
-    @property
-    def is_command_running(self) -> bool:
-        """Whether there is a command that has not ended."""
-        return self._command is not None and self.status is None
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
-        if self._command is not None:
-            self._command.wait(seconds)
-        return self.status
 
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
         ticks = [*self._on_ticks]
@@ -441,13 +387,6 @@ class Tracer:
             self._is_released = True
             self._command.release()
         return self._reader
-
-    def _end_command(self, command: Command) -> None:
-        if not self.kill and self.signal is None:
-            command.leave()
-            return
-        # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
-        command.close(patience_s=OWN_WAY_S if self.signal == signal.SIGINT else 0.0, grace_s=OWN_WAY_S)
 
     def _finish(self) -> None:
         with self._closing:

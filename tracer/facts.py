@@ -1,0 +1,85 @@
+"""What a tracer tells of its plan, of its command and of what was counted."""
+
+import signal
+from collections.abc import Mapping
+from typing import Final
+
+from traceleft.tracer.choice import Choice
+from traceleft.tracer.command import Command
+from traceleft.tracer.maps import Count
+from traceleft.tracer.plan import Plan
+from traceleft.tracer.reader import Reader
+from traceleft.tracer.spec import EventSpec, Tables
+
+# How long a command may take to end, in its own way by Ctrl-C, and by SIGTERM: a signal ends all within two seconds.
+OWN_WAY_S: Final = 0.7
+
+
+class Facts:
+    """The part of a tracer that changes nothing of a trace; `Tracer` sets the attributes."""
+
+    _choice: Choice
+    _plan: Plan
+    _tables: Tables
+    _reader: Reader | None
+    _command: Command | None
+    kill: bool
+    signal: int | None
+
+    @property
+    def hook(self) -> str:
+        """The hook in use."""
+        return self._plan.hook
+
+    @property
+    def offered_hooks(self) -> tuple[str, ...]:
+        """The hooks that the level in use has on this kernel."""
+        return self._choice.hooks(self._plan.level)
+
+    @property
+    def level(self) -> str:
+        """The level in use."""
+        return self._plan.level.name
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of the choice: events that were left out, formats that are others here."""
+        return self._plan.notices
+
+    @property
+    def specs(self) -> Mapping[str, EventSpec]:
+        """The events that are traced, by name."""
+        return {part.spec.name: part.spec for part in self._plan.parts}
+
+    @property
+    def tables(self) -> Tables:
+        """The sets, structs and error names that go with `specs`."""
+        return self._tables
+
+    @property
+    def counts(self) -> Mapping[str, Count]:
+        """What the kernel counted by event (`counting`), once the trace has ended."""
+        return {} if self._reader is None else self._reader.counts
+
+    @property
+    def status(self) -> int | None:
+        """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
+        return None if self._command is None else self._command.poll()
+
+    @property
+    def is_command_running(self) -> bool:
+        """Whether there is a command that has not ended."""
+        return self._command is not None and self.status is None
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
+        if self._command is not None:
+            self._command.wait(seconds)
+        return self.status
+
+    def _end_command(self, command: Command) -> None:
+        if not self.kill and self.signal is None:
+            command.leave()
+            return
+        # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
+        command.close(patience_s=OWN_WAY_S if self.signal == signal.SIGINT else 0.0, grace_s=OWN_WAY_S)
