@@ -120,7 +120,7 @@ class Output:
                 rest = rest[written:]
             except BlockingIOError:
                 # What others wrote meanwhile took the room.
-                continue
+                has_room(self._fd, LOOK_S)
             except BrokenPipeError:
                 raise
             except OSError as error:

@@ -57,8 +57,11 @@ def open_btf() -> bytes | mmap.mmap:
 
 
 def has_names(btf: bytes | mmap.mmap, *names: str) -> bool:
-    """Return whether the BTF knows all these names, of whatever kind."""
-    return all(btf.find(b"\0" + name.encode() + b"\0") >= 0 for name in names)
+    """Return whether the BTF knows all these names, of whatever kind; its strings come last."""
+    if len(btf) < _HEADER.size:
+        return False
+    _magic, _version, _flags, length, _types_at, _types_size, names_at, _names_size = _HEADER.unpack_from(btf)
+    return all(btf.find(b"\0" + name.encode() + b"\0", length + names_at) >= 0 for name in names)
 
 
 def find_members(btf: bytes | mmap.mmap, name: str) -> Mapping[str, int]:
