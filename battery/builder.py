@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from traceleft import __version__
-from traceleft.battery.check import Checked, check_object
+from traceleft.battery.check import Checked
+from traceleft.battery.checkers import FEWEST, Checkers
 from traceleft.battery.compiler import Compiler, find_compiler, shared_flags
 from traceleft.battery.level import DEFAULT_LEVELS, LEVELS, Level, find_level, sort_levels
 from traceleft.battery.manifest import (
@@ -165,19 +166,20 @@ def _make(
     def compile_one(job: _Job) -> Checked:
         output = outputs[job]
         compiler.compile(tree.path, job.source.file, output, flags=(*flags, *job.level.flags))
-        return check_object(job.source, job.level, output.read_bytes())
+        return checkers.check(job.source, job.level, output)
 
     def strip(batch: Sequence[_Job]) -> list[bytes]:
         compiler.strip([outputs[job] for job in batch])
         return [outputs[job].read_bytes() for job in batch]
 
     batches = [plan[start : start + STRIPPED_AT_ONCE] for start in range(0, len(plan), STRIPPED_AT_ONCE)]
-    with ThreadPoolExecutor(jobs) as pool:
+    with Checkers(in_processes=jobs > 1 and len(plan) >= FEWEST) as checkers, ThreadPoolExecutor(jobs) as pool:
         try:
             checked = _gather([pool.submit(compile_one, job) for job in plan], progress)
             stripped = _gather([pool.submit(strip, batch) for batch in batches], None)
         except BaseException:
             compiler.stop()
+            checkers.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     parts = (data for batch in stripped for data in batch)

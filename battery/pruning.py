@@ -40,7 +40,7 @@ class Pruner:
     def find(self, seen: Sequence[Saved], machine: Machine) -> Saved | None:
         """Return the newest state from which all is known to be sound that may follow this one."""
         if not self._has_bits:
-            return next((old for old in reversed(seen) if _covers_early(old, machine)), None)
+            return self._find_early(seen, machine)
         registers = machine.registers
         for old in reversed(seen):
             checks = old.checks
@@ -59,6 +59,37 @@ class Pruner:
                 if self._covers_stack(old, machine, ids):
                     return old
         return None
+
+    def _find_early(self, seen: Sequence[Saved], machine: Machine) -> Saved | None:
+        """states_equal, up to 4.13: all that is known is compared."""
+        registers, has_varied = machine.registers, machine.access.has_varied
+        for old in reversed(seen):
+            checks = old.checks
+            if checks is None:
+                checks = old.checks = [each for each in enumerate(old.registers) if each[1].kind != NOTHING]
+            for index, (number, mine) in enumerate(checks):
+                other = registers[number]
+                if mine is other or mine == other:
+                    continue
+                if not _covers_register(mine, other, has_varied=has_varied):
+                    # What differed once differs again.
+                    checks[0], checks[index] = checks[index], checks[0]
+                    break
+            else:
+                if old.stack is machine.stack or self._covers_stack_early(old, machine.stack):
+                    return old
+        return None
+
+    def _covers_stack_early(self, old: Saved, stack: dict[int, Slot]) -> bool:
+        slots = old.slots
+        if not slots:
+            slots = old.slots = list(old.stack.items())
+        for index, (number, mine) in enumerate(slots):
+            other = stack.get(number, EMPTY)
+            if mine is not other and not _is_same(mine, other):
+                slots[0], slots[index] = slots[index], slots[0]
+                return False
+        return True
 
     def _prepare(self, old: Saved) -> list[tuple[int, Register]]:
         """Choose what of an older state is compared; no path after it is followed any longer."""
@@ -116,21 +147,7 @@ def _covers(mine: Register, other: Register, ids: Ids) -> bool:
     return False
 
 
-def _covers_early(old: Saved, machine: Machine) -> bool:
-    """states_equal, up to 4.13."""
-    has_varied = machine.access.has_varied
-    for mine, other in zip(old.registers, machine.registers, strict=True):
-        if mine is not other and mine != other and not _covers_register(mine, other, has_varied=has_varied):
-            return False
-    if old.stack is machine.stack:
-        return True
-    stack = machine.stack
-    return all(_is_same(slot, stack.get(number, EMPTY)) for number, slot in old.stack.items())
-
-
 def _covers_register(mine: Register, other: Register, *, has_varied: bool) -> bool:
-    if mine.kind == NOTHING:
-        return True
     if not has_varied:
         if mine.kind == NUMBER and other.kind != NOTHING:
             return True
