@@ -18,9 +18,12 @@ from traceleft.expression import select
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.spec import make_catalogue
+from traceleft.tracer.texts import mark_bytes, value_from_column
 
 _ARGS: Final = SCHEMA.get_field_index("args")
 _CSV_SCHEMA: Final[Any] = SCHEMA.set(_ARGS, pyarrow.field("args", pyarrow.string(), nullable=False))
+TEXT_BYTES: Final = "text_bytes"
+"""What lines of NDJSON call the bytes of texts that are not UTF-8: a column is called ``bytes``."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -123,7 +126,8 @@ class _Lines:
         """Write a table's events."""
         columns = [dict_columns(table) if name == "args" else table[name].to_pylist() for name in SCHEMA.names]
         names = SCHEMA.names
-        lines = [_ENCODE(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+        rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+        lines = [_ENCODE(mark_bytes(value_from_column(row), key=TEXT_BYTES)) for row in rows]
         self._file.write(b"\n".join(lines) + b"\n")
 
 

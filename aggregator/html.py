@@ -59,6 +59,7 @@ def visible(text: str) -> str:
 
 def _code_of(found: re.Match[str]) -> str:
     code = ord(found[0])
+    code = code & 0xFF if code >> 8 == 0xDC else code  # a byte that is not UTF-8
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 

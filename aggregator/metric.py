@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from traceleft.aggregator.expression import Name
 from traceleft.aggregator.rollup import KeyValue, Measure, Rollup
+from traceleft.tracer.texts import to_column
 
 NS: Final = 1_000_000_000
 FIGURES: Final = {
@@ -87,4 +88,4 @@ def as_name(text: str) -> str:
 
 def label_of(key: KeyValue) -> str:
     """Return a key's value as a label's; empty where there is none."""
-    return "" if key is None else str(key)
+    return "" if key is None else to_column(str(key))

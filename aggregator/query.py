@@ -32,6 +32,7 @@ from traceleft.aggregator.parquet import DAY, NS_A_DAY, Days, start_of
 from traceleft.aggregator.rollup import KeyValue, Measure, Result, Rollup
 from traceleft.aggregator.translate import WIDE, bucket_of, floor_divide, floor_mod, translate
 from traceleft.expression import Catalogue
+from traceleft.tracer.texts import from_column
 
 HUNDRED_PERCENT: Final = 100 * PERCENT_SCALE
 EVER: Final = Days()
@@ -132,7 +133,7 @@ class _Query:
             values = dict(zip(grouped.columns, row, strict=True))
             window = values[_WINDOW] if self._windows else None
             is_rest = slots is not None and values[_SLOT] == self._rollup.top
-            keys = None if is_rest else tuple(values[key] for key in self._keys)
+            keys = None if is_rest else tuple(_key_of(values[key]) for key in self._keys)
             label = tuple(values[each] for each in self._label(slots))
             groups.cells[window, keys] = self._cell(values, {each: rows[label] for each, rows in spreads.items()})
         return groups
@@ -296,6 +297,10 @@ class _Query:
         name = self._value_name(measure.expression)
         n, total, low, high = (values.get(f"{name}_{figure}") for figure in ("n", "total", "low", "high"))
         return Numbers(int(n or 0), int(total or 0), low, high)
+
+
+def _key_of(value: Any) -> Any:
+    return from_column(value) if isinstance(value, str) else value
 
 
 def _spread_of(measure: Measure) -> Spread | None:

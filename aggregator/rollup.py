@@ -10,8 +10,10 @@ from typing import Any, Final, Literal
 
 from traceleft.aggregator.expression import Expression
 from traceleft.errors import FormatError
+from traceleft.tracer.texts import mark_bytes
 
 DEFAULT_MAX_KEYS: Final = 10_000
+KEY_BYTES: Final = "key_bytes"
 
 Function = Literal["count", "errors", "sum", "min", "max", "avg", "percentile", "histogram", "exact"]
 KeyValue = str | int | None
@@ -124,13 +126,13 @@ def row_names(rollup: Rollup) -> tuple[str, ...]:
 def row_to_json(rollup: Rollup, row: Row) -> dict[str, object]:
     """Return one flat object: ``window_start`` and ``window_end`` (ns since the epoch) where there are windows, keys by
     name (null, and ``"other": true``, of what was added up), measures by name (a histogram: counts by the smallest
-    value of its power of two, as text)."""
+    value of its power of two, as text). Bytes of keys that are not UTF-8 are under ``key_bytes``."""
     window = {} if row.window_ns is None else {"window_start": row.window_ns[0], "window_end": row.window_ns[1]}
     names = [key.name for key in rollup.by]
     keys: Sequence[KeyValue] = [None] * len(names) if row.keys is None else row.keys
     other = {"other": True} if row.keys is None and names else {}
     measures = {m.name: _value_to_json(value) for m, value in zip(rollup.measures, row.values, strict=True)}
-    return {**window, **dict(zip(names, keys, strict=True)), **other, **measures}
+    return mark_bytes({**window, **dict(zip(names, keys, strict=True)), **other, **measures}, key=KEY_BYTES)
 
 
 def _value_to_json(value: MeasureValue) -> object:

@@ -21,6 +21,7 @@ from traceleft.aggregator.rollup import KeyValue, Measure, Rollup
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.expression import Catalogue, suggest
 from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.texts import mark_bytes
 
 Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
@@ -30,7 +31,7 @@ MAX_MESSAGE: Final = 1000
 _LIMIT: Final = re.compile(r"([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 _PERIODS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT: Final = re.compile(r"\s*(>=|>|==)\s*([0-9]{1,18})\s*", re.ASCII)
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +89,20 @@ class Alert:
 
     def to_json(self) -> dict[str, object]:
         """Return the alert as sinks take it."""
-        return {
-            "ts": self.ts,
-            "alert": self.rule.name,
-            "severity": self.rule.severity,
-            "keys": dict(self.keys),
-            "values": dict(self.values),
-            "window_start": None if self.window_ns is None else self.window_ns[0],
-            "window_end": None if self.window_ns is None else self.window_ns[1],
-            "message": self.message,
-            "suppressed": self.suppressed,
-            "host": self.host,
-        }
+        return mark_bytes(
+            {
+                "ts": self.ts,
+                "alert": self.rule.name,
+                "severity": self.rule.severity,
+                "keys": dict(self.keys),
+                "values": dict(self.values),
+                "window_start": None if self.window_ns is None else self.window_ns[0],
+                "window_end": None if self.window_ns is None else self.window_ns[1],
+                "message": self.message,
+                "suppressed": self.suppressed,
+                "host": self.host,
+            }
+        )
 
     def __str__(self) -> str:
         more = f" ({self.suppressed:,} more suppressed)" if self.suppressed else ""
@@ -110,7 +113,7 @@ def _show(value: KeyValue) -> str:
     """Return a value for a message; what a terminal would take for a command is escaped."""
     if not isinstance(value, str):
         return "-" if value is None else str(value)
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", value)
 
 
 def read_rules(paths: Iterable[Path]) -> tuple[Rule, ...]:

@@ -11,6 +11,7 @@ from traceleft.aggregator.columns import COLUMNS
 from traceleft.aggregator.values import BatchColumns, Columns, Integers, Texts, texts_to_integers
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.spec import Tables
+from traceleft.tracer.texts import from_column, to_column
 
 _TYPES: Final = {
     "integer": pyarrow.int64(),
@@ -52,7 +53,7 @@ def _integers(found: Integers) -> Any:
 
 def _texts(found: Texts) -> Any:
     codes = pyarrow.array(found.codes, mask=found.codes < 0)
-    return pyarrow.array(found.values, type=pyarrow.string()).take(codes)
+    return pyarrow.array([to_column(text) for text in found.values], type=pyarrow.string()).take(codes)
 
 
 def _arguments(args: Mapping[str, Texts], count: int) -> Any:
@@ -100,4 +101,4 @@ def _factorise(column: Any) -> Texts:
     if isinstance(encoded, pyarrow.ChunkedArray):
         encoded = encoded.combine_chunks()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(numpy.int64)
-    return Texts(codes, encoded.dictionary.to_pylist())
+    return Texts(codes, [from_column(text) for text in encoded.dictionary.to_pylist()])

@@ -12,6 +12,7 @@ import ibis
 
 from traceleft.aggregator.expression import OPERATORS, Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.histogram import BELOW_ZERO, SUB_BITS, SUB_BUCKETS
+from traceleft.tracer.texts import to_column, value_to_column
 
 WIDE: Final = "decimal(38, 0)"
 """What sums are counted in: no sum of 64-bit values that fits in a store leaves it."""
@@ -26,7 +27,7 @@ def translate(expression: Expression, table: Any) -> Any:
         case Arg(name, type):
             return _to_integer(table.args.get(name)) if type == "integer" else table.args.get(name)
         case Constant(value):
-            return ibis.literal(value)
+            return ibis.literal(to_column(value) if isinstance(value, str) else value)
         case Call(function, subject, argument):
             return _call(function, translate(subject, table), argument)
         case Compare(operator=sign, left=left, right=right):
@@ -41,7 +42,7 @@ def translate(expression: Expression, table: Any) -> Any:
 
 
 def _call(function: str, subject: Any, argument: int | str) -> Any:
-    match function, argument:
+    match function, value_to_column(argument):
         case "prefix", int(count):
             return subject.re_extract(f"^/*[^/]*(?:/+[^/]+){{0,{count - 1}}}", 0)
         case "startswith", str(text):
@@ -58,7 +59,7 @@ def _call(function: str, subject: Any, argument: int | str) -> Any:
 def _compare(sign: str, left: Any, right: Expression, table: Any) -> Any:
     if sign in ("in", "not in"):
         assert isinstance(right, Constant) and isinstance(right.value, tuple)
-        found = left.isin(right.value).fill_null(False)
+        found = left.isin([value_to_column(each) for each in right.value]).fill_null(False)
         return found if sign == "in" else ~found
     return OPERATORS[sign](left, translate(right, table)).fill_null(sign == "!=")
 

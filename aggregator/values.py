@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.parse import INTEGERS
 from traceleft.tracer.batch import Batch, column_name
-from traceleft.tracer.event import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED
-from traceleft.tracer.spec import ArgSpec, EventSpec, Tables
+from traceleft.tracer.event import DURATION, NO_RETURN, UNFINISHED
+from traceleft.tracer.spec import MAX_ERROR, ArgSpec, EventSpec, Tables
+from traceleft.tracer.texts import from_column, value_to_column
 from traceleft.tracer.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
 
 _HEADER: Final = frozenset({"pid", "tid", "uid", "gid", "cpu", "seq"})
@@ -257,7 +258,7 @@ def value_to_text(value: Value) -> str | None:
     """Return a decoded argument as text: a number in decimal, a list or an object as JSON."""
     if value is None or isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int) else msgspec.json.encode(value).decode()
+    return str(value) if isinstance(value, int) else from_column(msgspec.json.encode(value_to_column(value)).decode())
 
 
 def text_to_integer(text: str) -> int | None:

@@ -12,7 +12,10 @@ Meaning: TypeAlias = Mapping[str, object]
 Table: TypeAlias = Mapping[str, object]
 
 SCALAR_KINDS: Final = frozenset(
-    {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
+    {
+        *("int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"),
+        *("futex_wake_op", "none"),
+    }
 )
 RETURN_KINDS: Final = frozenset({"int", "hex", "pointer", "fd", "mode", "pid", "set", "uid"})
 _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
@@ -35,7 +38,7 @@ SLOT_KINDS: Final = frozenset(_REQUIRED)
 CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
 # A msghdr's set names the flags in it.
 _OPTIONAL: Final[Mapping[str, frozenset[str]]] = {
-    "struct": frozenset({"length"}),
+    "struct": frozenset({"length", "cases"}),
     "msghdr": frozenset({"set"}),
     "buffer": frozenset({"cases", "show"}),
 }
@@ -43,7 +46,6 @@ _SLOT_OPTIONS: Final = frozenset({"kind", "direction", "on_error", "on_zero", "a
 _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
     "direction": ("in", "out", "inout"),
     "at": ("entry", "exit"),
-    "on_error": (True, False),
     "on_zero": (True, False),
     "show": ("text", "ipv4", "ipv6", "hex", "bits"),
 }
@@ -227,11 +229,13 @@ class _Reader:
         return element, element["width"]
 
     def _cases(self, table: Table, place: str) -> Table:
-        kinds = {key: self._case(value, f"{place}.{key}") for key, value in table.items() if key != "arg"}
+        numbers = table.keys() - {"arg", "ignore"}
+        kinds = {key: self._case(value, f"{place}.{key}") for key, value in table.items() if key in numbers}
         sorts = {meaning["kind"] in SCALAR_KINDS for meaning in kinds.values()}
         if len(sorts) != 1 or not all(key.isdecimal() for key in kinds):
             raise _MalformedError(place, "cases lead from a number to a scalar kind, or all to what bytes are")
-        return {"arg": _number(table.get("arg"), place), "kinds": kinds}
+        ignore = {"ignore": _number(table["ignore"], place)} if "ignore" in table else {}
+        return {"arg": _number(table.get("arg"), place), **ignore, "kinds": kinds}
 
     def _case(self, value: object, place: str) -> Meaning:
         meaning = _with_kind(value, place)
@@ -273,8 +277,14 @@ def _check_meaning(meaning: Meaning, place: str) -> None:
     for key, choices in _CHOICES.items():
         if key in meaning and meaning[key] not in choices:
             raise _MalformedError(place, f"{key} cannot be {meaning[key]!r}")
+    if not _is_on_error(meaning.get("on_error", True)):
+        raise _MalformedError(place, "on_error is true, false, or a list of error numbers")
     if "length" in meaning:
         _check_length(_table(meaning["length"], place), place)
+
+
+def _is_on_error(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list) and all(type(each) is int for each in value))
 
 
 def _check_length(length: Table, place: str) -> None:

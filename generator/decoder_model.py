@@ -28,7 +28,7 @@ HELPERS: Final = ("compile_set", "show_char", "show_dirfd", "show_pointer", "sho
 
 TYPES: Final = {
     **dict.fromkeys(("int", "mode", "fd", "dev", "pid", "uid"), "int"),
-    **dict.fromkeys(("hex", "set", "char"), "str"),
+    **dict.fromkeys(("hex", "set", "char", "futex_wake_op", "none"), "str"),
     **dict.fromkeys(("pointer", "path", "text", "buffer"), "str | None"),
     **dict.fromkeys(("struct", "sockaddr", "msghdr"), "dict[str, Value] | str | None"),
     **dict.fromkeys(("array", "strings", "iovec", "sigset", "fdset"), "list[Value] | str | None"),
@@ -40,7 +40,10 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One argument as the typed class has it; ``reader`` is empty where the expression needs none."""
+    """One argument as the typed class has it; ``reader`` is empty where the expression needs none.
+
+    One that ``may_be_absent`` is ABSENT in calls that do not have it.
+    """
 
     name: str
     attribute: str
@@ -48,6 +51,7 @@ class Attribute:
     expression: str
     constant: str = ""
     reader: str = ""
+    may_be_absent: bool = False
 
 
 def decoder_context(name: str, event: Event, document: Mapping[str, Any]) -> dict[str, object]:
@@ -57,6 +61,7 @@ def decoder_context(name: str, event: Event, document: Mapping[str, Any]) -> dic
         "name": name,
         "source": format_name(name, event),
         "class_name": class_name(name),
+        "may_be_absent": any(attribute.may_be_absent for attribute in attributes),
         "document": literal(event_document(name, event, document)),
         "columns": literal(columns(event, document), 1),
         "attributes": attributes,
@@ -101,11 +106,12 @@ def _attributes(event: Event, sets: Mapping[str, Any]) -> Iterator[Attribute]:
             read = f"{constant}(fields, data, notes)"
             expression = read if kind == "Value" else f'cast("{kind}", {read})'
             reader = f'DECODER.reader("{arg["name"]}")'
-            yield Attribute(arg["name"], attribute, kind, expression, constant, reader)
+            yield Attribute(arg["name"], attribute, kind, expression, constant, reader, _may_be_absent(arg))
         elif "cases" in arg or (arg["kind"] == "int" and "set" in arg):
             constant, kind = f"READ_{arg['index']}", _union(arg)
             expression = f'cast("{kind}", {constant}(fields, data, notes))'
-            yield Attribute(arg["name"], attribute, kind, expression, constant, f'DECODER.reader("{arg["name"]}")')
+            reader = f'DECODER.reader("{arg["name"]}")'
+            yield Attribute(arg["name"], attribute, kind, expression, constant, reader, _may_be_absent(arg))
         elif arg["kind"] == "set":
             constant = f"SHOW_{arg['index']}"
             width = _width(arg, sets)
@@ -119,7 +125,12 @@ def _imports(attributes: Sequence[Attribute]) -> list[str]:
     """Give the names that the rendered code takes from ``traceleft.tracer.generated``."""
     used = "".join(attribute.expression + attribute.reader for attribute in attributes)
     helpers = {name for name in HELPERS if f"{name}(" in used}
-    return sorted({"Header", "Notes", "Value", "make_decoder", "read_header"} | helpers)
+    helpers |= {"ABSENT"} if any(attribute.may_be_absent for attribute in attributes) else set()
+    # Constants stand before classes, and these before functions, as ruff sorts them.
+    return sorted(
+        {"Header", "Notes", "Value", "make_decoder", "read_header"} | helpers,
+        key=lambda name: (not name.isupper(), name[0].islower(), name),
+    )
 
 
 def _scalar(arg: Mapping[str, Any], field: str) -> str:
@@ -151,6 +162,10 @@ def _cases(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Give what a value may be instead, by its cases and those within them."""
     cases = item.get("cases", {"kinds": {}})["kinds"].values()
     return [inner for case in cases for inner in (case, *_cases(case))]
+
+
+def _may_be_absent(arg: Mapping[str, Any]) -> bool:
+    return any(case["kind"] == "none" for case in _cases(arg))
 
 
 def _width(arg: Mapping[str, Any], sets: Mapping[str, Any]) -> int:

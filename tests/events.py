@@ -20,6 +20,8 @@ CASES: dict[str, Any] = {
     "kinds": {
         "1": {"kind": "set", "set": "open_flags"},
         "2": {"kind": "fd"},
+        "5": {"kind": "none"},
+        "6": {"kind": "futex_wake_op"},
         "4294967295": {"kind": "int", "set": "sig", "cases": {"arg": 1, "kinds": {"7": {"kind": "pointer"}}}},
     },
 }
@@ -62,6 +64,13 @@ POINTERS: dict[str, dict[str, Any]] = {
     "mask": {"kind": "buffer", "length": {"arg": 1}, "show": "bits", **IN},
     "struct": {"kind": "struct", "struct": "timespec", **IN},
     "struct both": {"kind": "struct", "struct": "timespec", **BOTH},
+    "struct by case": {
+        "kind": "struct",
+        "struct": "timespec",
+        "cases": {"arg": 1, "ignore": 0x180, "kinds": {"1": {"kind": "none"}, "3": {"kind": "int"}}},
+        **IN,
+    },
+    "struct after errors": {"kind": "struct", "struct": "timespec", "on_error": [4, 516], "on_zero": False, **OUT},
     "array": {"kind": "array", "element": S32, "size": 4, "length": {"arg": 1}, **IN},
     "array of structs": {
         "kind": "array",

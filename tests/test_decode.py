@@ -132,7 +132,7 @@ def test_scalars_have_their_c_type_s_width_and_sign() -> None:
     [
         ("path", b"/etc", None, "/etc"),
         ("text", b"", None, ""),
-        ("buffer", b"a\0\xff", None, "a\0\\xff"),
+        ("buffer", b"a\0\xff", None, "a\0\udcff"),
         ("struct", struct.pack("<qq", 1, 2), None, {"tv_sec": 1, "tv_nsec": 2}),
         ("array", struct.pack("<ii", -1, 7), 2, [-1, 7]),
         ("array of structs", struct.pack("<qq", 1, 2), 1, [{"tv_sec": 1, "tv_nsec": 2}]),
@@ -340,5 +340,5 @@ def test_what_was_written_is_read(numbers: list[int], text: str, seconds: int) -
     args = decode(schema, Record((1, len(numbers), 1, 1), captures)).args
 
     assert args.a == numbers
-    assert args.t == text.replace("\\", "\\\\")
+    assert args.t == text
     assert args.s == {"tv_sec": seconds, "tv_nsec": 1}

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from pyarrow import ipc, parquet
 
-from tests.recordings import EPOCH, calls, opened, write_recording
+from tests.recordings import EPOCH, SCHEMA, calls, opened, padded, write_recording
+from tests.records import Capture, Record, encode
 from traceleft.aggregator.columns import COLUMNS
 from traceleft.aggregator.export import FORMS, export, recording_tables
 from traceleft.aggregator.parquet import open_data
 from traceleft.cli import main
 from traceleft.errors import ExpressionError, FormatError, RecordingError
 from traceleft.tracer.recording import Recording
+from traceleft.tracer.texts import from_column, to_bytes
 
 # What Ibis calls has another name by now.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -260,3 +262,50 @@ def test_report_on_spark_is_that_on_duckdb(recording: Path, tmp_path: Path) -> N
     assert [(each.returncode, each.stderr) for each in done] == [(0, b"")] * 2
     assert done[0].stdout == done[1].stdout
     assert b"comm" in done[0].stdout
+
+
+ODD_NAMES = {b"a\\x2db": "a\\x2db", b"b\xff\\": "b\ufffd\\", "c\U0010ff81".encode(): "c\U0010ff81"}
+
+
+@pytest.fixture
+def odd_recording(tmp_path: Path) -> Path:
+    spec = SCHEMA.events["openat"]
+    captures = [{0: Capture(name)} for name in ODD_NAMES]
+    records = [Record(args=(3, 0x1000), captures=each, seq=at, ts=at) for at, each in enumerate(captures)]
+    return write_recording(tmp_path / "odd.rec", [padded(encode(spec, record)) for record in records])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_that_are_not_utf_8_come_back_from_every_form(form: str, odd_recording: Path, tmp_path: Path) -> None:
+    export([odd_recording], tmp_path / "out", form)
+
+    rows = read_rows(tmp_path / "out", form)
+    if form == "ndjson":
+        assert [row["path"] for row in rows] == [*ODD_NAMES.values()]
+        exact = [row.get("text_bytes") for row in rows]
+        assert exact == [None, {"path": "Yv9c", "filename": "Yv9c"}, None]
+    else:
+        assert [to_bytes(from_column(row["path"])) for row in rows] == [*ODD_NAMES]
+        assert [row["args"]["filename"] for row in rows] == [row["path"] for row in rows]
+
+
+@pytest.mark.parametrize("data", ["recording", "parquet"])
+def test_rows_and_conditions_are_of_the_names_themselves(
+    data: str, odd_recording: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = odd_recording
+    if data == "parquet":
+        path = tmp_path / "events"
+        export([odd_recording], path, "parquet")
+
+    def report(where: str = "") -> list[dict[str, Any]]:
+        text = f"[rollup.by]\nby = ['path']\nmeasures = ['count']\n{where}"
+        (tmp_path / "by.toml").write_text(text)
+        command = ["report", "--rollup", str(tmp_path / "by.toml"), "--data", str(path), "--format", "json"]
+        assert main(command) == 0
+        return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+
+    rows = report()
+    assert sorted(row["path"] for row in rows) == sorted(ODD_NAMES.values())
+    assert [row["key_bytes"] for row in rows if "key_bytes" in row] == [{"path": "Yv9c"}]
+    assert [row["path"] for row in report("where = 'path == \"a\\\\x2db\"'\n")] == ["a\\x2db"]

@@ -1,5 +1,6 @@
 """One event, one line of JSON."""
 
+import base64
 import json
 
 from tests.events import pointer_schema
@@ -49,7 +50,8 @@ def test_whatever_the_bytes_a_line_is_one_line_of_valid_json() -> None:
     line = to_json_line(text_event(Capture(b'\n\0"\\\xff\x1b')))
 
     assert line.count(b"\n") == 1
-    assert json.loads(line)["args"]["x"] == '\n\0"\\\\\\xff\x1b'
+    assert json.loads(line)["args"]["x"] == '\n\0"\\\ufffd\x1b'
+    assert json.loads(line)["bytes"] == {"x": base64.b64encode(b'\n\0"\\\xff\x1b').decode()}
     assert json.loads(line)["comm"] == "a\x1bb"
 
 

@@ -22,6 +22,8 @@ struct lines {
 	char *out;
 	size_t used, room;
 	bool is_short;	/* of memory */
+	bool is_odd;	/* the record has a text that is not UTF-8 */
+	bool is_absent;	/* the call does not have the argument at hand */
 
 	/* of the record at hand */
 	const struct header *header;
@@ -150,29 +152,23 @@ static bool is_plain(unsigned char byte)
 	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
-/* A byte that JSON escapes, or that is no text; room for six was reserved. */
+/* A byte below 0x80 that JSON escapes; room for six was reserved. */
 static size_t escape(char *at, unsigned char byte)
 {
 	static const char hex[] = "0123456789abcdef", shorts[] = "btn\0fr";
-	const char head = byte >= 0x80 ? 'x' : byte >= '\b' && byte <= '\r' ? shorts[byte - '\b'] : 0;
+	const char head = byte >= '\b' && byte <= '\r' ? shorts[byte - '\b'] : byte >= 0x20 ? (char)byte : 0;
 
-	if (byte == '"')
-		return memcpy(at, "\\\"", 2) ? 2 : 0;
-	if (byte == '\\')
-		return memcpy(at, "\\\\\\\\", 4) ? 4 : 0;
-	if (head && head != 'x') {
-		at[0] = '\\';
-		at[1] = head;
+	at[0] = '\\';
+	at[1] = head;
+	if (head)
 		return 2;
-	}
-	memcpy(at, head ? "\\\\x" : "\\u00", head ? 3 : 4);
-	at += head ? 3 : 4;
-	at[0] = hex[byte >> 4];
-	at[1] = hex[byte & 15];
-	return head ? 5 : 6;
+	memcpy(at + 1, "u00", 3);
+	at[4] = hex[byte >> 4];
+	at[5] = hex[byte & 15];
+	return 6;
 }
 
-/* values.show_bytes, as a JSON string. */
+/* texts.to_text, as a JSON string; bytes that are not UTF-8 leave the record to Python. */
 static void put_string(struct lines *self, struct bytes bytes)
 {
 	const unsigned char *data = (const unsigned char *)bytes.data, *end = data + bytes.size;
@@ -187,9 +183,11 @@ static void put_string(struct lines *self, struct bytes bytes)
 			*at++ = (char)*data++;
 			continue;
 		}
-		length = sequence_at(data, (size_t)(end - data));
+		length = *data < 0x80 ? 0 : sequence_at(data, (size_t)(end - data));
 		if (length)
 			memcpy(at, data, length);
+		else if (*data >= 0x80)
+			self->is_odd = true;
 		at += length ? length : escape(at, *data);
 		data += length ? length : 1;
 	}
@@ -276,6 +274,12 @@ static void put_named(struct lines *self, const struct node *node, uint64_t numb
 	}
 }
 
+/* What a register is by another one, NULL where no case holds. */
+static const struct entry_row *find_case(const struct lines *self, const struct node *node)
+{
+	return find_entry(self, node->first, node->count, self->registers[node->size] & UINT32_MAX & ~node->ignore);
+}
+
 /* A number whose low bytes are those of the node; false: left to Python. */
 static bool put_number(struct lines *self, const struct node *node, uint64_t number)
 {
@@ -325,8 +329,11 @@ static bool put_number(struct lines *self, const struct node *node, uint64_t num
 	case NODE_CASES:
 		if (node->size >= self->n_registers)
 			return false;
-		found = find_entry(self, node->first, node->count, self->registers[node->size] & UINT32_MAX);
+		found = find_case(self, node);
 		return put_number(self, &self->program.nodes[found ? found->at : node->other], number);
+	case NODE_NONE:
+		self->is_absent = true;
+		return true;
 	}
 	return false;
 }
@@ -474,6 +481,18 @@ static bool put_value(struct lines *self, const struct node *node, struct bytes 
 
 /* Arguments. */
 
+/* Whether a call left what was captured as it was. */
+static bool was_written(const struct lines *self, const struct arg_row *row)
+{
+	int64_t ret = self->header->ret;
+
+	if (!ret)
+		return !(row->flags & ARG_NOT_ON_ZERO);
+	if (!row->n_errors || ret > 0 || ret < -MAX_ERROR)
+		return true;
+	return find_entry(self, row->first_error, row->n_errors, (uint64_t)-ret);
+}
+
 /* arguments._compile_pointer */
 static bool put_captured(struct lines *self, const struct arg_row *row, uint32_t slot_at, uint32_t arg)
 {
@@ -484,7 +503,7 @@ static bool put_captured(struct lines *self, const struct arg_row *row, uint32_t
 	int64_t taken = STATUS_NOT_READ;
 
 	if (slot->offset && (status >= 0 || (node->in_parts && slot->length))) {
-		if (!(row->flags & ARG_NOT_ON_ZERO && !self->header->ret) &&
+		if (was_written(self, row) &&
 		    !put_value(self, node, (struct bytes){(const char *)self->header + slot->offset, slot->length}, arg,
 			       &taken))
 			return false;
@@ -505,10 +524,18 @@ static bool put_captured(struct lines *self, const struct arg_row *row, uint32_t
 
 static bool put_arg(struct lines *self, const struct arg_row *row, uint32_t arg)
 {
+	const struct node *cases = row->by_case ? &self->program.nodes[row->by_case - 1] : NULL;
+	const struct entry_row *found;
+
 	self->cut[arg] = NOT_CUT;
 	self->failed[arg] = false;
 	if (!row->slot)
 		return put_number(self, &self->program.nodes[row->node], self->registers[row->index]);
+	if (cases && cases->size >= self->n_registers)
+		return false;
+	found = cases ? find_case(self, cases) : NULL;
+	if (found)
+		return put_number(self, &self->program.nodes[found->at], self->registers[row->index]);
 	if (!row->slot_out)
 		return put_captured(self, row, row->slot, arg);
 	if (!self->registers[row->index]) {
@@ -649,11 +676,33 @@ static const struct event_row *find_event(const struct lines *self, const struct
 	return event;
 }
 
+/* The arguments that the call has. */
+static bool put_args(struct lines *self, const struct arg_row *args, uint32_t n)
+{
+	bool is_first = true;
+	size_t before;
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		before = self->used;
+		if (!is_first)
+			PUT(self, ",");
+		put_text(self, args[i].key);
+		self->is_absent = false;
+		if (!put_arg(self, &args[i], i))
+			return false;
+		if (self->is_absent)
+			self->used = before;
+		else
+			is_first = false;
+	}
+	return true;
+}
+
 static bool put_line(struct lines *self, const struct header *header, size_t room, int64_t offset_ns)
 {
 	const struct event_row *event = find_event(self, header, room);
 	const struct arg_row *args;
-	uint32_t i;
 
 	if (!event)
 		return false;
@@ -661,20 +710,16 @@ static bool put_line(struct lines *self, const struct header *header, size_t roo
 	self->header = header;
 	self->registers = (const uint64_t *)(header + 1);
 	self->n_registers = event->n_registers;
+	self->is_odd = false;
 	put_head(self, event, offset_ns);
-	for (i = 0; i < event->n_args; i++) {
-		if (i)
-			PUT(self, ",");
-		put_text(self, args[i].key);
-		if (!put_arg(self, &args[i], i))
-			return false;
-	}
+	if (!put_args(self, args, event->n_args))
+		return false;
 	put_result(self);
 	put_notes(self, args, event->n_args);
 	if (self->program.head.flags & PROGRAM_RAW)
 		put_raw(self, event->n_registers);
 	PUT(self, "}\n");
-	return !self->is_short;
+	return !self->is_short && !self->is_odd;
 }
 
 size_t lines_render(struct lines *self, const char *data, size_t size, const uint32_t *offsets, size_t start,

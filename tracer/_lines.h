@@ -39,7 +39,9 @@ struct arg_row {
 	uint16_t index;			/* of the register */
 	uint16_t slot, slot_out;	/* offsets in the record, 0: none */
 	uint16_t flags;
-	uint32_t reserved;
+	uint32_t by_case;		/* one more than the cases in which a captured pointer is a number, 0: none */
+	uint32_t first_error, n_errors;	/* entries: of a call that failed with another error nothing was written */
+	uint32_t reserved[2];
 };
 
 #define ARG_NOT_ON_ZERO 1	/* what was captured means nothing when the call returned 0 */
@@ -56,6 +58,7 @@ enum node_kind {
 	NODE_SET,		/* first: of sets */
 	NODE_CHAR,
 	NODE_CASES,		/* of a register: entries lead to nodes by register `size`, else `other` */
+	NODE_NONE,		/* no argument */
 	/* bytes */
 	NODE_TEXT,
 	NODE_TEXT_TO_NUL,
@@ -72,7 +75,7 @@ struct node {
 	uint8_t kind, width, keep, is_signed;	/* bytes in memory, and how many low ones of them count */
 	uint32_t first, count, size, other;
 	uint8_t in_parts, depth;
-	uint16_t reserved;
+	uint16_t ignore;	/* bits of a register that cases do not look at */
 };
 
 struct member_row {
@@ -113,7 +116,7 @@ int program_open(struct program *self, const void *data, size_t size);
 void program_close(struct program *self);
 
 _Static_assert(sizeof(struct program_head) == 48 && sizeof(struct event_row) == 32, "program");
-_Static_assert(sizeof(struct arg_row) == 32 && sizeof(struct node) == 24 && sizeof(struct member_row) == 24, "program");
+_Static_assert(sizeof(struct arg_row) == 48 && sizeof(struct node) == 24 && sizeof(struct member_row) == 24, "program");
 _Static_assert(sizeof(struct set_row) == 48 && sizeof(struct entry_row) == 16, "program");
 
 struct lines;

@@ -114,7 +114,9 @@ static bool event_fits(const struct program *self, const struct event_row *event
 	for (; arg < end; arg++)
 		if (!text_fits(self, arg->key) || !text_fits(self, arg->name) || arg->node >= self->head.n_nodes ||
 		    arg->index >= event->n_registers || !slot_fits(event, arg->slot) ||
-		    !slot_fits(event, arg->slot_out))
+		    !slot_fits(event, arg->slot_out) || arg->by_case > self->head.n_nodes ||
+		    (arg->by_case && self->nodes[arg->by_case - 1].kind != NODE_CASES) ||
+		    !fits(arg->first_error, arg->n_errors, self->head.n_entries))
 			return false;
 	return true;
 }

@@ -7,13 +7,14 @@ beside the value itself goes into ``Notes``.
 from collections.abc import Callable
 from typing import Final
 
-from traceleft.tracer.cases import read_by_case, show_by_case
+from traceleft.tracer.cases import has_scalar_cases, read_by_case, read_register_by_case, show_by_case
 from traceleft.tracer.fixed import HEADER_FIELDS, RET_FIELD, Fields, FixedPart, Notes, ReadArg, ReadTail
 from traceleft.tracer.lists import show_fdset, show_iovec, show_sigset, show_strings, split_iovec, split_strings
 from traceleft.tracer.sockets import show_msghdr, show_sockaddr, split_msghdr
-from traceleft.tracer.spec import STATUS_LONGER, STATUS_NOT_READ, ArgSpec, Tables, ValueSpec
+from traceleft.tracer.spec import MAX_ERROR, STATUS_LONGER, STATUS_NOT_READ, ArgSpec, Tables, ValueSpec
 from traceleft.tracer.structs import compile_array, compile_element, compile_struct
-from traceleft.tracer.values import ByteOrder, Value, compile_scalar, compile_set, show_bytes, show_pointer
+from traceleft.tracer.texts import to_text
+from traceleft.tracer.values import ByteOrder, Value, compile_scalar, compile_set, show_pointer
 
 NOTHING: Final = (None, STATUS_NOT_READ)
 UNREADABLE: Final = (None, -1)
@@ -28,6 +29,8 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
     read_tail = _compile_captured(arg, fixed.slot(arg.slot), tables)
     in_parts = arg.value.kind in IN_PARTS
     first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail, in_parts=in_parts)
+    if has_scalar_cases(arg.value):
+        return read_register_by_case(arg.name, position, arg.value, first, tables)
     if arg.slot_out is None:
         return first
     out = f"{arg.name}.out"
@@ -85,11 +88,18 @@ def _compile_pointer(name: str, part: str, position: int, slot: int, read_tail: 
 def _compile_captured(arg: ArgSpec, slot: int, tables: Tables) -> ReadTail:
     """Return what decodes an argument's bytes, or refuses them where the call leaves them as they were."""
     read_tail = compile_tail(arg, tables)
-    if arg.value.cases:
+    if arg.value.cases and not has_scalar_cases(arg.value):
         read_tail = read_by_case(arg.name, slot, arg.value, read_tail, tables)
-    if arg.on_zero:
+    if arg.on_zero and not arg.errors:
         return read_tail
-    return lambda data, fields, notes: read_tail(data, fields, notes) if fields[RET_FIELD] else NOTHING
+    on_zero, errors = arg.on_zero, arg.errors
+
+    def read(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
+        ret = fields[RET_FIELD]
+        is_written = on_zero if not ret else not (errors and -MAX_ERROR <= ret < 0) or -ret in errors
+        return read_tail(data, fields, notes) if is_written else NOTHING
+
+    return read
 
 
 def compile_tail(arg: ArgSpec, tables: Tables) -> ReadTail:
@@ -99,7 +109,7 @@ def compile_tail(arg: ArgSpec, tables: Tables) -> ReadTail:
         case "buffer" if arg.value.show == "bits":
             return lambda data, fields, notes: (show_fdset(data, order, 8 * len(data)), len(data))
         case "path" | "text" | "buffer":
-            return lambda data, fields, notes: (show_bytes(data), len(data))
+            return lambda data, fields, notes: (to_text(data), len(data))
         case "struct":
             decode = compile_struct(tables.structs[arg.value.struct_name], tables)
             return lambda data, fields, notes: (decode(data), len(data))
@@ -150,7 +160,7 @@ def _compile_bytes(value: ValueSpec, tables: Tables) -> ReadTail:
     if family is not None:
         return lambda data, fields, notes: (_show_address(family, data[:size], size), len(data))
     if value.show == "text":
-        return lambda data, fields, notes: (show_bytes(data.partition(b"\0")[0]), len(data))
+        return lambda data, fields, notes: (to_text(data.partition(b"\0")[0]), len(data))
     return lambda data, fields, notes: (data.hex(), len(data))
 
 

@@ -21,7 +21,8 @@ from traceleft.tracer.spec import (
     EventSpec,
     Tables,
 )
-from traceleft.tracer.values import Value, compile_scalar, is_signed, show_bytes
+from traceleft.tracer.texts import to_text, value_to_column
+from traceleft.tracer.values import Value, compile_scalar, is_signed
 
 if TYPE_CHECKING:
     import numpy
@@ -75,7 +76,7 @@ class _Shown(dict[bytes, str]):
     """Bytes as text; of equal ones, which names of files often are, the same text."""
 
     def __missing__(self, data: bytes) -> str:
-        self[data] = text = show_bytes(data)
+        self[data] = text = to_text(data)
         return text
 
 
@@ -174,7 +175,13 @@ class Batch:
         if self._decoder.layout is not None and len(self):
             if arg.slot is None and arg.value.cases is None:
                 return self._numbers(arg)
-            if arg.slot is not None and arg.value.kind in ("path", "text") and arg.slot_out is None and arg.on_zero:
+            if (
+                arg.slot is not None
+                and arg.value.kind in ("path", "text")
+                and arg.slot_out is None
+                and arg.on_zero
+                and not arg.errors
+            ):
                 return self._texts(arg.name, arg.slot)
         return [self._value(row, name) for row in range(len(self))]
 
@@ -240,7 +247,7 @@ class Batch:
 
     def _value(self, row: int, name: str) -> Value:
         try:
-            return self._decoder.decode(self.record(row)).decoded()[name]
+            return self._decoder.decode(self.record(row)).decoded().get(name)
         except UndecodableError:
             return None
 
@@ -280,11 +287,12 @@ class Batch:
             return pyarrow.array(array[column_name(arg.name)].copy())
         values = self.column(arg.name)
         if all(value is None or isinstance(value, str) for value in values):
-            return pyarrow.array(values, type=pyarrow.string())
+            return pyarrow.array([value_to_column(value) for value in values], type=pyarrow.string())
         return pyarrow.array([None if value is None else _as_text(value) for value in values], type=pyarrow.string())
 
 
 def _as_text(value: Value) -> str:
     import msgspec
 
+    value = value_to_column(value)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from traceleft.tracer.fixed import HEADER_FIELDS, Fields, Notes, ReadArg, ReadTail
-from traceleft.tracer.spec import CasesSpec, Tables, ValueSpec
+from traceleft.tracer.spec import SCALAR_KINDS, CasesSpec, Tables, ValueSpec
 from traceleft.tracer.structs import compile_element, compile_struct
 from traceleft.tracer.values import Value, compile_scalar, is_signed, show_until_nul, to_signed
 
@@ -23,7 +23,7 @@ def list_cases(value: ValueSpec) -> list[ValueSpec]:
 def choose_case(value: ValueSpec, raw: Sequence[int]) -> ValueSpec:
     """Return what a value is by the call's arguments, as the record carries them."""
     while value.cases is not None:
-        decisive = raw[value.cases.arg] & 0xFFFFFFFF
+        decisive = value.cases.number(raw[value.cases.arg])
         case = next((case for number, case in value.cases.kinds if number == decisive), None)
         if case is None:
             break
@@ -39,8 +39,10 @@ def compile_choice(cases: CasesSpec, first: int = 0) -> Callable[[Fields], int]:
         known[number] = rank, compile_choice(case.cases, rank + 1) if case.cases else None
         rank += 1 + len(list_cases(case))
 
+    counts = cases.number(0xFFFFFFFF)
+
     def choose(fields: Fields) -> int:
-        rank, within = known.get(fields[position] & 0xFFFFFFFF, (-1, None))
+        rank, within = known.get(fields[position] & counts, (-1, None))
         found = within(fields) if within else -1
         return rank if found < 0 else found
 
@@ -72,6 +74,27 @@ def _compile_register(value: ValueSpec, tables: Tables) -> Callable[[int], Value
         return show(number) if show else number
 
     return read
+
+
+def read_register_by_case(name: str, position: int, value: ValueSpec, read_plain: ReadArg, tables: Tables) -> ReadArg:
+    """Return what shows an address as the scalar that it is in a case, and else decodes what it leads to."""
+    assert value.cases is not None
+    choose = compile_choice(value.cases)
+    shows = [_compile_register(case, tables) for case in list_cases(value)]
+
+    def read(fields: Fields, data: bytes, notes: Notes) -> Value:
+        rank = choose(fields)
+        if rank < 0:
+            return read_plain(fields, data, notes)
+        notes.chosen[name] = rank
+        return shows[rank](fields[position])
+
+    return read
+
+
+def has_scalar_cases(value: ValueSpec) -> bool:
+    """Tell whether a value that is captured has cases in which it is a number, and no address."""
+    return value.kind not in SCALAR_KINDS and any(case.kind in SCALAR_KINDS for case in list_cases(value))
 
 
 def read_by_case(name: str, slot: int, value: ValueSpec, read_plain: ReadTail, tables: Tables) -> ReadTail:

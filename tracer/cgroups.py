@@ -52,7 +52,7 @@ def _walk(mount: Path) -> Iterator[tuple[int, str]]:
         except OSError:
             continue
         path = directory[len(root) :] or "/"
-        yield number, path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        yield number, path
 
 
 def _unescape(text: str) -> str:

@@ -1,18 +1,17 @@
 """An event: a lazy view over a record that was checked."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from traceleft.tracer.fixed import Notes
-from traceleft.tracer.spec import EventSpec, Tables
-from traceleft.tracer.values import Value, error_name, show_comm
+from traceleft.tracer.spec import MAX_ERROR, EventSpec, Tables
+from traceleft.tracer.values import ABSENT, Value, error_name, show_comm
 
 if TYPE_CHECKING:
     from traceleft.tracer.decode import Decoder
     from traceleft.tracer.stacks import Stack
 
 NO_RETURN, NEW_STACK, CLASS_1, DURATION, UNFINISHED, STACKS = 1, 2, 4, 8, 16, 64
-MAX_ERROR: Final = 4095
 
 
 class Args(Mapping[str, Value]):
@@ -197,8 +196,9 @@ class Event:
     def _decode(self) -> None:
         notes, fields, data = Notes(), self._fields, self._data
         self._args = {
-            name: fields[place] if read is None else read(fields, data, notes)
+            name: value
             for name, place, read in self._decoder.readers
+            if (value := fields[place] if read is None else read(fields, data, notes)) is not ABSENT
         }
         self._notes = notes
 

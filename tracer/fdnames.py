@@ -2,7 +2,7 @@
 
 Names are learned from the events themselves, in their order, which is exact for as long as the calls that close
 descriptors are among them (``CLOSING``). What was not learned is asked of ``/proc/PID/fd``; that shows how it
-is now, a little after the call. A name is a string as ``values.show_bytes`` makes it.
+is now, a little after the call. A name is a text as ``texts.to_text`` makes it.
 """
 
 import os
@@ -13,7 +13,8 @@ from typing import Final
 
 from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
-from traceleft.tracer.values import Value, show_bytes
+from traceleft.tracer.texts import to_text
+from traceleft.tracer.values import Value
 
 MAX_PROCESSES: Final = 4096
 MAX_FDS: Final = 4096
@@ -55,7 +56,7 @@ class FdNames:
         fds = {
             arg.name: fd
             for arg in event.spec.args
-            if arg.value.kind in ("fd", "dirfd") and (fd := self._fd(values[arg.name])) is not None
+            if arg.value.kind in ("fd", "dirfd") and (fd := self._fd(values.get(arg.name))) is not None
         }
         names = {name: path for name, fd in fds.items() if (path := self._find(event.pid, fd)) is not None}
         self._learn(event, values)
@@ -86,7 +87,7 @@ class FdNames:
 
     def _ask(self, link: str) -> str | None:
         try:
-            return show_bytes(self._read_link(link))
+            return to_text(self._read_link(link))
         except OSError:
             return None
 

@@ -13,6 +13,7 @@ from traceleft.tracer.fixed import Fields, Notes
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.signals import show_wait_status
 from traceleft.tracer.values import (
+    ABSENT,
     Value,
     compile_set,
     show_char,
@@ -22,6 +23,7 @@ from traceleft.tracer.values import (
 )
 
 __all__ = [
+    "ABSENT",
     "Fields",
     "Header",
     "Notes",

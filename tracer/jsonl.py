@@ -1,7 +1,8 @@
 """One event as one line of JSON.
 
 Keys and their order are those of ``Event.to_dict``. ``raw`` adds ``"raw"``, the arguments as unsigned integers;
-``paths`` (of ``fdnames``) adds ``"paths"``, the names of the file descriptors by argument, ``ret`` among them.
+``paths`` (of ``fdnames``) adds ``"paths"``, the names of the file descriptors by argument, ``ret`` among them. Texts
+that are not UTF-8 add ``"bytes"`` (see ``traceleft.tracer.texts``).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Final
 import msgspec
 
 from traceleft.tracer.event import Event
+from traceleft.tracer.texts import mark_bytes
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -21,4 +23,7 @@ def to_json_line(event: Event, *, raw: bool = False, paths: Mapping[str, str] | 
         shown["raw"] = [*event.raw]
     if paths:
         shown["paths"] = {**paths}
-    return _encode(shown) + b"\n"
+    try:
+        return _encode(shown) + b"\n"
+    except UnicodeEncodeError:
+        return _encode(mark_bytes(shown)) + b"\n"

@@ -7,14 +7,17 @@ to that function, one by one.
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from traceleft.tracer import _native
+from traceleft.tracer.cases import has_scalar_cases
 from traceleft.tracer.decode import Decoder, UndecodableError, native_layout
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.reader import Handout
 from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import (
+    MAX_ERROR,
     ArgSpec,
     EventSpec,
     SetSpec,
@@ -26,17 +29,16 @@ from traceleft.tracer.spec import (
 from traceleft.tracer.values import error_name, is_signed
 
 ENOUGH_BYTES: Final = 1 << 20
-MAX_ERROR: Final = 4095
 RAW: Final = 1
 NOT_ON_ZERO: Final = 1
 NODE_KINDS: Final = (
-    *("python", "number", "hex", "pointer", "dirfd", "uid", "named", "set", "char", "cases"),
+    *("python", "number", "hex", "pointer", "dirfd", "uid", "named", "set", "char", "cases", "none"),
     *("text", "text_to_nul", "struct", "array", "bytes", "value", "bit_names", "strings"),
 )
 """The kinds of nodes in the order of ``enum node_kind``."""
 _NUMBERS: Final = {
     **dict.fromkeys(("int", "mode", "dev", "fd", "pid"), "number"),
-    **{kind: kind for kind in ("hex", "pointer", "dirfd", "uid", "set", "char")},
+    **{kind: kind for kind in ("hex", "pointer", "dirfd", "uid", "set", "char", "none")},
 }
 _NARROW: Final = frozenset({"fd", "dirfd", "pid"})
 _IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
@@ -44,7 +46,7 @@ _IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
 _EVENT_AND_CPU: Final = struct.Struct("=4xH14xI")
 _HEAD: Final = struct.Struct("=12I")
 _EVENT: Final = struct.Struct("=8I")
-_ARG: Final = struct.Struct("=5I4HI")
+_ARG: Final = struct.Struct("=5I4H5I")
 _NODE: Final = struct.Struct("=4B4IBBH")
 _MEMBER: Final = struct.Struct("=6I")
 _SET: Final = struct.Struct("=3Q6I")
@@ -158,23 +160,41 @@ class _Program:
 
     def _arg(self, arg: ArgSpec, slots: Sequence[SlotSpec]) -> bytes:
         places = [0 if slot is None else slots[slot].offset for slot in (arg.slot, arg.slot_out)]
-        node = self._register(arg.value) if arg.slot is None else self._captured(arg.value)
+        value, by_case = arg.value, 0
+        if has_scalar_cases(value):
+            by_case = 1 + self._cases(value, self._number(replace(value, kind="pointer", cases=None)))
+            value = replace(value, cases=None)
+        node = self._register(value) if arg.slot is None else self._captured(value)
+        first_error = len(self._entries)
+        self._entries += [_ENTRY.pack(number, 0, 0) for number in sorted(arg.errors)]
         return _ARG.pack(
             *self._add_text(f'"{arg.name}":'),
             *self._add_text(f'"{arg.name}"'),
-            *(node, arg.index, *places, 0 if arg.on_zero else NOT_ON_ZERO, 0),
+            *(node, arg.index, *places, 0 if arg.on_zero else NOT_ON_ZERO),
+            *(by_case, first_error, len(arg.errors), 0, 0),
         )
 
     def _register(self, value: ValueSpec) -> int:
         """Add what shows a register, by its cases where it has some."""
         plain = self._number(value)
-        if value.cases is None:
-            return plain
+        return plain if value.cases is None else self._cases(value, plain)
+
+    def _cases(self, value: ValueSpec, plain: int) -> int:
+        """Add what shows a register as its case says, and else as the node ``plain`` does."""
+        assert value.cases is not None
         cases = {number: self._register(case) for number, case in value.cases.kinds}
         first = len(self._entries)
         self._entries += [_ENTRY.pack(number, node, 0) for number, node in sorted(cases.items())]
         inner = [plain, *cases.values()]
-        return self._add_node("cases", first=first, count=len(cases), size=value.cases.arg, other=plain, inner=inner)
+        return self._add_node(
+            "cases",
+            first=first,
+            count=len(cases),
+            size=value.cases.arg,
+            other=plain,
+            ignore=value.cases.ignore,
+            inner=inner,
+        )
 
     def _number(self, value: ValueSpec) -> int:
         """Add what shows a number, in a register or in memory."""
@@ -300,12 +320,13 @@ class _Program:
         size: int = 0,
         other: int = 0,
         in_parts: bool = False,
+        ignore: int = 0,
         inner: Iterable[int] = (),
     ) -> int:
         """Add a node that leads to ``inner`` ones, and return its index; equal ones are added once."""
         depth = 1 + max((self._depths[node] for node in inner), default=0)
         head = (NODE_KINDS.index(kind), width, keep, signed, first, count, size, other)
-        row = _NODE.pack(*head, in_parts, depth, 0)
+        row = _NODE.pack(*head, in_parts, depth, ignore)
         if row not in self._made_nodes:
             self._made_nodes[row] = len(self._nodes)
             self._nodes.append(row)

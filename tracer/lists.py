@@ -10,7 +10,8 @@ from typing import Final
 
 from traceleft.tracer.signals import SIGNALS
 from traceleft.tracer.spec import STATUS_LONGER
-from traceleft.tracer.values import ByteOrder, Value, show_bytes, show_pointer
+from traceleft.tracer.texts import to_text
+from traceleft.tracer.values import ByteOrder, Value, show_pointer
 
 _PREFIX: Final = {"little": "<", "big": ">"}
 PART: Final = {order: struct.Struct(f"{prefix}Ii") for order, prefix in _PREFIX.items()}
@@ -70,7 +71,7 @@ def split_iovec(data: bytes, order: ByteOrder, at: int = 0) -> list[Part]:
 
 def show_strings(parts: list[Part], order: ByteOrder) -> list[Value]:
     """Return strings as a list; one that could not be read is its address, None where the record does not tell it."""
-    return [show_bytes(part.data) if part.status >= 0 else _show_unread(part, order) for part in parts]
+    return [to_text(part.data) if part.status >= 0 else _show_unread(part, order) for part in parts]
 
 
 def _show_unread(part: Part, order: ByteOrder) -> str | None:
@@ -84,7 +85,7 @@ def show_iovec(parts: list[Part]) -> list[Value]:
         {
             "base": show_pointer(part.base),
             "len": part.length,
-            "data": show_bytes(part.data) if part.status >= 0 else None,
+            "data": to_text(part.data) if part.status >= 0 else None,
         }
         for part in parts
     ]

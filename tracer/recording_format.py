@@ -19,6 +19,7 @@ from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.recording_codec import compress, decompress
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
+from traceleft.tracer.texts import from_column
 
 VERSION: Final = 1
 # A byte that no text begins with, and line ends that a transfer as text would change.
@@ -225,7 +226,7 @@ def read_cgroups(data: bytes) -> dict[int, str]:
         len(path) > CGROUP_PATH_MAX or not 0 <= number < 1 << 64 for number, path in named.items()
     ):
         raise BrokenError("its cgroups are none")
-    return named
+    return {number: from_column(path) for number, path in named.items()}
 
 
 def make_end(records: int, ledger: Ledger | None, *, is_continued: bool = False) -> End:

@@ -30,6 +30,7 @@ from traceleft.tracer.recording_format import (
     pack_preamble,
     part_path,
 )
+from traceleft.tracer.texts import to_column
 
 BLOCK_BYTES: Final = 256 << 10
 FLUSH_S: Final = 1.0
@@ -240,7 +241,7 @@ class Recorder:
 
     def _put_cgroups(self, named: Mapping[int, str]) -> None:
         if named:
-            self._put(self._pack(CGROUPS, encode({str(each): path for each, path in sorted(named.items())})))
+            self._put(self._pack(CGROUPS, encode({str(each): to_column(path) for each, path in sorted(named.items())})))
 
     def _put(self, data: bytes, *, is_block: bool = True) -> None:
         """Write all of it, or as good as nothing: a block that found no room is taken back."""

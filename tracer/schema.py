@@ -26,6 +26,7 @@ from traceleft.tracer.checked import (
 from traceleft.tracer.schema_types import StructLoader, load_cases, load_set, load_value, narrow
 from traceleft.tracer.spec import (
     HEADER_SIZE,
+    MAX_ERROR,
     POINTER_KINDS,
     SCALAR_KINDS,
     SLOT_SIZE,
@@ -41,6 +42,7 @@ from traceleft.tracer.spec import (
 SCHEMA: Final = 1
 MAX_EVENTS: Final = 8192
 MAX_ARGS: Final = 128
+MAX_ERRORS: Final = 16
 MAX_FIXED_BYTES: Final = 8192
 
 _ORDERS: Final[Mapping[str, Literal["little", "big"]]] = {"little": "little", "big": "big"}
@@ -131,7 +133,7 @@ def _load_ret(raw: object, place: str, args_count: int, tables: Tables) -> Value
     value = load_value(item, place, SCALAR_KINDS, tables.sets, _no_struct)
     if "cases" not in item:
         return value
-    return replace(value, cases=load_cases(item, place, args_count, tables.sets, _no_struct))
+    return replace(value, cases=load_cases(item, place, args_count, tables.sets, _no_struct, of_buffer=False))
 
 
 def _no_struct(name: str) -> StructSpec:
@@ -172,9 +174,11 @@ def _load_arg(raw: object, place: str, args_count: int, slots_count: int, tables
 
     value = load_value(item, place, SCALAR_KINDS | POINTER_KINDS, tables.sets, struct)
     if "cases" in item:
-        if value.kind not in SCALAR_KINDS and (value.kind != "buffer" or item.get("direction") == "inout"):
+        if value.kind not in SCALAR_KINDS | {"buffer", "struct"} or item.get("direction") == "inout":
             raise bad(place, "cannot have cases")
-        value = replace(value, cases=load_cases(item, place, args_count, tables.sets, struct))
+        of_buffer = value.kind == "buffer"
+        cases = load_cases(item, place, args_count, tables.sets, struct, of_buffer=of_buffer)
+        value = replace(value, cases=cases)
     value = narrow(value, tables.sets)
     direction = read_choice(item.get("direction", "in"), f"{place}.direction", _DIRECTIONS)
     slot = slot_out = None
@@ -192,7 +196,15 @@ def _load_arg(raw: object, place: str, args_count: int, slots_count: int, tables
         slot_out=slot_out,
         length_arg=_load_length_arg(item.get("length"), f"{place}.length", args_count),
         on_zero=get_flag(item, "on_zero", place, default=True),
+        errors=_load_errors(item.get("on_error"), f"{place}.on_error"),
     )
+
+
+def _load_errors(raw: object, place: str) -> frozenset[int]:
+    """Return the errors that do not keep a call from writing an argument; all, or none, need no list."""
+    if raw is None or isinstance(raw, bool):
+        return frozenset()
+    return frozenset(read_integer(each, place, 1, MAX_ERROR) for each in read_list(raw, place, limit=MAX_ERRORS))
 
 
 def _load_length_arg(raw: object, place: str, args_count: int) -> int | None:

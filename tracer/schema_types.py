@@ -25,6 +25,8 @@ MAX_STRUCT_BYTES: Final = 65536
 MAX_CONDITIONS: Final = 4
 MAX_CASES: Final = 256
 MAX_CASE_DEPTH: Final = 2
+# The native module keeps what does not count of an argument in 16 bits.
+MAX_IGNORED: Final = 0xFFFF
 NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 
 CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
@@ -202,14 +204,14 @@ def load_cases(
     sets: Mapping[str, SetSpec],
     struct: Callable[[str], StructSpec],
     *,
+    of_buffer: bool,
     depth: int = 1,
 ) -> CasesSpec:
-    """Check the cases of an argument ``item``: scalars for a scalar, for a buffer what its bytes may be."""
+    """Check the cases of an argument ``item``: scalars, or of a buffer what its bytes may be."""
     place = f"{place}.cases"
     raw = read_mapping(item["cases"], place)
-    in_memory = item["kind"] not in SCALAR_KINDS
-    kinds = CAPTURED_KINDS if in_memory else SCALAR_KINDS
-    common = {} if in_memory else {key: item[key] for key in ("width", "signed") if key in item}
+    kinds = CAPTURED_KINDS if of_buffer else SCALAR_KINDS
+    common = {} if of_buffer else {key: item[key] for key in ("width", "signed") if key in item}
 
     def load(number: str, raw_case: object) -> tuple[int, ValueSpec]:
         case = {**common, **read_mapping(raw_case, f"{place}.{number}")}
@@ -218,12 +220,13 @@ def load_cases(
             return _case_number(number, place), value
         if depth >= MAX_CASE_DEPTH:
             raise bad(place, f"is nested deeper than {MAX_CASE_DEPTH}")
-        within = load_cases(case, f"{place}.{number}", args_count, sets, struct, depth=depth + 1)
+        within = load_cases(case, f"{place}.{number}", args_count, sets, struct, of_buffer=of_buffer, depth=depth + 1)
         return _case_number(number, place), replace(value, cases=within)
 
     listed = read_mapping(get(raw, "kinds", place), f"{place}.kinds", limit=MAX_CASES)
     found = tuple(load(number, case) for number, case in sorted(listed.items()))
-    return CasesSpec(get_integer(raw, "arg", place, 0, args_count - 1), found)
+    ignore = read_integer(raw.get("ignore", 0), f"{place}.ignore", 0, MAX_IGNORED)
+    return CasesSpec(get_integer(raw, "arg", place, 0, args_count - 1), found, ignore)
 
 
 def _case_number(text: str, place: str) -> int:

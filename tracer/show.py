@@ -8,6 +8,7 @@ from traceleft.tracer.cases import list_cases
 from traceleft.tracer.fixed import Notes
 from traceleft.tracer.signals import SIGNALS, show_wait_text
 from traceleft.tracer.spec import ArgSpec, StructSpec, Tables, ValueSpec
+from traceleft.tracer.texts import to_bytes
 from traceleft.tracer.values import Value
 
 Show: TypeAlias = Callable[[Value], str]
@@ -17,7 +18,8 @@ _NAMED_ESCAPES: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\v": "\\v", "\f
 
 
 def escape(text: str) -> str:
-    r"""Escape what does not print: as C where it has a letter, else its UTF-8 as ``\xNN``."""
+    r"""Escape a text for a terminal: backslashes doubled, what does not print as in C, or each byte as ``\xNN``."""
+    text = text.replace("\\", "\\\\")
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escape_one(character) for character in text)
@@ -25,11 +27,11 @@ def escape(text: str) -> str:
 
 def _escape_one(character: str) -> str:
     named = _NAMED_ESCAPES.get(character)
-    return named or "".join(f"\\x{byte:02x}" for byte in character.encode())
+    return named or "".join(f"\\x{byte:02x}" for byte in to_bytes(character))
 
 
 def quote(text: Value) -> str:
-    """Return a decoded string in quotes; its backslashes are doubled already."""
+    """Return a decoded string in quotes."""
     if not isinstance(text, str):
         return show_plain(text)
     return f'"{escape(text).replace(chr(34), chr(92) + chr(34))}"'

@@ -5,7 +5,8 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Final
 
 from traceleft.tracer.lists import Part, show_iovec, split_iovec, take_part
-from traceleft.tracer.values import ByteOrder, Value, show_bytes, show_pointer
+from traceleft.tracer.texts import to_text
+from traceleft.tracer.values import ByteOrder, Value, show_pointer
 
 AF_UNIX, AF_NETLINK, AF_PACKET = 1, 16, 17
 SOL_SOCKET, SCM_RIGHTS, SCM_CREDENTIALS = 1, 1, 2
@@ -24,7 +25,7 @@ FAMILIES: Final = (
 def show_sockaddr(data: bytes, order: ByteOrder) -> dict[str, Value]:
     """Return a socket address as an object that names its family; ``data`` where it is unknown or cut short."""
     if len(data) < 2:
-        return {"family": "AF_UNSPEC", "data": show_bytes(data)}
+        return {"family": "AF_UNSPEC", "data": to_text(data)}
     family, rest = int.from_bytes(data[:2], order), data[2:]
     shown: dict[str, Value] = {"family": FAMILIES[family] if family < len(FAMILIES) else f"0x{family:x}"}
     if family == AF_INET and len(data) >= 8:
@@ -38,7 +39,7 @@ def show_sockaddr(data: bytes, order: ByteOrder) -> dict[str, Value]:
         return shown | {"pid": pid, "groups": f"0x{groups:x}" if groups else "0"}
     if family == AF_PACKET and len(data) >= 12:
         return shown | _show_packet(data, order)
-    return shown | {"data": show_bytes(rest)}
+    return shown | {"data": to_text(rest)}
 
 
 def _show_inet6(data: bytes, order: ByteOrder) -> dict[str, Value]:
@@ -53,8 +54,8 @@ def _show_inet6(data: bytes, order: ByteOrder) -> dict[str, Value]:
 def _show_unix_path(path: bytes) -> str:
     """Return a path up to its NUL; an abstract name, which begins with NUL and holds any bytes, after an ``@``."""
     if path[:1] == b"\0" and len(path) > 1 and path.strip(b"\0"):
-        return "@" + show_bytes(path[1:])
-    return show_bytes(path.partition(b"\0")[0])
+        return "@" + to_text(path[1:])
+    return to_text(path.partition(b"\0")[0])
 
 
 def _show_packet(data: bytes, order: ByteOrder) -> dict[str, Value]:
@@ -88,7 +89,7 @@ def _show_message(level: int, kind: int, data: bytes, order: ByteOrder) -> dict[
     if level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(integers) == 3:
         pid, uid, gid = integers
         return {"level": "SOL_SOCKET", "type": "SCM_CREDENTIALS", "pid": pid, "uid": uid, "gid": gid}
-    return {"level": "SOL_SOCKET" if level == SOL_SOCKET else level, "type": kind, "data": show_bytes(data)}
+    return {"level": "SOL_SOCKET" if level == SOL_SOCKET else level, "type": kind, "data": to_text(data)}
 
 
 def split_msghdr(data: bytes, order: ByteOrder) -> tuple[Part, Part, Part, list[Part]]:

@@ -10,7 +10,10 @@ from typing import Final, Literal
 from traceleft.expression import Catalogue
 
 SCALAR_KINDS: Final = frozenset(
-    {"int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"}
+    {
+        *("int", "hex", "pointer", "fd", "dirfd", "mode", "set", "dev", "pid", "uid", "char", "wait_status"),
+        *("futex_wake_op", "none"),
+    }
 )
 POINTER_KINDS: Final = frozenset(
     {
@@ -23,6 +26,7 @@ MEMBER_KINDS: Final = SCALAR_KINDS | {"struct", "array", "text", "sockaddr", "si
 HEADER_SIZE: Final = 80
 SLOT_SIZE: Final = 8
 STACK_IDS_BYTES: Final = 16
+MAX_ERROR: Final = 4095
 STATUS_LONGER: Final = 0x7FFFFFFF
 STATUS_NOT_READ: Final = -1000
 
@@ -61,10 +65,18 @@ class ValueSpec:
 
 @dataclass(frozen=True, slots=True)
 class CasesSpec:
-    """What a value is instead where argument ``arg``, its low 32 bits, holds one of the numbers."""
+    """What a value is instead where argument ``arg``, its low 32 bits, holds one of the numbers.
+
+    The bits ``ignore`` of that argument do not count.
+    """
 
     arg: int
     kinds: tuple[tuple[int, ValueSpec], ...]
+    ignore: int = 0
+
+    def number(self, register: int) -> int:
+        """Return what is looked up of the argument's register."""
+        return register & 0xFFFFFFFF & ~self.ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,8 @@ class StructSpec:
 class ArgSpec:
     """An argument of a syscall or a field of a tracepoint; slots are indices, None where there are none.
 
-    Without ``on_zero`` what was captured means nothing when the call returned 0.
+    Without ``on_zero`` what was captured means nothing when the call returned 0; where there are ``errors``, it means
+    nothing when the call failed with another error.
     """
 
     name: str
@@ -102,6 +115,7 @@ class ArgSpec:
     slot_out: int | None = None
     length_arg: int | None = None
     on_zero: bool = True
+    errors: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class Line:
             return ", ".join(f"{arg.name}: 0x{event.raw[arg.index]:x}" for arg in event.spec.args)
         parts = []
         for name, show in self._compiled(event):
+            if name not in values:
+                continue
             text = show(values[name], name, notes)
             parts.append(f"{name}: {text}<{_quote_path(paths[name])}>" if name in paths else f"{name}: {text}")
         return ", ".join(parts)

@@ -4,19 +4,26 @@ Every function here is total: it gives a JSON-able value for whatever bytes or i
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from traceleft.tracer.signals import show_wait_status
 from traceleft.tracer.spec import SetSpec, Tables, ValueSpec
+from traceleft.tracer.texts import to_text
 
 Value: TypeAlias = "int | str | list[Value] | dict[str, Value] | None"
 """What an argument is decoded to: anything that JSON can carry."""
 
+ABSENT: Final = str(b"ABSENT", "ascii")
+"""What is read of an argument that the call does not have: this very object, which no text is. It is never shown."""
+
 ByteOrder: TypeAlias = Literal["little", "big"]
 
 AT_FDCWD: Final = -100
+
+_WAKE_OPERATIONS: Final = tuple(f"FUTEX_OP_{name}" for name in ("SET", "ADD", "OR", "ANDN", "XOR"))
+_WAKE_COMPARISONS: Final = tuple(f"FUTEX_OP_CMP_{name}" for name in ("EQ", "NE", "LT", "LE", "GT", "GE"))
 
 # The codes by which the kernel restarts a call lie outside the UAPI numbers; where a number has two names it is the
 # kernel's own first one.
@@ -36,22 +43,15 @@ _ERROR_NAMES: Final = {
 }
 
 
-def show_bytes(data: bytes) -> str:
-    r"""Return bytes as text: UTF-8, other bytes as ``\xNN``, a backslash doubled."""
-    if b"\\" in data:
-        data = data.replace(b"\\", b"\\\\")
-    return data.decode("utf-8", "backslashreplace")
-
-
 @lru_cache(maxsize=4096)
 def show_comm(data: bytes) -> str:
     """Return the name of a thread up to its NUL."""
-    return show_bytes(data.partition(b"\0")[0])
+    return to_text(data.partition(b"\0")[0])
 
 
 def show_until_nul(data: bytes) -> str:
     """Return a string that lies in a fixed array of bytes."""
-    return show_bytes(data.partition(b"\0")[0])
+    return to_text(data.partition(b"\0")[0])
 
 
 def show_pointer(value: int) -> str | None:
@@ -66,7 +66,24 @@ def show_dirfd(value: int) -> int | str:
 
 def show_char(value: int) -> str:
     """Return the character that an integer's low byte is."""
-    return show_bytes(bytes((value & 0xFF,)))
+    return to_text(bytes((value & 0xFF,)))
+
+
+def show_futex_wake_op(value: int) -> str:
+    """Return what FUTEX_WAKE_OP does to the second word and what it compares it with, as strace shows it."""
+    shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 & 1 else ""
+    operation = _name_of(_WAKE_OPERATIONS, value >> 28 & 7)
+    comparison = _name_of(_WAKE_COMPARISONS, value >> 24 & 15)
+    operand, compared = (_show_hex(part & 0xFFF) for part in (value >> 12, value))
+    return f"{shift}{operation}<<28|{operand}<<12|{comparison}<<24|{compared}"
+
+
+def _name_of(names: Sequence[str], number: int) -> str:
+    return names[number] if number < len(names) else hex(number)
+
+
+def _show_hex(number: int) -> str:
+    return hex(number) if number else "0"
 
 
 def show_uid(value: int, width: int) -> int:
@@ -147,6 +164,10 @@ def compile_scalar(value: ValueSpec, tables: Tables) -> Callable[[int], Value] |
             return compile_set(tables.sets[value.set_name], value.width)
         case "char":
             return show_char
+        case "futex_wake_op":
+            return show_futex_wake_op
+        case "none":
+            return lambda number: ABSENT
     return None
 
 

@@ -121,7 +121,7 @@ def test_failed_exec_from_pages_that_were_not_there_is_whole(from_pages: Callabl
 
     assert args_of(event) == {
         "filename": "./nothing",
-        "argv": ["argument zero", "one\\xff"],
+        "argv": ["argument zero", "one\udcff"],
         "envp": ["NAME=value"],
     }
     assert event.error == "ENOENT"
@@ -135,7 +135,7 @@ def test_exec_from_pages_that_were_not_there_is_read_from_the_new_stack(
 
     assert args_of(event) == {
         "filename": "./again",
-        "argv": ["argument zero", "one\\xff"],
+        "argv": ["argument zero", "one\udcff"],
         "envp": ["NAME=value"],
     }
     assert (event.ret, event.from_new_image, event.unreadable) == (0, True, [])
