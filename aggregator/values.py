@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.parse import INTEGERS
 from traceleft.tracer.batch import Batch, column_name
-from traceleft.tracer.event import DURATION, NO_RETURN, UNFINISHED
-from traceleft.tracer.spec import MAX_ERROR, ArgSpec, EventSpec, Tables
+from traceleft.tracer.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
 from traceleft.tracer.texts import from_column, value_to_column
 from traceleft.tracer.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
 

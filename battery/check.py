@@ -23,6 +23,9 @@ HANDLER_ROLES: Final[dict[str, Hook]] = {
     "kprobe": "kprobe",
     "kprobe_plain": "kprobe",
     "kretprobe": "kprobe",
+    "raw_prepare": "raw_tp",
+    "tp_prepare": "tp",
+    "kprobe_prepare": "kprobe",
     "event": "tp",
 }
 CORE_ROLES: Final[dict[str, Hook]] = {

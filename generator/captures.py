@@ -19,6 +19,11 @@ def slot_arguments(event: Event) -> Iterator[tuple[Mapping[str, Any], str, str |
             yield argument, slots[argument["slot"]]["name"], second
 
 
+def is_environment(argument: Mapping[str, Any]) -> bool:
+    """Tell whether an argument is an environment, whose strings may be secrets."""
+    return (argument["kind"], argument["name"]) == ("strings", "envp")
+
+
 def length_expression(event: Event, length: Mapping[str, Any], *, on_stack: bool = False) -> str:
     """Give a LENGTH of the schema as a C expression, for a record that is built in scratch or on the stack."""
     if "constant" in length:
@@ -69,6 +74,8 @@ def capture_parameters(event: Event, argument: Mapping[str, Any], *, on_stack: b
             return "text", ["PATH_LIMIT"]
         case "text":
             return "text", ["config->text_limit"]
+        case "strings" if is_environment(argument) and not on_stack:
+            return "environment", ["config"]
         case "strings":
             return "strings", []
         case "buffer":

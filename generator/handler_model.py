@@ -8,7 +8,14 @@ statements in the order in which they run; the helpers that they call are in
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from traceleft.generator.captures import CONTINUATION, Event, capture_call, capture_parameters, slot_arguments
+from traceleft.generator.captures import (
+    CONTINUATION,
+    Event,
+    capture_call,
+    capture_parameters,
+    is_environment,
+    slot_arguments,
+)
 from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
 from traceleft.generator.stack_model import stack_context
 
@@ -45,7 +52,7 @@ def _with_size(argument: Mapping[str, Any], structs: Mapping[str, Any]) -> Mappi
 
 
 def _syscall_context(name: str, event: Event) -> dict[str, object]:
-    is_exec, saves = name in EXEC_EVENTS, event["entry"] == "save"
+    is_exec, saves, hooks = name in EXEC_EVENTS, event["entry"] == "save", syscall_hooks(name, event)
     return {
         "source": f"syscalls/sys_enter_{name}",
         "header": "exec.h" if is_exec else "syscall.h",
@@ -58,11 +65,12 @@ def _syscall_context(name: str, event: Event) -> dict[str, object]:
         "saved_limit": SCRATCH_LIMIT if is_exec else SAVED_BYTES,
         "regs_parameter": ", const void *regs" if is_exec else "",
         "entry_lines": list(_entry_lines(event)),
+        "prepares": any(hook.role.endswith("_prepare") for hook in hooks),
         "exit_declarations": _exit_declarations(saves=saves, is_exec=is_exec),
         "exit_lines": list(_exec_exit_lines(event) if is_exec else _exit_lines(event)),
         "short": _short(event) if not saves else None,
         "stack": stack_context(event, is_exec=is_exec, saves=saves),
-        "hooks": syscall_hooks(name, event),
+        "hooks": hooks,
     }
 
 
@@ -111,6 +119,9 @@ def _exec_exit_lines(event: Event) -> Iterator[str]:
     pairs = [(argument, member) for argument, member, _ in slot_arguments(event)]
     yield "if (call->ret >= 0 && !resumed)"
     yield "\treturn 0;"
+    if any(is_environment(argument) for argument, _ in pairs):
+        yield "if (!(config->flags & CONFIG_ENVIRONMENT))"
+        yield "\tcall->flags |= RECORD_COUNTED;"
     for argument, member in pairs:
         yield f"if (call->ret < 0 && (!resumed || record->{member}.status == -EFAULT))"
         yield f"\t{capture_call(event, argument, member)}"
@@ -121,16 +132,20 @@ def _exec_exit_lines(event: Event) -> Iterator[str]:
     yield "\tstack = find_new_stack(regs);"
     yield "\tcall->flags |= RECORD_NEW_STACK;"
     for argument, member in pairs:
-        yield f"\tif (record->{member}.status == -EFAULT)"
+        yield f"\tif (record->{member}.status == -EFAULT) {{"
+        yield f"\t\tcall->flags |= RECORD_SUBSTITUTE({argument['slot']});"
         yield f"\t\t{_new_stack_capture(argument, member)}"
+        yield "\t}"
     yield "}"
 
 
 def _new_stack_capture(argument: Mapping[str, Any], member: str) -> str:
     if argument["kind"] == "path":
         return f"offset = capture_text(scratch, offset, &record->{member}, find_executed_name(&stack), PATH_LIMIT);"
-    vector = "envp" if argument["name"] == "envp" else "argv"
-    return f"offset = capture_strings(scratch, offset, &record->{member}, stack.{vector});"
+    target = f"scratch, offset, &record->{member}"
+    if is_environment(argument):
+        return f"offset = capture_new_environment({target}, stack.envp, config);"
+    return f"offset = capture_strings({target}, stack.argv);"
 
 
 def _tracepoint_context(name: str, event: Event) -> dict[str, object]:

@@ -34,6 +34,8 @@ def syscall_hooks(name: str, event: Mapping[str, Any]) -> list[Hook]:
     hooks += [_kprobe(entry), _kprobe_plain(event)]
     if entry != "emit":
         hooks.append(_kretprobe(extra[1]))
+    if name in EXEC_EVENTS and any("slot" in argument for argument in event["args"]):
+        hooks += [Hook(*each, lines=("return prepare(config, &call);",), guard=guard) for each, guard in _PREPARES]
     return hooks
 
 
@@ -41,6 +43,13 @@ _RAW: Final = "struct raw_tracepoint_args *ctx"
 _REGISTERS: Final = "struct pt_regs *ctx"
 _HAS_RAW: Final = "HAS_RAW_TRACEPOINT"
 _HAS_TRACEPOINT: Final = "HAS_TRACEPOINT"
+# sched_prepare_exec came with 6.10; before, a kprobe on begin_new_exec() or flush_old_exec() serves. Verifiers of level
+# 4.11 follow too many paths of it.
+_PREPARES: Final = (
+    (("raw_prepare", "raw_tp", _RAW), "HAS_RINGBUF"),
+    (("tp_prepare", "tp", "void *ctx"), "HAS_RINGBUF"),
+    (("kprobe_prepare", "kprobe", _REGISTERS), "HAS_LIVENESS"),
+)
 
 
 def _raw_enter(entry: str) -> Hook:

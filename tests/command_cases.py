@@ -247,7 +247,9 @@ def storm(line: CommandLine) -> None:
 
 def page_borders(line: CommandLine) -> None:
     """What ends on the last byte of a page is shown whole."""
-    border.check_border(line.trace("-s", "64", "-e", border.EVENTS, "--", line.program("live_border")), line.level)
+    border.check_border(
+        line.trace("-v", "-s", "64", "-e", border.EVENTS, "--", line.program("live_border")), line.level
+    )
 
 
 def calls_of_32_bits(line: CommandLine) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests import border, compat, identity
+from tests import border, cold, compat, identity
 from tests.levels import offered_runs
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.battery import Battery
@@ -50,6 +50,11 @@ TRACES: Final = (
     Trace("many", EVENTS, ("hooks",), follow=True),
     Trace("few", FEW, ("hooks",), follow=True),
     Trace("border", border.EVENTS, ("live_border",)),
+    *(
+        Trace(f"cold-{mode}-{touched}", "execve,execveat", ("live_cold_exec", mode, touched, "/tmp"))
+        for mode in cold.MODES
+        for touched in cold.TOUCHED
+    ),
     Trace("identity", identity.EVENTS, ("live_identity",), follow=True),
     *(
         Trace(f"compat-{name}-{kind}", events, command)
@@ -63,7 +68,14 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
     """Trace one command."""
     command = [str(place / word) if (place / word).exists() else word for word in trace.command]
     with Tracer(
-        battery, level=level, hook=hook, events=[trace.events], command=command, follow=trace.follow, text_limit=64
+        battery,
+        level=level,
+        hook=hook,
+        events=[trace.events],
+        command=command,
+        follow=trace.follow,
+        text_limit=64,
+        environment=True,
     ) as tracer:
         lines = [to_json_line(event) for event in tracer]
     target = place / f"{trace.name}-{level}-{hook}"

@@ -14,7 +14,6 @@ from traceleft.aggregator.values import BatchColumns
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native, mappings, symbols
 from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.event import STACKS
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.lines import compile_program
 from traceleft.tracer.live_stacks import leave_probe, read_ids, unpack_addresses
@@ -24,6 +23,7 @@ from traceleft.tracer.recorded_stacks import RecordedStacks, StackNames, StackNo
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.recording_format import BrokenError, decode
 from traceleft.tracer.sideband import COMM, FORK, IS_EXEC, LOST, MMAP2, apply_note
+from traceleft.tracer.spec import STACKS
 from traceleft.tracer.stacks import Frame, Stack
 from traceleft.tracer.symbols import Symbols, find_file, import_bcc
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests import border, compat, identity
+from tests import border, cold, compat, identity
 from tests.compiled import compile_programs
 from tests.conftest import CACHE, NotOffered
 from tests.guest_traces import FEW, STACKED, TRACES
@@ -284,6 +284,19 @@ def test_few_events_are_those_among_many(offering: Path, run: str) -> None:
     chosen = {thread: [call for call in calls if call[0] in FEW.split(",")] for thread, calls in many.items()}
 
     assert read_sequences(offering, "few", run) == chosen
+
+
+@pytest.mark.parametrize("touched", cold.TOUCHED)
+@pytest.mark.parametrize("mode", cold.MODES)
+def test_exec_shows_what_was_passed_or_marks_it(offering: Path, run: str, mode: str, touched: str) -> None:
+    event = read_events(offering, f"cold-{mode}-{touched}", run)[-1]
+    level = run.partition("-")[0]
+
+    # Without a later point at which to read, what lay in no page is marked.
+    if touched == "cold" and level in ("4.4", "4.11"):
+        cold.check_marked(event, mode)
+    else:
+        cold.check_passed(event, mode, environment=level != "4.4")
 
 
 def test_what_ends_at_the_border_of_a_page_is_whole(offering: Path, run: str) -> None:

@@ -1,5 +1,6 @@
 """Options that several commands share: which calls are traced, and how; how events are printed."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from traceleft.cli_types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
 
 FILE = click.Path(path_type=Path)
+_VERBOSE = re.compile(r"verbose(=all)?")
 HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 # Everything from the command's name on is the command's: its options are not ours.
 COMMAND_SETTINGS = {"allow_interspersed_args": False}
@@ -125,6 +127,18 @@ _PRINTING: Sequence[Callable[..., Any]] = (
     click.option("-r", "relative", is_flag=True, help="Time since the event before."),
     click.option("--raw", is_flag=True, help="Show the six argument registers, too."),
 )
+
+
+environment_option = click.option(
+    "-v", "environment", is_flag=True, help="Show the strings of environments, not only their number."
+)
+
+
+def take_verbose(values: dict[str, Any]) -> None:
+    """Take ``-e verbose``, which strace has for ``-v``, out of the expressions."""
+    kept = tuple(each for each in values["expressions"] if not _VERBOSE.fullmatch(each))
+    values["environment"] |= len(kept) < len(values["expressions"])
+    values["expressions"] = kept
 
 
 def tracing_options(function: Decorated) -> Decorated:

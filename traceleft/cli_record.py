@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli_options import (
+    COMMAND_SETTINGS,
+    FILE,
+    environment_option,
+    refuse_contradictions,
+    take_verbose,
+    tracing_options,
+)
 from traceleft.cli_signals import signals_held
 from traceleft.cli_sinks import Outlets, complete_sinks, sink_options
 from traceleft.cli_types import byte_size, seconds
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     "--rotate-time", "rotate_s", type=seconds, metavar="S", help="Go on in another file after S seconds of events."
 )
 @sink_options
+@environment_option
 @tracing_options
 def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | None, **values: Any) -> int:
     """Record syscalls and tracepoints as they are, to be shown later, on any machine.
@@ -44,6 +52,7 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     The exit status is the command's. A line on stderr accounts for every event at the end.
     """
     refuse_contradictions(values)
+    take_verbose(values)
     from traceleft.cli_output import open_output
     from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready
     from traceleft.tracer.cgroups import CgroupPaths

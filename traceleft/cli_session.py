@@ -68,6 +68,7 @@ class TraceOptions(PrintOptions):
     command: tuple[str, ...]
     kill: bool = False
     stacks: bool = False
+    environment: bool = False
 
     @property
     def all_pids(self) -> tuple[int, ...]:
@@ -172,6 +173,7 @@ def make_tracer(
         rollup=rollup,
         unfinished=unfinished,
         stacks=options.stacks or options.folds,
+        environment=options.environment,
     )
 
 

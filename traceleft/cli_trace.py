@@ -4,12 +4,20 @@ from typing import Any
 
 import click
 
-from traceleft.cli_options import COMMAND_SETTINGS, printing_options, refuse_contradictions, tracing_options
+from traceleft.cli_options import (
+    COMMAND_SETTINGS,
+    environment_option,
+    printing_options,
+    refuse_contradictions,
+    take_verbose,
+    tracing_options,
+)
 from traceleft.cli_sinks import complete_sinks, sink_options
 
 
 @click.command("trace", context_settings=COMMAND_SETTINGS)
 @tracing_options
+@environment_option
 @printing_options
 @sink_options
 def trace_command(**values: Any) -> int:
@@ -23,6 +31,7 @@ def trace_command(**values: Any) -> int:
     The exit status is the command's. A line on stderr accounts for every event at the end.
     """
     refuse_contradictions(values)
+    take_verbose(values)
     from traceleft.cli_session import TraceOptions, run_trace
 
     return run_trace(TraceOptions(**complete_sinks(values)))

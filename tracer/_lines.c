@@ -659,7 +659,7 @@ static void put_raw(struct lines *self, uint32_t n)
 	PUT(self, "]");
 }
 
-/* What the decoder refuses is left to it, and what has stacks. */
+/* What the decoder refuses is left to it, and what has stacks, or execs whose strings are not the caller's, or counted. */
 static const struct event_row *find_event(const struct lines *self, const struct header *header, size_t room)
 {
 	uint32_t row;
@@ -669,7 +669,7 @@ static const struct event_row *find_event(const struct lines *self, const struct
 		return NULL;
 	event = &self->program.events[row - 1];
 	if (header->length < event->fixed_size || header->length > room || header->timestamp_ns >> 63 ||
-	    header->flags & FLAG_STACKS ||
+	    header->flags & (FLAG_STACKS | FLAG_NEW_STACK | FLAG_COUNTED) ||
 	    !slots_are_sound(header, event->fixed_size, (uint32_t)sizeof(*header) + 8 * event->n_registers,
 			     event->n_slots))
 		return NULL;

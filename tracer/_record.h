@@ -31,10 +31,12 @@ _Static_assert(sizeof(struct header) == 80, "header");
 _Static_assert(sizeof(struct slot) == 8, "slot");
 
 #define FLAG_NO_RETURN 1
+#define FLAG_NEW_STACK 2
 #define FLAG_CLASS_1 4
 #define FLAG_DURATION 8
 #define FLAG_UNFINISHED 16
 #define FLAG_STACKS 64
+#define FLAG_COUNTED 128
 #define STATUS_LONGER INT32_MAX
 #define STATUS_NOT_READ (-1000)
 /* The ids of a record's stacks are the first of its tail. */

@@ -8,16 +8,41 @@ from collections.abc import Callable
 from typing import Final
 
 from traceleft.tracer.cases import has_scalar_cases, read_by_case, read_register_by_case, show_by_case
-from traceleft.tracer.fixed import HEADER_FIELDS, RET_FIELD, Fields, FixedPart, Notes, ReadArg, ReadTail
-from traceleft.tracer.lists import show_fdset, show_iovec, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.fixed import FLAGS_FIELD, HEADER_FIELDS, RET_FIELD, Fields, FixedPart, Notes, ReadArg, ReadTail
+from traceleft.tracer.lists import (
+    ADDRESS_BYTES,
+    show_fdset,
+    show_iovec,
+    show_sigset,
+    show_strings,
+    split_iovec,
+    split_strings,
+)
 from traceleft.tracer.sockets import show_msghdr, show_sockaddr, split_msghdr
-from traceleft.tracer.spec import MAX_ERROR, STATUS_LONGER, STATUS_NOT_READ, ArgSpec, Tables, ValueSpec
+from traceleft.tracer.spec import (
+    COUNTED,
+    MAX_ERROR,
+    NEW_STACK,
+    STATUS_LONGER,
+    STATUS_NOT_READ,
+    SUBSTITUTE,
+    SUBSTITUTES,
+    ArgSpec,
+    Tables,
+    ValueSpec,
+)
 from traceleft.tracer.structs import compile_array, compile_element, compile_struct
 from traceleft.tracer.texts import to_text
 from traceleft.tracer.values import ByteOrder, Value, compile_scalar, compile_set, show_pointer
 
 NOTHING: Final = (None, STATUS_NOT_READ)
 UNREADABLE: Final = (None, -1)
+ENVIRONMENT: Final = "envp"
+# How far the kernel counts (COUNTED_MAX of templates/include/vector.h).
+COUNTED_MAX: Final = 512
+# What a new image may be given something else for.
+REPLACEABLE: Final = frozenset({"path", "strings"})
+REPLACEABLE_SLOTS: Final = 4
 IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
 
 
@@ -29,6 +54,8 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
     read_tail = _compile_captured(arg, fixed.slot(arg.slot), tables)
     in_parts = arg.value.kind in IN_PARTS
     first = _compile_pointer(arg.name, arg.name, position, fixed.slot(arg.slot), read_tail, in_parts=in_parts)
+    if arg.value.kind in REPLACEABLE and arg.slot < REPLACEABLE_SLOTS and arg.slot_out is None:
+        first = _compile_substitute(arg.name, position, SUBSTITUTE << arg.slot, _compile_environment(arg, fixed, first))
     if has_scalar_cases(arg.value):
         return read_register_by_case(arg.name, position, arg.value, first, tables)
     if arg.slot_out is None:
@@ -42,6 +69,54 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
         return {"in": first(fields, data, notes), "out": second(fields, data, notes)}
 
     return read
+
+
+def _compile_substitute(name: str, position: int, flag: int, first: ReadArg) -> ReadArg:
+    """Return what decodes an argument of an exec, or gives its address where what was read is the new image's."""
+
+    def read(fields: Fields, data: bytes, notes: Notes) -> Value:
+        flags = fields[FLAGS_FIELD]
+        # Records from before there were flags of single slots tell only that one is.
+        if not flags & NEW_STACK or (flags & SUBSTITUTES and not flags & flag):
+            return first(fields, data, notes)
+        notes.substitute(name, lambda others: first(fields, data, others))
+        return show_pointer(fields[position])
+
+    return read
+
+
+def _compile_environment(arg: ArgSpec, fixed: FixedPart, strings: ReadArg) -> ReadArg:
+    """Return what decodes strings, or tells how many they are where only that was taken."""
+    if arg.value.kind != "strings" or arg.name != ENVIRONMENT:
+        return strings
+    assert arg.slot is not None
+    name, position, slot = arg.name, HEADER_FIELDS + arg.index, fixed.slot(arg.slot)
+
+    def read(fields: Fields, data: bytes, notes: Notes) -> Value:
+        if not fields[FLAGS_FIELD] & COUNTED or not fields[position]:
+            return strings(fields, data, notes)
+        offset, length, status = fields[slot], fields[slot + 1], fields[slot + 2]
+        if status < 0:
+            notes.absent.add(name)
+            if status != STATUS_NOT_READ:
+                notes.fail(name)
+            return show_pointer(fields[position])
+        count, is_all = (status, status != STATUS_LONGER) if not offset else _count_addresses(data, offset, length)
+        if not is_all:
+            notes.truncated[name] = None
+            notes.more.add(name)
+        return {"address": show_pointer(fields[position]), "count": COUNTED_MAX if count == STATUS_LONGER else count}
+
+    return read
+
+
+def _count_addresses(data: bytes, offset: int, length: int) -> tuple[int, bool]:
+    """Return how many addresses there are before a null one, and whether there is one."""
+    for rank in range(length // ADDRESS_BYTES):
+        at = offset + ADDRESS_BYTES * rank
+        if not any(data[at : at + ADDRESS_BYTES]):
+            return rank, True
+    return length // ADDRESS_BYTES, False
 
 
 def _compile_plain(name: str, position: int, value: ValueSpec, tables: Tables) -> ReadArg:

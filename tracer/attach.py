@@ -74,12 +74,10 @@ def attach_raw(core: _native.Object, program: str, tracepoint: str) -> _native.L
     )
 
 
-def attach_tracepoint_dispatcher(core: _native.Object, program: str, tracepoint: str) -> _native.Link:
-    """Attach a dispatcher to raw_syscalls:sys_enter or sys_exit."""
+def attach_tracepoint(loaded: _native.Object, program: str, category: str, event: str) -> _native.Link:
+    """Attach a program to a tracepoint, by perf."""
     return _attach(
-        lambda: core.attach_tracepoint(program, "raw_syscalls", tracepoint),
-        f"raw_syscalls:{tracepoint}",
-        "tracefs must be mounted",
+        lambda: loaded.attach_tracepoint(program, category, event), f"{category}:{event}", "tracefs must be mounted"
     )
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.event import STACKS, Event
+from traceleft.tracer.event import Event
 from traceleft.tracer.spec import (
     HEADER_SIZE,
+    NEW_STACK,
     SCALAR_KINDS,
     SLOT_SIZE,
     STACK_IDS_BYTES,
+    STACKS,
     ArgSpec,
     EventSpec,
     Tables,
@@ -199,6 +201,7 @@ class Batch:
         fits, slots = self._checked()
         places = slots[:, slot]
         is_there = fits & (places["offset"] > 0) & (places["status"] >= 0)
+        is_there &= self.to_numpy()["record_flags"] & NEW_STACK == 0
         starts = numpy.frombuffer(self._ends_bytes, "u8")[:-1].astype("i8") + places["offset"] - self.spec.fixed_size
         ranges = zip(starts.tolist(), (starts + places["length"]).tolist(), is_there.tolist(), strict=True)
         heap, shown = self._heap, _Shown()

@@ -10,6 +10,7 @@ from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
 from traceleft.tracer.chosen import load_events, read_catalogue
 from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
+from traceleft.tracer.exec_prepare import prepare_role
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import EXACT, HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
@@ -90,6 +91,7 @@ class Choice:
             hook=hook,
             level=level,
             symbols=self._symbols() if hook == "kprobe" else (),
+            prepare=prepare_role(hook) if any(spec.name in EXECS for spec in present) else None,
         )
         self._check(plan)
         return replace(plan, notices=tuple(self._notices(absent, present)))

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from traceleft.tracer.arguments import compile_arg, compile_check
-from traceleft.tracer.event import STACKS, Event
-from traceleft.tracer.fixed import HEADER_FIELDS, Fields, FixedPart, ReadArg
-from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, ArgSpec, EventSpec, Schema, Tables
+from traceleft.tracer.arguments import ENVIRONMENT, compile_arg, compile_check
+from traceleft.tracer.event import Event
+from traceleft.tracer.fixed import FLAGS_FIELD, HEADER_FIELDS, Fields, FixedPart, ReadArg
+from traceleft.tracer.spec import COUNTED, HEADER_SIZE, SLOT_SIZE, STACKS, ArgSpec, EventSpec, Schema, Tables
 from traceleft.tracer.values import compile_scalar
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ class Decoder:
         return found
 
     def _check_parts(self, fields: Fields, data: bytes) -> None:
-        for place, check in self._checks:
+        is_counted = fields[FLAGS_FIELD] & COUNTED
+        for name, place, check in self._checks:
+            if is_counted and name == ENVIRONMENT:
+                continue
             offset, captured, status = fields[place : place + 3]
             if not offset or (status < 0 and not captured):
                 continue
@@ -122,13 +125,13 @@ def _reader(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg | None:
 
 def _compile_checks(
     spec: EventSpec, fixed: FixedPart, tables: Tables
-) -> tuple[tuple[int, Callable[[bytes], object]], ...]:
+) -> tuple[tuple[str, int, Callable[[bytes], object]], ...]:
     checks = []
     for arg in spec.args:
         check = compile_check(arg, tables)
         if check is None:
             continue
-        checks += [(fixed.slot(slot), check) for slot in (arg.slot, arg.slot_out) if slot is not None]
+        checks += [(arg.name, fixed.slot(slot), check) for slot in (arg.slot, arg.slot_out) if slot is not None]
     return tuple(checks)
 
 

@@ -4,14 +4,22 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from traceleft.tracer.fixed import Notes
-from traceleft.tracer.spec import MAX_ERROR, EventSpec, Tables
+from traceleft.tracer.spec import (
+    CLASS_1,
+    DURATION,
+    MAX_ERROR,
+    NEW_STACK,
+    NO_RETURN,
+    STACKS,
+    UNFINISHED,
+    EventSpec,
+    Tables,
+)
 from traceleft.tracer.values import ABSENT, Value, error_name, show_comm
 
 if TYPE_CHECKING:
     from traceleft.tracer.decode import Decoder
     from traceleft.tracer.stacks import Stack
-
-NO_RETURN, NEW_STACK, CLASS_1, DURATION, UNFINISHED, STACKS = 1, 2, 4, 8, 16, 64
 
 
 class Args(Mapping[str, Value]):
@@ -155,8 +163,13 @@ class Event:
 
     @property
     def from_new_image(self) -> bool:
-        """Whether an execve's strings come from the new image's stack, having been unreadable at entry."""
+        """Whether some of an exec's strings are the new image's (``image``), the caller's having been unreadable."""
         return bool(self._fields[2] & NEW_STACK)
+
+    @property
+    def image(self) -> dict[str, Value]:
+        """What the new image was given in place of arguments of an exec that could not be read."""
+        return self.notes().image
 
     @property
     def seq_class(self) -> int:
@@ -234,6 +247,8 @@ class Event:
             shown["truncated"] = {**notes.truncated}
         if notes.unreadable:
             shown["unreadable"] = [*notes.unreadable]
+        if notes.image:
+            shown["image"] = {**notes.image}
         if fields[2] & STACKS and (stack := self.stack) is not None:
             shown["stack"] = stack.to_json()
         return shown

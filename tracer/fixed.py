@@ -10,6 +10,7 @@ from traceleft.tracer.values import ByteOrder, Value, is_signed
 
 HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"
 HEADER_FIELDS: Final = 14
+FLAGS_FIELD: Final = 2
 RET_FIELD: Final = 11
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -24,9 +25,12 @@ class Notes:
     those that show less than there was (``name``, or ``name.out`` for the second), ``cut_parts`` ranks of cut parts,
     ``lost_parts`` of parts that could not be read, ``chosen`` the rank of the case that decided what an argument is
     (see ``traceleft.tracer.cases``).
+
+    ``image`` has what a new image was given in place of arguments that could not be read: the kernel may have put an
+    interpreter before them. ``of_image`` are the notes of those values.
     """
 
-    __slots__ = ("absent", "chosen", "cut_parts", "lost_parts", "more", "truncated", "unreadable")
+    __slots__ = ("absent", "chosen", "cut_parts", "image", "lost_parts", "more", "of_image", "truncated", "unreadable")
 
     def __init__(self) -> None:
         self.truncated: dict[str, int | None] = {}
@@ -36,11 +40,22 @@ class Notes:
         self.cut_parts: dict[str, set[int]] = {}
         self.lost_parts: dict[str, set[int]] = {}
         self.chosen: dict[str, int] = {}
+        self.image: dict[str, Value] = {}
+        self.of_image: Notes | None = None
 
     def fail(self, name: str) -> None:
         """Note that some or all of a value could not be read."""
         if name not in self.unreadable:
             self.unreadable.append(name)
+
+    def substitute(self, name: str, read: "Callable[[Notes], Value]") -> None:
+        """Take what stands in place of an argument that could not be read, if that could be."""
+        self.of_image = self.of_image or Notes()
+        value = read(self.of_image)
+        if name not in self.of_image.absent:
+            self.image[name] = value
+        self.absent.add(name)
+        self.fail(name)
 
     def look_at(self, name: str, parts: Iterable[Part]) -> None:
         """Note which parts of a value are cut or could not be read."""

@@ -60,6 +60,7 @@ class Header:
     unfinished: bool
     truncated: dict[str, int | None]
     unreadable: list[str]
+    image: dict[str, Value]
 
     def to_object(self, args: dict[str, Value]) -> dict[str, Value]:
         """Return the event with these arguments as the object that JSON shows."""
@@ -70,6 +71,8 @@ class Header:
             shown["truncated"] = {**self.truncated}
         if self.unreadable:
             shown["unreadable"] = [*self.unreadable]
+        if self.image:
+            shown["image"] = {**self.image}
         return shown
 
 
@@ -93,6 +96,7 @@ class HeaderValues(TypedDict):
     unfinished: bool
     truncated: dict[str, int | None]
     unreadable: list[str]
+    image: dict[str, Value]
 
 
 def make_decoder(document: object) -> Decoder:
@@ -123,4 +127,5 @@ def read_header(decoder: Decoder, fields: Fields, data: bytes, notes: Notes, off
         "unfinished": event.unfinished,
         "truncated": notes.truncated,
         "unreadable": notes.unreadable,
+        "image": notes.image,
     }

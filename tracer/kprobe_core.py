@@ -3,7 +3,7 @@
 import errno
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from traceleft.errors import UnsupportedError
@@ -26,13 +26,22 @@ _WORDS: Final = struct.Struct("=64I")
 def attach_function(core: _native.Object, role: str, program: str) -> _native.Link:
     """Attach a program to the first of its role's functions that this kernel has; _native.Error if it has none."""
     functions = ("alloc_pid",) if role == FIND_PID else FUNCTIONS[role]
+    return _attach_first(core, program, functions, returns=role in RETURNS)
+
+
+def attach_begin_exec(loaded: _native.Object, program: str) -> _native.Link:
+    """Attach a program to the function that ends the old image; _native.Error if this kernel has none of its names."""
+    return _attach_first(loaded, program, FUNCTIONS["kprobe_on_exec_begin"], returns=False)
+
+
+def _attach_first(loaded: _native.Object, program: str, functions: Sequence[str], *, returns: bool) -> _native.Link:
     for function in functions[:-1]:
         try:
-            return core.attach_kprobe(program, function, role in RETURNS)
+            return loaded.attach_kprobe(program, function, returns)
         except _native.Error as exc:
             if exc.args[0] not in (errno.ENOENT, errno.EINVAL, errno.EADDRNOTAVAIL):
                 raise
-    return core.attach_kprobe(program, functions[-1], role in RETURNS)
+    return loaded.attach_kprobe(program, functions[-1], returns)
 
 
 def find_pid_offset(core: _native.Object, program: str, pid_words: int) -> int:

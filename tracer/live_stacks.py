@@ -10,9 +10,9 @@ from typing import Final
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.event import STACKS
 from traceleft.tracer.memory import choose_stack_entries
 from traceleft.tracer.sideband import Sideband
+from traceleft.tracer.spec import STACKS
 from traceleft.tracer.stacks import Frames, Stack
 from traceleft.tracer.symbols import Symbols, import_bcc
 

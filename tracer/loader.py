@@ -16,12 +16,13 @@ from traceleft.tracer.attach import (
     attach_part,
     attach_raw,
     attach_sched,
-    attach_tracepoint_dispatcher,
+    attach_tracepoint,
     check_format,
     convert_error,
     find_offsets,
 )
 from traceleft.tracer.compat import FIND_STATUS, find_status_offset
+from traceleft.tracer.exec_prepare import attach_prepare
 from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
 from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
@@ -268,7 +269,8 @@ class Session:
         for role, tracepoint in self._roles.raw.items():
             self._raw_links.append(attach_raw(self._core, self.plan.core_programs[role], tracepoint))
         for role, tracepoint in self._roles.perf.items():
-            self._links.append(attach_tracepoint_dispatcher(self._core, self.plan.core_programs[role], tracepoint))
+            program = self.plan.core_programs[role]
+            self._links.append(attach_tracepoint(self._core, program, "raw_syscalls", tracepoint))
 
     def _load_parts(self) -> None:
         for part in self.plan.parts:
@@ -327,13 +329,19 @@ class Session:
                 return []
             if self._roles.ends_execs and part.spec.name in EXECS and part.spec.number is not None:
                 self.maps.put("progs_tp_exit", part.spec.number, loaded.program_fd(part.programs["tp_exit"]))
+            links = self._part_links[part.spec.id] = attach_prepare(loaded, part.programs)
             if not self._roles.is_dispatched(part):
                 self._run_stats.note(loaded, part.programs.values())
-                self._part_links[part.spec.id] = links = attach_part(loaded, part, self._returns)
+                try:
+                    links += attach_part(loaded, part, self._returns)
+                except BaseException:
+                    for link in links:
+                        link.detach()
+                    raise
                 return links
             for array, key, role in self._places(part):
                 self.maps.put(array, key, loaded.program_fd(part.programs[role]))
-            return []
+            return links
 
     def _places(self, part: Part) -> Iterator[tuple[str, int, str]]:
         """Where a dispatched part's programs go: an array of programs, the key in it, the program's role."""

@@ -14,6 +14,7 @@ class Options:
     """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too".
 
     `rollup`: what the kernel adds up of the calls. `loads_only`: nothing is attached, to see what the kernel takes.
+    `environment`: take the strings of environments, not only their number.
     """
 
     tasks_only: bool = False
@@ -26,6 +27,7 @@ class Options:
     stacks: bool = False
     stack_entries: int | None = None
     loads_only: bool = False
+    environment: bool = False
 
     @property
     def flags(self) -> int:
@@ -38,6 +40,7 @@ class Options:
             filters.COUNT: self.counting is not None,
             filters.COUNT_ONLY: self.counting == "only",
             filters.STACKS: self.stacks,
+            filters.ENVIRONMENT: self.environment,
         }
         return sum(flag for flag, is_set in chosen.items() if is_set)
 

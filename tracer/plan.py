@@ -59,8 +59,11 @@ def make_plan(
     hook: str,
     level: Level,
     symbols: Collection[str] = (),
+    prepare: str | None = None,
 ) -> Plan:
     """Take the objects of these events for a hook out of a battery; kprobes need the kernel's symbols of syscalls.
+
+    ``prepare`` is the role of an exec's program that reads its strings again (see ``exec_prepare``).
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
     cannot serve an event.
@@ -68,7 +71,8 @@ def make_plan(
     core = release.core.get(level.name)
     if core is None:
         raise _lacking(battery, f"holds nothing for level {level.name}; build it with --level {level.name}")
-    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name) for name in events)
+    more = () if prepare is None else (prepare,)
+    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, more) for name in events)
     if hook == "kprobe":
         parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
     core_programs = {program.role: program.name for program in battery.entry(core).programs}
@@ -94,18 +98,21 @@ def place_kprobe(part: Part, symbols: Collection[str]) -> Part:
     if not found:
         raise UnsupportedError(f"a kprobe for {name}", f"this kernel has no such function; leave it out: -e '!{name}'")
     role, symbol = found[0]
-    programs = {each: program for each, program in part.programs.items() if each in (role, "kretprobe")}
+    others = {found_role for found_role, _ in forms} - {role}
+    programs = {each: program for each, program in part.programs.items() if each not in others}
     return replace(part, programs=programs, symbol=symbol)
 
 
-def _make_part(battery: Battery, release: Release, spec: EventSpec, hook: str, level: str) -> Part:
+def _make_part(
+    battery: Battery, release: Release, spec: EventSpec, hook: str, level: str, more: tuple[str, ...]
+) -> Part:
     digest = release.events.get(spec.name, {}).get(level)
     if digest is None:
         raise _lacking(battery, f"holds no object of {spec.name} for level {level}; generate and build it again")
     entry = battery.entry(digest)
     if entry.layout != spec.digest:
         raise _lacking(battery, f"the object of {spec.name} and the schema disagree on its layout; build it again")
-    roles = _roles_of(spec, hook)
+    roles = (*_roles_of(spec, hook), *more)
     programs = {program.role: program.name for program in entry.programs if program.role in roles}
     if not programs:
         raise _lacking(battery, f"the object of {spec.name} has no program for {hook}; build it again")

@@ -12,10 +12,9 @@ from traceleft.tracer import _native
 from traceleft.tracer.choice import select_specs
 from traceleft.tracer.counts import Count
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback, cut_records
-from traceleft.tracer.event import DURATION, NO_RETURN, UNFINISHED
 from traceleft.tracer.reader import Handout
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.spec import MAX_ERROR, EventSpec
+from traceleft.tracer.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, EventSpec
 
 if TYPE_CHECKING:
     import numpy

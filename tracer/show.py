@@ -103,7 +103,7 @@ def _compile_parts(value: ValueSpec, tables: Tables) -> Shown:
     """Return what shows captured bytes, with dots where there was more than was captured."""
     match value.kind:
         case "strings":
-            return lambda item, name, notes: _show_list(item, name, notes, quote, _show_unread)
+            return _show_strings
         case "iovec":
             return lambda item, name, notes: _show_list(item, name, notes, _show_quoting, _show_unread_buffer)
         case "msghdr":
@@ -112,6 +112,14 @@ def _compile_parts(value: ValueSpec, tables: Tables) -> Shown:
     if value.kind in ("path", "text", "buffer") and value.show != "bits":
         return lambda item, name, notes: f"{show(item)}..." if name in notes.more else show(item)
     return lambda item, name, notes: _add_dots(show(item)) if name in notes.more else show(item)
+
+
+def _show_strings(items: Value, name: str, notes: Notes) -> str:
+    """Show strings as a list; of an environment perhaps only how many there are, as strace does."""
+    if isinstance(items, dict):
+        count = f"{items['count']}{'+' if name in notes.more else ''}"
+        return f"{items['address']} /* {count} var{'' if count == '1' else 's'} */"
+    return _show_list(items, name, notes, quote, _show_unread)
 
 
 def _add_dots(text: str) -> str:

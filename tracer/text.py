@@ -91,7 +91,16 @@ class Line:
                 continue
             text = show(values[name], name, notes)
             parts.append(f"{name}: {text}<{_quote_path(paths[name])}>" if name in paths else f"{name}: {text}")
-        return ", ".join(parts)
+        return ", ".join(parts) + self._image(event)
+
+    def _image(self, event: Event) -> str:
+        """Return a comment with what a new image was given in place of what could not be read."""
+        notes = event.notes()
+        if not notes.image or notes.of_image is None:
+            return ""
+        shows = dict(self._compiled(event))
+        shown = [f"{name}: {shows[name](value, name, notes.of_image)}" for name, value in notes.image.items()]
+        return f" /* image: {', '.join(shown)} */"
 
     def _compiled(self, event: Event) -> list[tuple[str, Shown]]:
         spec = event.spec

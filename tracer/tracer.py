@@ -55,7 +55,8 @@ class Tracer(Facts):
     `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
     the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
-    With ``stacks`` events tell where they were called from; the kernel keeps ``stack_entries`` different ones.
+    With ``stacks`` events tell where they were called from; the kernel keeps ``stack_entries`` different ones. With
+    ``environment`` execs show the strings of their environment, else how many there are.
     A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """
@@ -89,6 +90,7 @@ class Tracer(Facts):
         rollup: "KernelRollup | None" = None,
         stacks: bool = False,
         stack_entries: int | None = None,
+        environment: bool = False,
     ) -> None:
         self._filters = Filters(
             pids=find_processes(pids, own_pid=os.getpid()),
@@ -120,6 +122,7 @@ class Tracer(Facts):
             rollup=rollup,
             stacks=stacks,
             stack_entries=stack_entries,
+            environment=environment,
         )
         if command is not None:
             find_command(command[0] if command else "")

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 Names = Mapping[str, int]
 
-_OURS: Final = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 _CALL: Final = re.compile(r"(makedev|htons|htonl|_IOC)\(([^)]*)\)")
 _STATUS: Final = re.compile(r"(WEXITSTATUS|WTERMSIG|WSTOPSIG)\(s\) == (\w+)")
 
@@ -38,8 +37,8 @@ MODES: Final[Names] = {
 
 
 def unshow(text: str) -> bytes:
-    r"""Return the bytes that our JSON shows as text: ``\xNN`` and doubled backslashes."""
-    return _OURS.sub(lambda m: b"\\" if m[1] == b"\\" else bytes((int(m[1][1:], 16),)), text.encode())
+    """Return the bytes of a text, those that are not UTF-8 being surrogates (see ``session.read_event``)."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def number(text: str, names: Names) -> int | None:

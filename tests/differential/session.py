@@ -1,6 +1,9 @@
 """Run a program under strace and under traceleft, and bring both traces into one form: calls by thread."""
 
+import base64
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -127,11 +130,23 @@ def trace_both(
     if hook != "raw_tracepoint":  # attaching and detaching tracepoints takes the kernel its time
         names = {call.name for call in parse_trace(theirs.splitlines())}
         choice = ["-e", ",".join(sorted(names))]
-    ours = [sys.executable, "-m", "traceleft", "trace", "-f", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
+    ours = [sys.executable, "-m", "traceleft", "trace", "-f", "-v", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
     options = ["--battery", str(battery), "--attach", hook, "--ledger", str(ledger), "-o", str(lines)]
     done = run(command, directory, prepare, [*ours, *options, *choice, "--"])
     assert (done.status, done.stdout) == (expected.status, expected.stdout), done.stderr
     return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()), is_compat=is_compat)
+
+
+def read_event(line: str) -> dict[str, Any]:
+    """Read one of our lines, with the exact bytes of its texts in their places, as ``os.fsdecode`` gives them."""
+    event: dict[str, Any] = json.loads(line)
+    for place, data in event.get("bytes", {}).items():
+        *steps, last = re.findall(r"[^.\[\]]+", place)
+        inner: Any = event if place == "comm" else event["args"]
+        for step in steps:
+            inner = inner[int(step) if isinstance(inner, list) else step]
+        inner[int(last) if isinstance(inner, list) else last] = os.fsdecode(base64.b64decode(data))
+    return event
 
 
 def read_both(text: str, lines: str, ledger: dict[str, Any], *, is_compat: bool) -> Traced:
@@ -139,7 +154,7 @@ def read_both(text: str, lines: str, ledger: dict[str, Any], *, is_compat: bool)
     calls = list(parse_trace(text.splitlines()))
     compat = [call for call in calls[1:] if call.ret != "?"] if is_compat else []
     calls = calls[:1] if is_compat else calls
-    events = [json.loads(line) for line in lines.splitlines()]
+    events = [read_event(line) for line in lines.splitlines()]
     our_threads = find_threads([(event["tid"], event["event"], event["ret"] or 0) for event in events])
     their_threads = find_threads(
         [(c.tid, c.name, int(c.ret, 0) if c.name in FORKS and c.ret != "?" else 0) for c in calls]

@@ -45,7 +45,7 @@ AGREE: dict[str, tuple[dict[str, Any], object, str]] = {
     "pid": ({"kind": "pid", "width": 4}, 101, "201"),
     "address": ({"kind": "pointer", "width": 8}, "0x10", "0x10"),
     "null": ({"kind": "pointer", "width": 8}, None, "NULL"),
-    "text": ({"kind": "path"}, "a\\xff\\\\\n", '"a\\377\\\\\\n"'),
+    "text": ({"kind": "path"}, "a\udcff\\\n", '"a\\377\\\\\\n"'),
     "struct": ({"kind": "struct", "struct": "pair"}, {"a": 1, "b": "RD"}, "{a=1, b=RD}"),
     "array": ({"kind": "array", "element": INT}, [1, 2], "[1, 2]"),
     "status": (STATUS, {"exited": 3}, "[{WIFEXITED(s) && WEXITSTATUS(s) == 3}]"),

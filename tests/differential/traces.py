@@ -98,7 +98,8 @@ def compare_call(comparer: Comparer, spec: Kind, event: Event, call: Call) -> It
     """Compare one call: each argument that strace shows, then the result."""
     name = event["event"]
     by_name = {kind["name"]: kind for kind in spec["args"]}
-    kinds = [kind for kind in spec["args"] if not is_skipped(f"{name}.{kind['name']}", event)]
+    had = [kind for kind in spec["args"] if kind["name"] in event["args"]]
+    kinds = [kind for kind in had if not is_skipped(f"{name}.{kind['name']}", event)]
     shown = set()
     for index, (label, value) in enumerate(call.args):
         label = CLONE_ARGUMENTS.get(label, label)

@@ -10,9 +10,12 @@ from typing import Any, Final
 
 import pytest
 
+from tests import cold
 from tests.kernel.live import HOOKS, Traced, args_of, hide_addresses, result, trace
 from traceleft.battery import Battery
 from traceleft.tracer.event import Event
+from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.text import Line, TextOptions
 
 pytestmark = pytest.mark.kernel
 
@@ -35,7 +38,7 @@ def kinds(request: pytest.FixtureRequest, battery: Battery, programs: Path, tmp_
     (work / "file").write_text("0123456789")
     (work / "file").chmod(0o640)
     (work / "link").symlink_to("file")
-    traced = trace(battery, [programs / "live_kinds", work], EVENTS, hook=request.param)
+    traced = trace(battery, [programs / "live_kinds", work], EVENTS, hook=request.param, environment=True)
     assert traced.tracer.status == 0
     assert traced.tracer.hook == request.param
     return traced
@@ -117,7 +120,7 @@ def test_struct_that_the_kernel_writes_to_a_fresh_page_is_read(from_pages: Calla
 
 
 def test_failed_exec_from_pages_that_were_not_there_is_whole(from_pages: Callable[..., list[Event]]) -> None:
-    event = from_pages("failed", "execve")[-1]
+    event = from_pages("failed", "execve", environment=True)[-1]
 
     assert args_of(event) == {
         "filename": "./nothing",
@@ -127,23 +130,57 @@ def test_failed_exec_from_pages_that_were_not_there_is_whole(from_pages: Callabl
     assert event.error == "ENOENT"
 
 
-def test_exec_from_pages_that_were_not_there_is_read_from_the_new_stack(
-    battery: Battery, programs: Path, tmp_path: Path
+@pytest.mark.parametrize("hook", HOOKS)
+def test_exec_from_pages_that_were_not_there_shows_what_the_caller_passed(
+    battery: Battery, programs: Path, tmp_path: Path, hook: str
 ) -> None:
     shutil.copy(programs / "live_pages", tmp_path / "again")
-    event = trace(battery, [programs / "live_pages", "exec", tmp_path], "execve").events[-1]
+    command = [programs / "live_pages", "exec", tmp_path]
+    event = trace(battery, command, "execve", hook=hook, environment=True).events[-1]
 
     assert args_of(event) == {
         "filename": "./again",
         "argv": ["argument zero", "one\udcff"],
         "envp": ["NAME=value"],
     }
-    assert (event.ret, event.from_new_image, event.unreadable) == (0, True, [])
+    assert (event.ret, event.from_new_image, event.unreadable) == (0, False, [])
+
+
+def trace_cold(battery: Battery, programs: Path, directory: Path, mode: str, touched: str, **options: Any) -> Event:
+    """Trace an exec whose strings lie in a page that nothing touched, or that was touched before."""
+    command = [programs / "live_cold_exec", mode, touched, directory]
+    return trace(battery, command, "execve,execveat", environment=True, **options).events[-1]
+
+
+@pytest.mark.parametrize("touched", cold.TOUCHED)
+@pytest.mark.parametrize("mode", cold.MODES)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_exec_shows_what_was_passed_and_not_what_is_run(
+    battery: Battery, programs: Path, tmp_path: Path, hook: str, mode: str, touched: str
+) -> None:
+    event = trace_cold(battery, programs, tmp_path, mode, touched, hook=hook)
+
+    cold.check_passed(json.loads(to_json_line(event)), mode)
+
+
+@pytest.mark.parametrize("mode", cold.MODES)
+def test_what_could_not_be_had_is_marked_and_what_is_run_stands_apart(
+    battery: Battery, programs: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traceleft.tracer.choice.prepare_role", lambda hook: None)
+    event = trace_cold(battery, programs, tmp_path, mode, "cold", hook="raw_tracepoint")
+
+    cold.check_marked(json.loads(to_json_line(event)), mode)
+    assert event.unreadable == ["filename", "argv", "envp"]
+    assert (event.image["argv"], event.image["envp"]) == (cold.MODES[mode][1], ["arg-one"])
+    assert args_of(event)["argv"] == hex(event.raw[1 if event.event == "execve" else 2])
+    assert " /* image: filename: " in Line(TextOptions()).show(event)
 
 
 def test_hook_without_the_new_stack_says_what_it_could_not_read(
-    battery: Battery, programs: Path, tmp_path: Path
+    battery: Battery, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("traceleft.tracer.choice.prepare_role", lambda hook: None)
     shutil.copy(programs / "live_pages", tmp_path / "again")
     command = [programs / "live_pages", "exec", tmp_path]
     event = trace(battery, command, "execve", hook="tracepoint").events[-1]

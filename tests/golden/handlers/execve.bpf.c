@@ -46,11 +46,33 @@ static __always_inline void save(const struct config *config, const struct call 
 	record = begin(scratch, call);
 	offset = capture_text(scratch, offset, &record->filename, call->args[0], PATH_LIMIT);
 	offset = capture_strings(scratch, offset, &record->argv, call->args[1]);
-	offset = capture_strings(scratch, offset, &record->envp, call->args[2]);
+	offset = capture_environment(scratch, offset, &record->envp, call->args[2], config);
 	scratch->header.event = EVENT;
 	scratch->header.length = offset;
 	keep_saved_exec(tid, scratch);
 }
+
+#if HAS_LIVENESS
+/*
+ * Just before an exec gives up the old image. The kernel has copied the strings
+ * by then, so their pages are there: all is taken again, for what the entry
+ * could not read.
+ */
+static __always_inline int prepare(const struct config *config, struct call *call)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct task *task;
+	int i;
+
+	task = bpf_map_lookup_elem(&tasks, &tid);
+	if (!task || !(task->flags & TASK_IN_CALL) || task->event != EVENT)
+		return 0;
+	for (i = 0; i < 6; i++)
+		call->args[i] = task->args[i];
+	save(config, call);
+	return 0;
+}
+#endif
 
 static __always_inline int emit(const struct config *config, struct call *call, const void *regs)
 {
@@ -75,21 +97,29 @@ static __always_inline int emit(const struct config *config, struct call *call, 
 		drop_saved_exec(tid);
 	if (call->ret >= 0 && !resumed)
 		return 0;
+	if (!(config->flags & CONFIG_ENVIRONMENT))
+		call->flags |= RECORD_COUNTED;
 	if (call->ret < 0 && (!resumed || record->filename.status == -EFAULT))
 		offset = capture_text(scratch, offset, &record->filename, call->args[0], PATH_LIMIT);
 	if (call->ret < 0 && (!resumed || record->argv.status == -EFAULT))
 		offset = capture_strings(scratch, offset, &record->argv, call->args[1]);
 	if (call->ret < 0 && (!resumed || record->envp.status == -EFAULT))
-		offset = capture_strings(scratch, offset, &record->envp, call->args[2]);
+		offset = capture_environment(scratch, offset, &record->envp, call->args[2], config);
 	if (call->ret >= 0 && regs && (record->filename.status == -EFAULT || record->argv.status == -EFAULT || record->envp.status == -EFAULT)) {
 		stack = find_new_stack(regs);
 		call->flags |= RECORD_NEW_STACK;
-		if (record->filename.status == -EFAULT)
+		if (record->filename.status == -EFAULT) {
+			call->flags |= RECORD_SUBSTITUTE(0);
 			offset = capture_text(scratch, offset, &record->filename, find_executed_name(&stack), PATH_LIMIT);
-		if (record->argv.status == -EFAULT)
+		}
+		if (record->argv.status == -EFAULT) {
+			call->flags |= RECORD_SUBSTITUTE(1);
 			offset = capture_strings(scratch, offset, &record->argv, stack.argv);
-		if (record->envp.status == -EFAULT)
-			offset = capture_strings(scratch, offset, &record->envp, stack.envp);
+		}
+		if (record->envp.status == -EFAULT) {
+			call->flags |= RECORD_SUBSTITUTE(2);
+			offset = capture_new_environment(scratch, offset, &record->envp, stack.envp, config);
+		}
 	}
 	return put_scratch(config, scratch, EVENT, 0, sizeof(struct execve_record), offset, call);
 }
@@ -272,6 +302,45 @@ int kretprobe_execve(struct pt_regs *ctx)
 		return 0;
 	return emit(config, &call, NULL);
 }
+
+#if HAS_RINGBUF
+SEC("raw_tp")
+int raw_prepare_execve(struct raw_tracepoint_args *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	return prepare(config, &call);
+}
+#endif
+
+#if HAS_RINGBUF
+SEC("tp")
+int tp_prepare_execve(void *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	return prepare(config, &call);
+}
+#endif
+
+#if HAS_LIVENESS
+SEC("kprobe")
+int kprobe_prepare_execve(struct pt_regs *ctx)
+{
+	const struct config *config = get_config();
+	struct call call = { .ctx = ctx };
+
+	if (!config)
+		return 0;
+	return prepare(config, &call);
+}
+#endif
 
 const char layout[] SEC(".traceleft.layout") = "sha256:9b14e7a73f82b6be18f121837b7859b3bf3e88e40f88b2183862c5af81344736";
 char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,47 @@
+"""Where the strings of an exec are read again: just before the old image is gone.
+
+What could not be read as the call was entered can be read there: the kernel has copied the strings by then, so their
+pages are present. sched:sched_prepare_exec came with 6.10. On kernels without it a kprobe on begin_new_exec()
+(flush_old_exec() below 5.8) serves, from level 4.18 on. Elsewhere such strings are shown as unreadable.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
+
+from traceleft import tracefs
+from traceleft.errors import ProbeError
+from traceleft.tracer import _native
+from traceleft.tracer.attach import attach_raw, attach_tracepoint
+from traceleft.tracer.formats import kernel_format
+from traceleft.tracer.kprobe_core import attach_begin_exec
+
+TRACEPOINT: Final = "sched_prepare_exec"
+_KPROBE_ROLE: Final = "kprobe_prepare"
+_ROLES: Final = {"raw_tracepoint": "raw_prepare", "tracepoint": "tp_prepare"}
+_KPROBE_PMU: Final = "/sys/bus/event_source/devices/kprobe"
+
+
+@cache
+def prepare_role(hook: str) -> str | None:
+    """Return the role of the program that a hook attaches there on this kernel, None where nothing serves."""
+    if hook in _ROLES and kernel_format(f"sched:{TRACEPOINT}") is not None:
+        return _ROLES[hook]
+    places = [_KPROBE_PMU, *(f"{place}/kprobe_events" for place in tracefs.PLACES)]
+    return _KPROBE_ROLE if any(os.path.exists(place) for place in places) else None
+
+
+def attach_prepare(loaded: _native.Object, programs: Mapping[str, str]) -> list[_native.Link]:
+    """Attach the program of an exec's object that reads again, if it has one of a role, and the kernel takes it."""
+    attachers: Mapping[str, Callable[[str], _native.Link]] = {
+        "raw_prepare": lambda program: attach_raw(loaded, program, TRACEPOINT),
+        "tp_prepare": lambda program: attach_tracepoint(loaded, program, "sched", TRACEPOINT),
+        _KPROBE_ROLE: lambda program: attach_begin_exec(loaded, program),
+    }
+    for role, attach in attachers.items():
+        if role in programs:
+            with contextlib.suppress(ProbeError, _native.Error):
+                return [attach(programs[role])]
+    return []
