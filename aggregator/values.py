@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.parse import INTEGERS
+from traceleft.tracer import others
 from traceleft.tracer.batch import Batch, column_name
 from traceleft.tracer.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
 from traceleft.tracer.texts import from_column, value_to_column
@@ -149,6 +150,8 @@ class BatchColumns:
 
     def _texts(self, name: str) -> Texts:
         match name:
+            case "event" if self._spec.name == others.NAME:
+                return factorise_texts([others.name_of(each) for each in self._array["number"].tolist()])
             case "event":
                 return constant(self._spec.name, len(self))
             case "host":

@@ -8,7 +8,9 @@ from typing import Final
 from traceleft.battery import Battery, Selection
 from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
-from traceleft.tracer.chosen import load_events, read_catalogue
+from traceleft.tracer import others
+from traceleft.tracer.attach import can_dispatch_tracepoints
+from traceleft.tracer.chosen import load_events, read_catalogue, read_numbers
 from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
 from traceleft.tracer.exec_prepare import prepare_role
 from traceleft.tracer.formats import select_running
@@ -43,8 +45,10 @@ class Choice:
         required: frozenset[str],
         shape: Shape | None,
         check: Check,
+        unknown: tuple[int, ...],
     ) -> None:
         self._battery = battery
+        self._unknown = unknown
         self._selection = selection
         self._features = features
         self._hook = hook
@@ -81,6 +85,7 @@ class Choice:
         absent = find_absent(specs, hook, self._symbols, is_exact=self._selection.exact)
         refuse_absent(absent, self.required, others=[each for each in self.hooks(level) if each != hook])
         present = [spec for spec in specs if spec.name not in absent]
+        present = self._less_others(present, hook, level)
         if not present:
             raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
         plan = make_plan(
@@ -92,9 +97,22 @@ class Choice:
             level=level,
             symbols=self._symbols() if hook == "kprobe" else (),
             prepare=prepare_role(hook) if any(spec.name in EXECS for spec in present) else None,
+            unknown=self._unknown,
         )
         self._check(plan)
         return replace(plan, notices=tuple(self._notices(absent, present)))
+
+    def _less_others(self, specs: list[EventSpec], hook: str, level: Level) -> list[EventSpec]:
+        """Return what is there without the event of calls that have none, where this hook does not see them."""
+        names = [spec.name for spec in specs if spec.kind == "syscall"]
+        core = self._selection.release.core.get(level.name)
+        roles = {program.role for program in self._battery.entry(core).programs} if core else set()
+        sees = hook == RAW or (hook == TRACEPOINT and wants_dispatcher(names) and can_dispatch_tracepoints())
+        if sees and set(others.ROLES[hook]) <= roles:
+            return specs
+        if others.NAME in self.required:
+            raise UnsupportedError(others.NAME, others.REASON)
+        return [spec for spec in specs if spec.name != others.NAME]
 
     def _notices(self, absent: Collection[str], present: Sequence[EventSpec]) -> Iterator[str]:
         drift = find_drift(present)
@@ -124,7 +142,7 @@ def choose(
     """
     selection = select_running(battery)
     document = battery.schema_bytes(selection.name)
-    catalogue = read_catalogue(document)
+    catalogue = others.add_to(read_catalogue(document))
     schema = load_events(document, _choose_events(catalogue, events))
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
     features = probe_kernel(only={*needed, *HOOKS, EXACT, *NEEDS})
@@ -140,6 +158,7 @@ def choose(
         required=frozenset(named(events, catalogue) if required is None else required),
         shape=shape,
         check=check,
+        unknown=tuple(others.unknown_numbers(read_numbers(document))) if others.NAME in schema.events else (),
     )
 
 

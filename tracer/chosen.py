@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 from traceleft.battery.manifest import one_line
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue
+from traceleft.tracer import others
 from traceleft.tracer.checked import read_name
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
@@ -30,6 +31,14 @@ class _Names(Struct):
 
 class _Catalogue(Struct):
     events: dict[str, _Names]
+
+
+class _Number(Struct):
+    number: int | None = None
+
+
+class _Numbers(Struct):
+    events: dict[str, _Number]
 
 
 class _Tables(Struct):
@@ -65,6 +74,12 @@ def read_catalogue(data: bytes, *, among: Collection[str] | None = None) -> Cata
     )
 
 
+def read_numbers(data: bytes) -> frozenset[int]:
+    """Return the numbers that a schema document has events for."""
+    numbers = _decode(data, _Numbers).events.values()
+    return frozenset(each.number for each in numbers if each.number is not None)
+
+
 def load_events(data: bytes, names: Collection[str]) -> Schema:
     """Check these events of a schema document, and the tables that they use, and return them.
 
@@ -81,6 +96,8 @@ def cut_document(data: bytes, names: Collection[str] | None = None) -> dict[str,
     parts = _decode(data, _Parts)
     chosen = parts.events if names is None else [name for name in names if name in parts.events]
     events = {name: _decode(parts.events[name], object) for name in chosen}
+    if names is not None and others.NAME in names:
+        events.setdefault(others.NAME, others.DOCUMENT)
     sets, structs = _cut_tables(parts.tables, events)
     tables = {"sets": sets, "structs": structs, "errno": _decode(parts.tables.errno, object)}
     top = {key: getattr(parts, key) for key in ("schema", "machine", "release", "byte_order")}

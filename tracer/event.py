@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from traceleft.tracer import others
 from traceleft.tracer.fixed import Notes
 from traceleft.tracer.spec import (
     CLASS_1,
@@ -90,8 +91,9 @@ class Event:
 
     @property
     def event(self) -> str:
-        """The kernel's name of the syscall, or ``category:name``."""
-        return self._decoder.spec.name
+        """The kernel's name of the syscall, ``category:name``, or ``syscall_999`` of a number that no event is for."""
+        name = self._decoder.spec.name
+        return others.name_of(self.raw[others.NUMBER_ARG] & 0xFFFFFFFF) if name == others.NAME else name
 
     @property
     def pid(self) -> int:
@@ -228,7 +230,7 @@ class Event:
         fields, args = self._fields, self.decoded()
         shown: dict[str, Value] = {
             "ts": fields[3] + self._offset_ns,
-            "event": self._decoder.spec.name,
+            "event": self.event,
             "pid": fields[6],
             "tid": fields[7],
             "comm": show_comm(self._data[64:80]),

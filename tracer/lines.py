@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from traceleft.tracer import _native
+from traceleft.tracer import _native, others
 from traceleft.tracer.cases import has_scalar_cases
 from traceleft.tracer.decode import Decoder, UndecodableError, native_layout
 from traceleft.tracer.jsonl import to_json_line
@@ -140,7 +140,8 @@ class _Program:
         """Add an event, unless Python checks bytes of it that it does not show, or its slots lie apart."""
         if any(arg.value.kind in _IN_PARTS and (arg.slot_out is not None or not arg.on_zero) for arg in spec.args):
             return
-        if native_layout(spec, self._tables) is None:
+        # The name of a call that no event is for lies in its record.
+        if native_layout(spec, self._tables) is None or spec.name == others.NAME:
             return
         first = len(self._args)
         rows = [self._arg(arg, spec.slots) for arg in spec.args]

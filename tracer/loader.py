@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
-from traceleft.tracer import _native, filters
+from traceleft.tracer import _native, filters, others
 from traceleft.tracer.attach import (
     RAW,
     attach_part,
@@ -74,7 +74,7 @@ class Session:
         self._filters = filters
         self._options = options
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
-        self._near = choose_near(part.spec.name for part in plan.parts if self._roles.is_dispatched(part))
+        self._near = choose_near(part.spec.name for part in self._objects() if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
         self._links: list[_native.Link] = []
@@ -166,6 +166,8 @@ class Session:
         # Level 4.4 has neither that map nor arrays of programs.
         if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
+            if part.spec.name == others.NAME:
+                self._mark_others(0)
             for array, key, _ in self._places(part):
                 self.maps.clear(array, key)
 
@@ -217,7 +219,8 @@ class Session:
         """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
         while True:
             finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
-            wanted = [self.plan.core_programs[role] for role in (*self._roles.names, *finds_pid, *more)]
+            roles = (*self._roles.names, *self._other_roles(), *finds_pid, *more)
+            wanted = [self.plan.core_programs[role] for role in roles]
             try:
                 core = _native.Object(
                     self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
@@ -280,7 +283,8 @@ class Session:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
-        called = [part for part in self.plan.parts if self._roles.is_called(part)]
+        self._place_others()
+        called = [part for part in self._objects() if self._roles.is_called(part)]
         if len(called) == 1:
             self._links += self._try_part(called[0])
         else:
@@ -288,6 +292,26 @@ class Session:
             workers = min(self.cpus, LOADERS_MAX)
             run_all(self._try_part, called, workers=workers, keep=self._links.extend)
         self._forget_left_out()
+
+    def _objects(self) -> list[Part]:
+        """Return the parts that have objects of their own."""
+        return [part for part in self.plan.parts if part.spec.name != others.NAME]
+
+    def _other_roles(self) -> tuple[str, ...]:
+        """Return the core's programs for calls that no event is for."""
+        return next((tuple(part.programs) for part in self.plan.parts if part.spec.name == others.NAME), ())
+
+    def _place_others(self) -> None:
+        """Lead the numbers that no event is for to the core's programs."""
+        roles = self._other_roles()
+        for role in roles:
+            fd = self._core.program_fd(self.plan.core_programs[role])
+            self.maps.put(others.ARRAYS[role], others.NUMBER, fd)
+        self._mark_others(others.NUMBER + 1 if roles else 0)
+
+    def _mark_others(self, chosen: int) -> None:
+        for number in self.plan.unknown if self._other_roles() else ():
+            self.maps.put("chosen", number, chosen)
 
     def _try_part(self, part: Part) -> list[_native.Link]:
         try:
@@ -314,7 +338,9 @@ class Session:
         spec = self._options.rollup
         moves = spec is not None and part.spec.name in spec.byte_events
         near = self._near.get(part.spec.name, NOT_NEAR) + 1 << CHOSEN_NEAR_SHIFT if NEAR in self.maps.fds else 0
-        return (0 if part.spec.entry == "none" else CHOSEN_ENTRY) | (CHOSEN_BYTES if moves else 0) | near
+        # A call whose number is -1 returns as rt_sigreturn does: its entry tells.
+        asks_entry = part.spec.entry != "none" or part.spec.name == others.NAME
+        return (CHOSEN_ENTRY if asks_entry else 0) | (CHOSEN_BYTES if moves else 0) | near
 
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:

@@ -6,6 +6,7 @@ from typing import Final
 
 from traceleft.battery import Battery, Release
 from traceleft.errors import BatteryError, UnsupportedError
+from traceleft.tracer import others
 from traceleft.tracer.levels import LEVELS, Level
 from traceleft.tracer.spec import EventSpec, Schema
 
@@ -20,7 +21,10 @@ EVENT_ROLE: Final = "event"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One event's object, and its programs by role; `symbol` is the function that its kprobes are for."""
+    """One event's object, and its programs by role; `symbol` is the function that its kprobes are for.
+
+    The event of ``others`` has no object: its programs are the core's.
+    """
 
     spec: EventSpec
     data: bytes
@@ -30,7 +34,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All objects of a trace, and the hook and level that they are for; ``notices`` are lines for the user."""
+    """All objects of a trace, and the hook and level that they are for; ``notices`` are lines for the user.
+
+    ``unknown`` are the numbers whose calls are told as the one event of ``others``.
+    """
 
     hook: str
     core: bytes
@@ -38,6 +45,7 @@ class Plan:
     core_programs: Mapping[str, str]
     level: Level = LEVELS["5.8"]
     notices: tuple[str, ...] = ()
+    unknown: tuple[int, ...] = ()
 
     @property
     def needs_entry(self) -> bool:
@@ -60,10 +68,12 @@ def make_plan(
     level: Level,
     symbols: Collection[str] = (),
     prepare: str | None = None,
+    unknown: tuple[int, ...] = (),
 ) -> Plan:
     """Take the objects of these events for a hook out of a battery; kprobes need the kernel's symbols of syscalls.
 
-    ``prepare`` is the role of an exec's program that reads its strings again (see ``exec_prepare``).
+    ``prepare`` is the role of an exec's program that reads its strings again (see ``exec_prepare``), ``unknown`` are
+    numbers that no event is for.
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
     cannot serve an event.
@@ -72,17 +82,21 @@ def make_plan(
     if core is None:
         raise _lacking(battery, f"holds nothing for level {level.name}; build it with --level {level.name}")
     more = () if prepare is None else (prepare,)
-    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, more) for name in events)
+    names = [name for name in events if name != others.NAME]
+    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, more) for name in names)
     if hook == "kprobe":
         parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
     core_programs = {program.role: program.name for program in battery.entry(core).programs}
-    return Plan(hook, battery.object_bytes(core), parts, core_programs, level)
+    if others.NAME in events:
+        roles = {role: core_programs[role] for role in others.ROLES.get(hook, ()) if role in core_programs}
+        parts += (Part(schema.events[others.NAME], b"", roles),)
+    return Plan(hook, battery.object_bytes(core), parts, core_programs, level, unknown=unknown)
 
 
 def held_levels(release: Release, events: Iterable[str]) -> frozenset[str]:
     """Return the levels of which a release has objects of all these events."""
     held = frozenset(release.core)
-    return held.intersection(*(release.events.get(name, {}) for name in events))
+    return held.intersection(*(release.events.get(name, {}) for name in events if name != others.NAME))
 
 
 def place_kprobe(part: Part, symbols: Collection[str]) -> Part:

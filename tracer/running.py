@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from traceleft.tracer import others
 from traceleft.tracer.formats import has_formats, kernel_format
 from traceleft.tracer.kprobes import find_refused
 from traceleft.tracer.spec import EventSpec
@@ -47,6 +48,8 @@ def _prefixes(known: Collection[str]) -> tuple[str, ...]:
 
 
 def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool) -> str | None:
+    if spec.name == others.NAME:
+        return None
     digest = kernel_format(spec.name)
     if spec.kind == "tracepoint":
         if digest is None:

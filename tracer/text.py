@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from time import localtime, strftime
 from typing import Final, Literal
 
+from traceleft.tracer import others
 from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
 from traceleft.tracer.show import Shown, compile_shown, escape
 from traceleft.tracer.spec import EventSpec, SetSpec
-from traceleft.tracer.values import compile_set, show_pointer
+from traceleft.tracer.values import compile_set, show_hex, show_pointer
 
 TimeForm = Literal["default", "none", "t", "tt", "ttt", "r"]
 
@@ -85,6 +86,8 @@ class Line:
         values, notes = event.decoded(), event.notes()
         if self._options.raw:
             return ", ".join(f"{arg.name}: 0x{event.raw[arg.index]:x}" for arg in event.spec.args)
+        if event.spec.name == others.NAME:
+            return ", ".join(show_hex(number) for number in event.raw[: others.NUMBER_ARG])
         parts = []
         for name, show in self._compiled(event):
             if name not in values:

@@ -74,7 +74,7 @@ def show_futex_wake_op(value: int) -> str:
     shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 & 1 else ""
     operation = _name_of(_WAKE_OPERATIONS, value >> 28 & 7)
     comparison = _name_of(_WAKE_COMPARISONS, value >> 24 & 15)
-    operand, compared = (_show_hex(part & 0xFFF) for part in (value >> 12, value))
+    operand, compared = (show_hex(part & 0xFFF) for part in (value >> 12, value))
     return f"{shift}{operation}<<28|{operand}<<12|{comparison}<<24|{compared}"
 
 
@@ -82,7 +82,8 @@ def _name_of(names: Sequence[str], number: int) -> str:
     return names[number] if number < len(names) else hex(number)
 
 
-def _show_hex(number: int) -> str:
+def show_hex(number: int) -> str:
+    """Return a number in hex, 0 as it is."""
     return hex(number) if number else "0"
 
 
