@@ -24,6 +24,15 @@ def is_environment(argument: Mapping[str, Any]) -> bool:
     return (argument["kind"], argument["name"]) == ("strings", "envp")
 
 
+def is_read_after_errors(argument: Mapping[str, Any]) -> bool:
+    """Tell whether what an argument leads to is read where the call failed, too.
+
+    What the kernel was to write is not; where that is led to by a vector or a message, the vector itself is.
+    """
+    is_vector = argument["kind"] in ("iovec", "msghdr")
+    return argument["direction"] == "in" or bool(argument.get("on_error")) or is_vector
+
+
 def length_expression(event: Event, length: Mapping[str, Any], *, on_stack: bool = False) -> str:
     """Give a LENGTH of the schema as a C expression, for a record that is built in scratch or on the stack."""
     if "constant" in length:
@@ -68,7 +77,7 @@ def capture_call(event: Event, argument: Mapping[str, Any], member: str) -> str:
 def capture_parameters(event: Event, argument: Mapping[str, Any], *, on_stack: bool = False) -> tuple[str, list[str]]:
     """Give the helper's name less its prefix, and what it takes behind the address."""
     length = length_expression(event, argument["length"], on_stack=on_stack) if "length" in argument else ""
-    available = "call->ret" if argument["direction"] == "out" else "~0ULL"
+    available = "(call->ret < 0 ? 0 : call->ret)" if argument["direction"] == "out" else "~0ULL"
     match argument["kind"]:
         case "path":
             return "text", ["PATH_LIMIT"]

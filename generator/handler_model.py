@@ -14,6 +14,7 @@ from traceleft.generator.captures import (
     capture_call,
     capture_parameters,
     is_environment,
+    is_read_after_errors,
     slot_arguments,
 )
 from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
@@ -83,7 +84,7 @@ def _short(event: Event) -> dict[str, object] | None:
     _, (length, limit) = capture_parameters(event, argument)
     target = f"record->tail, length, &record->record.{member}"
     capture = f"length = capture_short({target},{CONTINUATION}call->args[{argument['index']}], {length}, {limit});"
-    if argument["direction"] == "in" or argument.get("on_error"):
+    if is_read_after_errors(argument):
         return {"member": member, "lines": [capture]}
     return {"member": member, "lines": ["if (call->ret >= 0)", f"\t{capture}"]}
 
@@ -107,7 +108,7 @@ def _exit_lines(event: Event) -> Iterator[str]:
         if slots[argument["slot"]]["at"] == "entry" and second is None:
             yield f"if (!resumed || record->{member}.status == -EFAULT)"
             yield f"\t{capture}"
-        elif argument["direction"] == "in" or argument.get("on_error"):
+        elif is_read_after_errors(argument):
             yield capture
         else:
             yield "if (call->ret >= 0)"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from traceleft.generator.captures import Event, capture_parameters, slot_arguments
+from traceleft.generator.captures import Event, capture_parameters, is_read_after_errors, slot_arguments
 
 STACK_RECORD_BYTES: Final = 376
 """A whole record; the stack has 512 bytes, of which the program itself takes the rest."""
@@ -105,7 +105,7 @@ def _exit_lines(event: Event, rooms: Mapping[str, int]) -> Iterator[str]:
         if slots[argument["slot"]]["at"] == "entry" and second is None:
             yield f"if (!resumed || stack->record.{member}.status == -EFAULT)"
             yield f"\t{capture}"
-        elif argument["direction"] == "in" or argument.get("on_error"):
+        elif is_read_after_errors(argument):
             yield capture
         else:
             yield "if (call->ret >= 0)"

@@ -126,3 +126,38 @@ def test_the_rest_of_a_sleep_is_shown_where_it_was_written(name: str, ret: int, 
     left: Any = event.args.rmtp
 
     assert left == ({"tv_sec": 111, "tv_nsec": 222} if is_written else hex(STALE))
+
+
+EBADF = 9
+BASES = [{"base": "0x1000", "len": 5}, {"base": "0x2000", "len": 3}]
+
+
+def vector(*parts: tuple[int, int, bytes]) -> bytes:
+    """Return a captured vector of bases, lengths and data."""
+    return b"".join(
+        struct.pack("<QQIi", base, length, len(data), len(data)) + data + bytes(-len(data) % 8)
+        for base, length, data in parts
+    )
+
+
+def test_a_failed_call_shows_where_its_vector_leads_and_not_what_lies_there() -> None:
+    parts = vector((0x1000, 5, b""), (0x2000, 3, b""))
+    failed = call("readv", 99, STALE, 2, ret=-EBADF, captures={0: Capture(parts, 2)})
+    written = call("readv", 3, STALE, 2, ret=5, captures={0: Capture(vector((0x1000, 5, b"hello")), 1)})
+    passed = call("writev", 99, STALE, 1, ret=-EBADF, captures={0: Capture(vector((0x1000, 5, b"hello")), 1)})
+
+    assert failed.args.vec == BASES
+    assert shown(failed) == "fd: 99, vec: [{base: 0x1000, len: 5}, {base: 0x2000, len: 3}], vlen: 2"
+    assert (failed.unreadable, failed.truncated) == ([], {})
+    assert written.args.vec == passed.args.vec == [{"base": "0x1000", "len": 5, "data": "hello"}]
+
+
+def test_a_message_that_was_not_received_shows_addresses() -> None:
+    head = struct.pack("<QIIQQQQII", 0x5000, 16, 0, 0x6000, 2, 0x7000, 64, 0, 0)
+    # What lay there before, and what could not be read.
+    stale = struct.pack("<Ii", 2, 16) + b"\x02\x00" + bytes(6) + struct.pack("<Ii", 0, -14)
+    parts = head + stale + vector((0x1000, 5, b""), (0x2000, 3, b""))
+    event = call("recvmsg", 99, STALE, 0, ret=-EBADF, captures={0: Capture(parts, 56)})
+
+    assert event.args.msg == {"name": "0x5000", "iov": BASES, "control": "0x7000", "flags": "0"}
+    assert event.unreadable == []

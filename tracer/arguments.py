@@ -11,6 +11,7 @@ from traceleft.tracer.cases import has_scalar_cases, read_by_case, read_register
 from traceleft.tracer.fixed import FLAGS_FIELD, HEADER_FIELDS, RET_FIELD, Fields, FixedPart, Notes, ReadArg, ReadTail
 from traceleft.tracer.lists import (
     ADDRESS_BYTES,
+    show_bases,
     show_fdset,
     show_iovec,
     show_sigset,
@@ -69,6 +70,11 @@ def compile_arg(arg: ArgSpec, fixed: FixedPart, tables: Tables) -> ReadArg:
         return {"in": first(fields, data, notes), "out": second(fields, data, notes)}
 
     return read
+
+
+def is_error(ret: int) -> bool:
+    """Tell whether a result is an error number."""
+    return -MAX_ERROR <= ret < 0
 
 
 def _compile_substitute(name: str, position: int, flag: int, first: ReadArg) -> ReadArg:
@@ -171,7 +177,7 @@ def _compile_captured(arg: ArgSpec, slot: int, tables: Tables) -> ReadTail:
 
     def read(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
         ret = fields[RET_FIELD]
-        is_written = on_zero if not ret else not (errors and -MAX_ERROR <= ret < 0) or -ret in errors
+        is_written = on_zero if not ret else not (errors and is_error(ret)) or -ret in errors
         return read_tail(data, fields, notes) if is_written else NOTHING
 
     return read
@@ -251,8 +257,12 @@ def _compile_parts(arg: ArgSpec, tables: Tables) -> ReadTail:
         notes.look_at(name, parts)
         return show_strings(parts, order), len(parts)
 
+    is_out = arg.direction == "out"
+
     def read_iovec(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
         parts = split_iovec(data, order)
+        if is_out and is_error(fields[RET_FIELD]):
+            return show_bases(parts), len(parts)
         notes.look_at(name, parts)
         return show_iovec(parts), len(parts)
 
@@ -267,11 +277,13 @@ def _compile_msghdr(arg: ArgSpec, tables: Tables) -> ReadTail:
 
     def read(data: bytes, fields: Fields, notes: Notes) -> tuple[Value, int]:
         parts = split_msghdr(data, order)
-        shown = show_msghdr(parts, order)
+        is_written = arg.direction != "out" or not is_error(fields[RET_FIELD])
+        shown = show_msghdr(parts, order, is_written=is_written)
         if show_flags:
             shown["flags"] = show_flags(int.from_bytes(data[48:52], order))
         count = int.from_bytes(data[24:32], order)
-        notes.look_at(name, (parts[1], parts[2], *parts[3]))
+        if is_written:
+            notes.look_at(name, (parts[1], parts[2], *parts[3]))
         if count > len(parts[3]):
             notes.truncated[name] = None
             notes.more.add(name)

@@ -79,6 +79,11 @@ def _show_unread(part: Part, order: ByteOrder) -> str | None:
     return show_pointer(int.from_bytes(part.data, order)) if is_address else None
 
 
+def show_bases(parts: list[Part]) -> list[Value]:
+    """Return an iovec's elements without their data, which the call did not write."""
+    return [{"base": show_pointer(part.base), "len": part.length} for part in parts]
+
+
 def show_iovec(parts: list[Part]) -> list[Value]:
     """Return an iovec's elements; ``data`` is None where it could not be read."""
     return [

@@ -4,7 +4,7 @@ import struct
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Final
 
-from traceleft.tracer.lists import Part, show_iovec, split_iovec, take_part
+from traceleft.tracer.lists import Part, show_bases, show_iovec, split_iovec, take_part
 from traceleft.tracer.texts import to_text
 from traceleft.tracer.values import ByteOrder, Value, show_pointer
 
@@ -104,14 +104,22 @@ def split_msghdr(data: bytes, order: ByteOrder) -> tuple[Part, Part, Part, list[
     return Part(data[:MSGHDR_BYTES], 0), name, control, split_iovec(data, order, at)
 
 
-def show_msghdr(parts: tuple[Part, Part, Part, list[Part]], order: ByteOrder) -> dict[str, Value]:
-    """Return a message as an object; ``flags`` is still a number. What could not be read is its address."""
+def show_msghdr(
+    parts: tuple[Part, Part, Part, list[Part]], order: ByteOrder, *, is_written: bool = True
+) -> dict[str, Value]:
+    """Return a message as an object; ``flags`` is still a number. What could not be read is its address.
+
+    Of one that is not written, where it was to be, all is addresses and lengths.
+    """
     message, name, control, iov = parts
     name_at, control_at = (show_pointer(int.from_bytes(message.data[at : at + 8], order)) for at in (0, 32))
+    flags = int.from_bytes(message.data[48:52], order)
+    if not is_written:
+        return {"name": name_at, "iov": show_bases(iov), "control": control_at, "flags": flags}
     shown_name = show_sockaddr(name.data, order) if name.data else None
     return {
         "name": name_at if name.status < 0 else shown_name,
         "iov": show_iovec(iov),
         "control": control_at if control.status < 0 else show_control(control.data, order),
-        "flags": int.from_bytes(message.data[48:52], order),
+        "flags": flags,
     }
