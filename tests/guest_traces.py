@@ -50,11 +50,7 @@ TRACES: Final = (
     Trace("many", EVENTS, ("hooks",), follow=True),
     Trace("few", FEW, ("hooks",), follow=True),
     Trace("border", border.EVENTS, ("live_border",)),
-    *(
-        Trace(f"cold-{mode}-{touched}", "execve,execveat", ("live_cold_exec", mode, touched, "/tmp"))
-        for mode in cold.MODES
-        for touched in cold.TOUCHED
-    ),
+    *(Trace(f"cold-{mode}", "execve,execveat", ("live_cold_exec", mode, "cold", "/tmp")) for mode in cold.GUEST_MODES),
     Trace("identity", identity.EVENTS, ("live_identity",), follow=True),
     *(
         Trace(f"compat-{name}-{kind}", events, command)

@@ -50,7 +50,7 @@ _RECORDED: Sequence[Callable[..., Any]] = (
     _LEDGER,
 )
 _TRACING: Sequence[Callable[..., Any]] = (
-    _pids("Trace processes, all threads of each; repeatable."),
+    _pids("Trace processes with all their threads, or one thread by its number; repeatable."),
     click.option("-f", "--follow", is_flag=True, help="Trace child processes, too."),
     expression_option,
     click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other."),

@@ -24,7 +24,7 @@ from traceleft.cli_sinks import Outlets
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.tracer.command import find_command
-from traceleft.tracer.following import find_processes
+from traceleft.tracer.following import find_targets
 from traceleft.tracer.kernel import probe_kernel
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def require_signature(options: TraceOptions, battery: "Battery | None") -> None:
 
 def refuse_early(options: TraceOptions) -> None:
     """Refuse pids that are none and a command that cannot be found, before anything is made."""
-    find_processes(options.all_pids, own_pid=os.getpid())
+    find_targets(options.all_pids, own_pid=os.getpid())
     if options.command:
         find_command(options.command[0])
 

@@ -38,8 +38,9 @@ _CONFIG: Final = struct.Struct("=IIIIiIII16sIIII")
 class Filters:
     """Which calls become events; every part that is given has to hold.
 
-    `pids` are processes (all their threads), `follow` adds the children of what is followed, `cgroup` is a directory
-    of cgroup v2, `errno` a positive number; `text_limit` cuts captured text, in bytes.
+    `pids` are processes (all their threads) or threads that do not lead theirs (each alone), `follow` adds the
+    children of what is followed, `cgroup` is a directory of cgroup v2, `errno` a positive number; `text_limit` cuts
+    captured text, in bytes.
     """
 
     pids: tuple[int, ...] = ()

@@ -3,14 +3,14 @@
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
-from traceleft.tracer import _native
-from traceleft.tracer.maps import IN_CALL, Maps, Task
+from traceleft.tracer import _native, others
+from traceleft.tracer.maps import ALONE, IN_CALL, Maps, Task
 from traceleft.tracer.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
 
 PROC: Final = Path("/proc")
@@ -59,8 +59,11 @@ def read_thread(tid: int) -> Thread | None:
         return None
 
 
-def find_processes(pids: Iterable[int], *, own_pid: int) -> tuple[int, ...]:
-    """Return the processes of these pids; UnsupportedError if there is none, or it is ourselves."""
+def find_targets(pids: Iterable[int], *, own_pid: int) -> tuple[int, ...]:
+    """Return what is traced for these numbers: processes, or threads that do not lead theirs.
+
+    UnsupportedError if there is none, or it is ourselves.
+    """
     found = []
     for pid in pids:
         thread = read_thread(pid)
@@ -68,16 +71,28 @@ def find_processes(pids: Iterable[int], *, own_pid: int) -> tuple[int, ...]:
             raise UnsupportedError(f"process {pid}", "there is no such process; see: ps -e")
         if thread.tgid == own_pid:
             raise UnsupportedError(f"process {pid}", "is traceleft itself, which it does not trace")
-        found.append(thread.tgid)
+        found.append(pid)
     return tuple(dict.fromkeys(found))
 
 
-def seed_tasks(maps: Maps, processes: Iterable[int], *, follow: bool) -> None:
-    """Trace all threads of these processes. The programs that keep `tasks` current have to be attached already.
+def is_process(number: int) -> bool:
+    """Tell whether a number is a process's, and not a thread's that does not lead one."""
+    thread = read_thread(number)
+    return thread is None or thread.tgid == number
+
+
+def seed_tasks(maps: Maps, targets: Collection[int], *, follow: bool) -> None:
+    """Trace all threads of processes, and threads alone. What keeps `tasks` current has to be attached already.
 
     A thread may be made while we look: its maker is traced by then, or the next look finds it.
     """
-    for process in processes:
+    for process in targets:
+        thread = read_thread(process)
+        if thread is not None and thread.tgid != process:
+            if thread.tgid in targets:
+                continue
+            maps.put_task(process, Task(0) if follow else Task(thread.tgid, ALONE))
+            continue
         seen: set[int] = set()
         for _ in range(ROUNDS_MAX):
             fresh = _list_threads(process) - seen
@@ -128,6 +143,9 @@ def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec], *, with_earlier:
         if with_earlier and task is not None and not task.flags:
             task = _find_earlier_call(tid, task, numbers)
         if task is None or not task.flags & IN_CALL or task.event not in specs:
+            continue
+        if specs[task.event].name == others.NAME:
+            # Its number is told by its return alone.
             continue
         thread = read_thread(tid)
         if thread is not None and task.tgid in (0, thread.tgid):

@@ -48,6 +48,7 @@ SAVED_PLACES: Final = 4
 SAVED_STEP: Final = 61
 WAIT_EXEC: Final = 1
 IN_CALL: Final = 2
+ALONE: Final = 8
 NO_EVENT: Final = -1
 
 _U32: Final = struct.Struct("=I")

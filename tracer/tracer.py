@@ -21,7 +21,7 @@ from traceleft.tracer.event import Event
 from traceleft.tracer.facts import Facts
 from traceleft.tracer.fallback import open_session
 from traceleft.tracer.filters import Filters, OneProcess
-from traceleft.tracer.following import find_processes, seed_tasks
+from traceleft.tracer.following import find_targets, is_process, seed_tasks
 from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.levels import LEVELS, refuse_stack_level
 from traceleft.tracer.loader import Session
@@ -93,7 +93,7 @@ class Tracer(Facts):
         environment: bool = False,
     ) -> None:
         self._filters = Filters(
-            pids=find_processes(pids, own_pid=os.getpid()),
+            pids=find_targets(pids, own_pid=os.getpid()),
             follow=follow,
             uid=uid,
             comm=comm,
@@ -219,7 +219,7 @@ class Tracer(Facts):
     def _narrow(self, session: Session) -> None:
         command = self._command
         processes = [*self._filters.pids, *([] if command is None else [command.pid])]
-        if len(processes) == 1 and not self._filters.follow:
+        if len(processes) == 1 and not self._filters.follow and is_process(processes[0]):
             session.trace_only(OneProcess(processes[0], is_waiting=command is not None))
 
     def on(self, events: str, callback: EventCallback) -> None:

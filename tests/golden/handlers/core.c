@@ -458,7 +458,7 @@ static __always_inline int begin_child(const struct config *config, __u32 child)
 	struct task *task;
 
 	task = bpf_map_lookup_elem(&tasks, &parent);
-	if (!task || (task->flags & TASK_WAIT_EXEC))
+	if (!task || (task->flags & (TASK_WAIT_EXEC | TASK_ALONE)))
 		return 0;
 	child_task.tgid = config->flags & CONFIG_FOLLOW ? 0 : task->tgid;
 	if (!bpf_map_update_elem(&tasks, &child, &child_task, BPF_ANY))
