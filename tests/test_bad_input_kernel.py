@@ -1,5 +1,6 @@
 """What bad input gets on the live kernel: one line, its status, an account that adds up, and nothing left attached."""
 
+import base64
 import fcntl
 import hashlib
 import json
@@ -272,8 +273,11 @@ def test_odd_bytes_in_arguments_reach_the_command_and_the_output(place: Place, t
 
     assert r'argv: ["cat", "\xff\xfe\x01\x1b[31m"]' in text
     assert "\x1b" not in text
-    assert events[0]["args"]["argv"] == ["cat", "\\xff\\xfe\x01\x1b[31m"]
-    assert events[-1]["args"]["filename"] == "\\xff\\xfe\x01\x1b[31m"
+    exact = base64.b64encode(os.fsencode(odd)).decode()
+    assert events[0]["args"]["argv"] == ["cat", "\ufffd\ufffd\x01\x1b[31m"]
+    assert events[0]["bytes"] == {"argv[1]": exact}
+    assert events[-1]["args"]["filename"] == "\ufffd\ufffd\x01\x1b[31m"
+    assert events[-1]["bytes"] == {"filename": exact}
 
 
 # -- where to write --

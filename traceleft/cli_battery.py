@@ -70,8 +70,10 @@ def choose_battery(option: Path | None, expressions: Sequence[str], level: str |
 
 def choose_events(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...]:
     """Return the events of a battery that expressions mean; every syscall without any."""
+    from traceleft.tracer import others
+
     catalogue = catalogue_of(battery)
-    return select(expressions, catalogue, default=[name for name in catalogue.names if ":" not in name])
+    return select(expressions, catalogue, default=others.default_events(catalogue))
 
 
 def choose_complete(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...] | None:

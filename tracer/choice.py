@@ -224,7 +224,7 @@ def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> 
 
 
 def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:
-    names = select(events, catalogue, default=[name for name in catalogue.names if ":" not in name])
+    names = select(events, catalogue, default=others.default_events(catalogue))
     if not names and events:
         raise ExpressionError("the event expressions choose no event", expression=",".join(events)[:64])
     if not names:

@@ -21,6 +21,8 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "raw_tracepoint": ("other_exit",),
     "tracepoint": ("other_tp_enter", "other_tp_exit"),
 }
+# Fewer syscalls than any kernel has: a battery of so few was made of chosen ones, and what it lacks was left out.
+COMPLETE_MIN: Final = 256
 # The maps that lead to these programs.
 ARRAYS: Final = {"other_exit": "progs_exit", "other_tp_enter": "progs_tp_enter", "other_tp_exit": "progs_tp_exit"}
 REASON: Final = "only raw tracepoints, and tracepoints of many events, see calls without an event"
@@ -54,6 +56,12 @@ def name_of(number: int) -> str:
 def unknown_numbers(known: Iterable[int]) -> list[int]:
     """Return the numbers below the event's own that no event is for."""
     return sorted(set(range(NUMBER)) - set(known))
+
+
+def default_events(catalogue: Catalogue) -> list[str]:
+    """Return what is traced where nothing is named: every syscall; of a battery of chosen ones, those alone."""
+    syscalls = [name for name in catalogue.names if ":" not in name and name != NAME]
+    return [*syscalls, *([NAME] if len(syscalls) >= COMPLETE_MIN and NAME in catalogue.names else [])]
 
 
 def add_to(catalogue: Catalogue) -> Catalogue:
