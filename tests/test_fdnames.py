@@ -1,10 +1,11 @@
 """What file descriptors lead to."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.records import SETS, Capture, Record, document, encode, event_document
+from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.event import Event
 from traceleft.tracer.fdnames import FdNames
@@ -12,8 +13,9 @@ from traceleft.tracer.schema import load_schema
 
 FD = {"name": "fd", "kind": "fd", "width": 4}
 PATH = {"name": "filename", "kind": "path", "direction": "in", "slot": True}
+FLAGS = {"name": "flags", "kind": "set", "set": "open_flags", "width": 4}
 CALLS: dict[str, list[dict[str, Any]]] = {
-    "openat": [{"name": "dfd", "kind": "dirfd", "width": 4}, PATH],
+    "openat": [{"name": "dfd", "kind": "dirfd", "width": 4}, PATH, FLAGS],
     "openat2": [{"name": "dfd", "kind": "dirfd", "width": 4}, PATH],
     "read": [FD],
     "close": [FD],
@@ -32,11 +34,22 @@ CALLS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "clone": [],
+    "fcntl": [FD, {"name": "cmd", "kind": "set", "set": "fcntl"}, {"name": "arg", "kind": "set", "set": "fd_flags"}],
+    "exit_group": [],
+    "chdir": [PATH],
+    "fchdir": [FD],
     "execve": [],
 }
+MORE = {
+    "fcntl": {"mask": 0xFFFFFFFF, "values": [[0, "F_DUPFD"], [2, "F_SETFD"]], "bits": [], "width": 4},
+    "fd_flags": {"mask": 0, "values": [], "bits": [[1, "FD_CLOEXEC"]], "width": 4},
+}
 SCHEMA = load_schema(
-    document({name: event_document(args, id=rank) for rank, (name, args) in enumerate(CALLS.items())}, sets=SETS)
+    document(
+        {name: event_document(args, id=rank) for rank, (name, args) in enumerate(CALLS.items())}, sets={**SETS, **MORE}
+    )
 )
+CLOEXEC = 0o2000000
 
 
 def links(known: Mapping[str, str]) -> Callable[[str], bytes]:
@@ -50,16 +63,31 @@ def links(known: Mapping[str, str]) -> Callable[[str], bytes]:
     return read
 
 
-def call(name: str, *args: int, ret: int = 0, path: bytes | None = None, pid: int = 10) -> Event:
+def call(
+    name: str, *args: int, ret: int = 0, path: bytes | None = None, pid: int = 10, more: Sequence[int] = ()
+) -> Event:
     """Return a call's event."""
     spec = SCHEMA.events[name]
     captures = {} if path is None else {0: Capture(path, len(path) // 4 if name == "pipe2" else None)}
-    registers = (*args, *[0x1000] * (path is not None))
+    registers = (*args, *[0x1000] * (path is not None), *more)
     return Decoder(spec, SCHEMA.tables).decode(encode(spec, Record(registers, captures, ret=ret, ids=(pid, pid, 0, 0))))
 
 
-def names(known: Mapping[str, str] | None = None) -> FdNames:
-    return FdNames(CALLS, CALLS, read_link=links(known or {}))
+def names(known: Mapping[str, str] | None = None, parents: Mapping[int, int] | None = None) -> FdNames:
+    return FdNames(
+        CALLS,
+        CALLS,
+        read_link=links(known or {}),
+        read_parent=(parents or {}).get,
+        describe=lambda pid, fd, link: os.fsdecode(link),
+    )
+
+
+def batch(*events: Event) -> Batch:
+    """Return forks as a batch."""
+    spec = SCHEMA.events["clone"]
+    fixed = b"".join(encode(spec, Record((), {}, ret=each.ret or 0, ids=(each.pid, each.pid, 0, 0))) for each in events)
+    return Batch(Decoder(spec, SCHEMA.tables), fixed, b"", bytes(8 * (len(events) + 1)))
 
 
 def test_opened_file_is_known_by_its_path() -> None:
@@ -133,10 +161,78 @@ def test_child_has_its_parent_s_fds() -> None:
     assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
 
 
-def test_exec_forgets_what_may_have_closed() -> None:
+def test_child_whose_first_event_comes_before_its_parent_s_return_has_its_parent_s_fds() -> None:
+    fork = call("clone", ret=11)
     fds = names()
     fds.name(call("openat", -100, path=b"/a", ret=3))
+    fds.foresee(batch(fork))
+
+    assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
+    fds.name(call("close", 3, pid=11))
+    fds.name(fork)
+    # What the child did since stays.
+    assert fds.name(call("read", 3, pid=11)) == {}
+    assert fds.name(call("read", 3)) == {"fd": "/a"}
+
+
+def test_child_that_no_fork_tells_of_is_asked_for_its_parent() -> None:
+    fds = names(parents={11: 10})
+    fds.name(call("openat", -100, path=b"/a", ret=3))
+
+    assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
+    assert fds.name(call("read", 3, pid=12)) == {}
+
+
+def test_relative_path_starts_where_the_process_went() -> None:
+    fds = FdNames(CALLS, CALLS, read_link=links({}), read_parent=lambda pid: None, directory="/home")
+    first = fds.name(call("openat", -100, path=b"x", ret=3))
+    fds.name(call("clone", ret=11))
+    fds.name(call("chdir", path=b"sub", pid=11))
+    there = fds.name(call("openat", -100, path=b"x", ret=4, pid=11))
+    fds.name(call("openat", -100, path=b"/etc", ret=5, pid=11))
+    fds.name(call("fchdir", 5, pid=11))
+    fds.name(call("execve", pid=11))
+    back = fds.name(call("openat", -100, path=b"x", ret=6, pid=11))
+    still = fds.name(call("openat", -100, path=b"x", ret=7))
+
+    assert [each["ret"] for each in (first, there, back, still)] == ["/home/x", "/home/sub/x", "/etc/x", "/home/x"]
+
+
+def test_failed_fork_has_no_child() -> None:
+    fds = names()
+    fds.name(call("openat", -100, path=b"/a", ret=3))
+    fds.foresee(batch(call("clone", ret=-11), call("clone", ret=0)))
+
+    assert fds.name(call("read", 3, pid=11)) == {}
+
+
+def test_exec_keeps_what_does_not_close_on_it() -> None:
+    fds = names()
+    fds.name(call("openat", -100, path=b"/stays", ret=3))
+    fds.name(call("openat", -100, path=b"/closes", ret=4, more=[CLOEXEC]))
+    fds.name(call("fcntl", 3, 0, ret=5))
+    fds.name(call("openat", -100, path=b"/marked", ret=6))
+    fds.name(call("fcntl", 6, 2, 1))
+    fds.name(call("openat", -100, path=b"/unmarked", ret=7, more=[CLOEXEC]))
+    fds.name(call("fcntl", 7, 2, 0))
     fds.name(call("execve"))
+
+    found = {fd: fds.name(call("read", fd)).get("fd") for fd in range(3, 8)}
+    assert found == {3: "/stays", 4: None, 5: "/stays", 6: None, 7: "/unmarked"}
+
+
+def test_failed_exec_closes_nothing() -> None:
+    fds = names()
+    fds.name(call("openat", -100, path=b"/a", ret=3, more=[CLOEXEC]))
+    fds.name(call("execve", ret=-2))
+
+    assert fds.name(call("read", 3)) == {"fd": "/a"}
+
+
+def test_number_of_a_process_that_ended_is_another_s() -> None:
+    fds = names()
+    fds.name(call("openat", -100, path=b"/a", ret=3))
+    fds.name(call("exit_group"))
 
     assert fds.name(call("read", 3)) == {}
 

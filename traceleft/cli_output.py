@@ -17,6 +17,7 @@ from traceleft.cli_battery import notice
 
 if TYPE_CHECKING:
     from traceleft.tracer import Tracer
+    from traceleft.tracer.batch import Batch
     from traceleft.tracer.counts import Count
     from traceleft.tracer.event import Event
     from traceleft.tracer.fdnames import FdNames
@@ -76,6 +77,7 @@ class Source(Protocol):
     @property
     def specs(self) -> "Mapping[str, EventSpec]": ...
     def on(self, events: str, callback: "Callable[[Event], object]") -> None: ...
+    def on_batch(self, events: str, callback: "Callable[[Batch], object]") -> None: ...
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None: ...
     def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None: ...
 
@@ -170,10 +172,12 @@ def connect_output(
     *,
     available: Callable[[], Collection[str]],
     read_link: Callable[[str], bytes] | None = None,
+    directory: str | None = None,
 ) -> None:
     """Let events go to an output as the options ask.
 
-    For ``-y``: ``available`` are all events that there could be, ``read_link`` reads links of /proc (None: this one).
+    For ``-y``: ``available`` are all events that there could be, ``read_link`` reads links of /proc (None: this one),
+    ``directory`` is where a command begins.
     """
     if options.form == "folded":
         return
@@ -183,10 +187,14 @@ def connect_output(
         return
     names = None
     if options.fd_names:
-        from traceleft.tracer.fdnames import FdNames
-        from traceleft.tracer.fdnames import read_link as read_proc
+        from traceleft.tracer import fdnames
 
-        names = FdNames(source.specs, available(), read_link=read_link or read_proc)
+        # What is replayed has processes of another time.
+        parents = fdnames.read_parent if read_link is None else lambda pid: None
+        links = read_link or fdnames.read_link
+        names = fdnames.FdNames(source.specs, available(), read_link=links, read_parent=parents, directory=directory)
+        if forks := fdnames.FORKING & set(source.specs):
+            source.on_batch(",".join(sorted(forks)), names.foresee)
     # By name: a pattern such as /./ means syscalls alone.
     source.on(",".join(source.specs), make_printer(options, output, names))
 

@@ -88,7 +88,13 @@ def run_trace(options: TraceOptions) -> int:
         if outlets is not None:
             outlets.follow(tracer, battery, raw=options.raw)
         if outlets is None or outlets.leaves_printing(options, output):
-            connect_output(options, tracer, output, available=lambda: catalogue_of(battery).names)
+            connect_output(
+                options,
+                tracer,
+                output,
+                available=lambda: catalogue_of(battery).names,
+                directory=own_directory() if options.command else None,
+            )
         stack.enter_context(folding(options, tracer, output))
         at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
         return follow_tracer(options, tracer, ledger, at_end=at_end, outlets=outlets)
@@ -175,6 +181,14 @@ def make_tracer(
         stacks=options.stacks or options.folds,
         environment=options.environment,
     )
+
+
+def own_directory() -> str | None:
+    """Return where a command begins; None where that directory is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def follow_tracer(

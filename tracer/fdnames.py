@@ -3,28 +3,53 @@
 Names are learned from the events themselves, in their order, which is exact for as long as the calls that close
 descriptors are among them (``CLOSING``). What was not learned is asked of ``/proc/PID/fd``; that shows how it
 is now, a little after the call. A name is a text as ``texts.to_text`` makes it.
+
+A child begins with its parent's descriptors. Its first event may come before the fork returns in its parent: who its
+parent is, is told by the forks of the same batch (``foresee``), else by /proc. An exec keeps what does not close on it.
 """
 
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from posixpath import join, normpath
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
+from traceleft.tracer.socket_names import describe_fd
 from traceleft.tracer.texts import to_text
 from traceleft.tracer.values import Value
 
+if TYPE_CHECKING:
+    from traceleft.tracer.batch import Batch
+
+# A process's directory has this place among its descriptors.
+CWD: Final = -1
+MOVING: Final = frozenset({"chdir", "fchdir"})
 MAX_PROCESSES: Final = 4096
 MAX_FDS: Final = 4096
 
 OPENING: Final = {"open": "", "creat": "", "openat": "dfd", "openat2": "dfd"}
 SOCKETS: Final = frozenset({"socket", "accept", "accept4"})
+NAMING: Final = frozenset({"bind", "connect", "listen"})
 DUPLICATING: Final = frozenset({"dup", "dup2", "dup3"})
 FORKING: Final = frozenset({"fork", "vfork", "clone", "clone3"})
 CLOSING: Final = frozenset({"close", "close_range", "dup2", "dup3", "execve", "execveat"})
 RETURNING: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING})
+# Their descriptors close on exec, whatever the flags.
+ALWAYS_CLOSING: Final = frozenset({"bpf", "io_uring_setup", "pidfd_open", "pidfd_getfd", "seccomp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fd:
+    """What a descriptor leads to, and whether it closes on exec; None where that is not known."""
+
+    name: str
+    closes: bool | None = None
+
+
+Fds: TypeAlias = OrderedDict[int, Fd]
 
 
 def read_link(path: str) -> bytes:
@@ -32,11 +57,22 @@ def read_link(path: str) -> bytes:
     return os.readlink(os.fsencode(path))
 
 
+def read_parent(pid: int) -> int | None:
+    """Return the parent of a process, None where there is none such any more."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything.
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 class FdNames:
     """Knows the names of file descriptors, per process; bounded, forgetting what was used longest ago.
 
     ``events`` are the names of the events that are traced, ``available`` of those that could be: unless all of
-    ``CLOSING`` that could be is, a learned name may be out of date, so /proc is asked first.
+    ``CLOSING`` that could be is, a learned name may be out of date, so /proc is asked first. ``directory`` is where
+    what is traced begins, if that is known.
     """
 
     def __init__(
@@ -45,10 +81,26 @@ class FdNames:
         available: Collection[str],
         *,
         read_link: Callable[[str], bytes] = read_link,
+        read_parent: Callable[[int], int | None] = read_parent,
+        describe: Callable[[int, int, bytes], str] = describe_fd,
+        directory: str | None = None,
     ) -> None:
+        self._directory = directory
+        self._follows_cwd = MOVING & set(available) <= set(events)
         self._is_exact = CLOSING & set(available) <= set(events)
         self._read_link = read_link
-        self._processes: OrderedDict[int, OrderedDict[int, str]] = OrderedDict()
+        self._read_parent = read_parent
+        self._describe = describe
+        self._processes: OrderedDict[int, Fds] = OrderedDict()
+        self._parents: OrderedDict[int, int] = OrderedDict()
+
+    def foresee(self, batch: "Batch") -> None:
+        """Note who forks whom, of a batch of forks whose events are still to be named."""
+        for event in batch.events():
+            if event.ret is not None and event.ret > 0:
+                self._parents[event.ret] = event.pid
+                if len(self._parents) > MAX_PROCESSES:
+                    self._parents.popitem(last=False)
 
     def name(self, event: Event) -> dict[str, str]:
         """Return the names of an event's descriptors by argument (``ret`` for the returned one), and learn from it."""
@@ -76,30 +128,40 @@ class FdNames:
         return value if isinstance(value, int) and value >= 0 else None
 
     def _find(self, pid: int, fd: int) -> str | None:
-        fds = self._processes.get(pid)
-        learned = fds.get(fd) if fds and fd >= 0 else None
-        if learned is not None and self._is_exact:
+        found = self._table(pid).get(fd)
+        learned = None if found is None else found.name
+        is_exact = self._follows_cwd if fd == CWD else self._is_exact
+        if learned is not None and is_exact:
             return learned
-        asked = self._ask(f"/proc/{pid}/cwd" if fd < 0 else f"/proc/{pid}/fd/{fd}")
-        if asked is not None and self._is_exact and fd >= 0:
-            self._put(pid, fd, asked)
+        asked = self._ask(pid, fd)
+        if asked is not None and is_exact:
+            self._put(pid, fd, Fd(asked, closes=False if fd == CWD else None))
         return asked if asked is not None else learned
 
-    def _ask(self, link: str) -> str | None:
+    def _ask(self, pid: int, fd: int) -> str | None:
+        """Ask /proc what a descriptor stands for, or a process's directory."""
         try:
-            return to_text(self._read_link(link))
+            link = self._read_link(f"/proc/{pid}/cwd" if fd < 0 else f"/proc/{pid}/fd/{fd}")
         except OSError:
             return None
+        return to_text(link) if fd < 0 else self._describe(pid, fd, link)
 
-    def _put(self, pid: int, fd: int, path: str) -> None:
+    def _put(self, pid: int, fd: int, found: Fd) -> None:
         fds = self._table(pid)
-        fds[fd] = path
+        fds[fd] = found
         fds.move_to_end(fd)
         if len(fds) > MAX_FDS:
             fds.popitem(last=False)
 
-    def _table(self, pid: int) -> OrderedDict[int, str]:
-        fds = self._processes.setdefault(pid, OrderedDict())
+    def _table(self, pid: int) -> Fds:
+        """Return a process's descriptors; at first they are its parent's."""
+        fds = self._processes.get(pid)
+        if fds is None:
+            parent = self._parents.pop(pid, None) or self._read_parent(pid)
+            inherited = self._processes.get(parent) if parent else None
+            if inherited is None and self._directory is not None:
+                inherited = OrderedDict({CWD: Fd(self._directory, closes=False)})
+            fds = self._processes[pid] = OrderedDict(inherited or {})
         self._processes.move_to_end(pid)
         if len(self._processes) > MAX_PROCESSES:
             self._processes.popitem(last=False)
@@ -107,55 +169,103 @@ class FdNames:
 
     def _learn(self, event: Event, values: Mapping[str, Value]) -> None:
         name, pid, ret = event.event, event.pid, event.ret
-        if name in ("exit_group", "execve", "execveat") and (ret is None or ret >= 0):
-            # Descriptors that close on exec are gone, and which those are is not known.
+        if name == "exit_group":
             self._processes.pop(pid, None)
+        if name in NAMING:
+            # Of a connection that is still being made the call has failed.
+            self._name_again(pid, values.get("fd"))
         if ret is None or ret < 0:
             return
+        closes = name in ALWAYS_CLOSING or any("CLOEXEC" in str(value) for value in values.values())
         if name in OPENING:
-            self._learn_open(event, values, ret)
+            self._learn_open(event, values, ret, closes=closes)
         elif name in SOCKETS:
-            self._put(pid, ret, self._ask_for(pid, ret, "socket:"))
+            self._put(pid, ret, Fd(self._ask_for(pid, ret, "socket"), closes))
         elif name in DUPLICATING or (name == "fcntl" and str(values.get("cmd")).startswith("F_DUPFD")):
-            self._learn_duplicate(event, values, ret)
+            self._learn_duplicate(event, values, ret, closes=closes)
+        elif name == "fcntl" and values.get("cmd") == "F_SETFD":
+            self._learn_flags(pid, values.get("fd"), closes=closes)
+        elif name == "ioctl" and values.get("cmd") in ("FIOCLEX", "FIONCLEX"):
+            self._learn_flags(pid, values.get("fd"), closes=values.get("cmd") == "FIOCLEX")
         elif name in ("pipe", "pipe2"):
-            self._learn_pipe(event, values)
+            self._learn_pipe(event, values, closes=closes)
+        elif name in MOVING:
+            self._learn_directory(pid, values)
+        elif name in ("execve", "execveat"):
+            self._close_on_exec(pid)
         elif name == "close":
             self._forget(pid, values.get("fd"), values.get("fd"))
         elif name == "close_range" and values.get("flags") in (0, "0"):
             self._forget(pid, values.get("fd"), values.get("max_fd"))
-        elif name in FORKING and ret > 0 and pid in self._processes:
-            self._table(ret).update(self._processes[pid])
+        elif name in FORKING and ret > 0 and ret not in self._processes:
+            self._parents[ret] = pid
+            self._table(ret)
+        elif choose_case(event.spec.ret, event.raw).kind == "fd":
+            self._learn_other(pid, ret, closes=closes)
 
-    def _learn_open(self, event: Event, values: Mapping[str, Value], ret: int) -> None:
+    def _learn_directory(self, pid: int, values: Mapping[str, Value]) -> None:
+        path, fd, before = values.get("filename"), values.get("fd"), self._find(pid, CWD)
+        if isinstance(fd, int):
+            path = self._find(pid, fd)
+        if isinstance(path, str) and (path.startswith("/") or before is not None):
+            self._put(pid, CWD, Fd(normpath(join(before or "/", path)), closes=False))
+        else:
+            self._table(pid).pop(CWD, None)
+
+    def _close_on_exec(self, pid: int) -> None:
+        """Keep what is known to stay open; the rest is asked for again."""
+        fds = self._table(pid)
+        for fd in [fd for fd, found in fds.items() if found.closes is not False]:
+            del fds[fd]
+
+    def _learn_flags(self, pid: int, fd: Value, *, closes: bool) -> None:
+        found = self._table(pid).get(fd) if isinstance(fd, int) else None
+        if found is not None and isinstance(fd, int):
+            self._put(pid, fd, Fd(found.name, closes))
+
+    def _learn_other(self, pid: int, fd: int, *, closes: bool) -> None:
+        """Learn what has no path: its kind, as /proc has it now."""
+        asked = self._ask(pid, fd)
+        if asked is None:
+            self._forget(pid, fd, fd)
+        else:
+            self._put(pid, fd, Fd(asked, closes))
+
+    def _learn_open(self, event: Event, values: Mapping[str, Value], ret: int, *, closes: bool) -> None:
         path = values.get("filename")
         if not isinstance(path, str) or "filename" in event.truncated or "filename" in event.unreadable:
             self._forget(event.pid, ret, ret)
             return
         directory = self._find(event.pid, -1 if (fd := self._fd(values.get(OPENING[event.event]))) is None else fd)
         if path.startswith("/") or directory is not None:
-            self._put(event.pid, ret, normpath(join(directory or "/", path)))
+            self._put(event.pid, ret, Fd(normpath(join(directory or "/", path)), closes))
         else:
             self._forget(event.pid, ret, ret)
 
     def _ask_for(self, pid: int, fd: int, kind: str) -> str:
-        """Return the full name (``socket:[1234]``) while it can still be asked, else its kind."""
-        asked = self._ask(f"/proc/{pid}/fd/{fd}")
-        return asked if asked is not None and asked.startswith(kind) else kind.rstrip(":")
+        """Return the full name (``pipe:[1234]``, ``TCP:[…]``) while it can still be asked, else its kind."""
+        asked = self._ask(pid, fd)
+        return kind if asked is None or asked.startswith("/") else asked
 
-    def _learn_duplicate(self, event: Event, values: Mapping[str, Value], ret: int) -> None:
+    def _name_again(self, pid: int, fd: Value) -> None:
+        """Ask again for a socket that has another address now, or a peer."""
+        known = self._table(pid).get(fd) if isinstance(fd, int) else None
+        if known is not None and isinstance(fd, int) and (asked := self._ask(pid, fd)) is not None:
+            self._put(pid, fd, Fd(asked, known.closes))
+
+    def _learn_duplicate(self, event: Event, values: Mapping[str, Value], ret: int, *, closes: bool) -> None:
         old = self._fd(next((values[name] for name in ("fildes", "oldfd", "fd") if name in values), None))
         path = None if old is None else self._find(event.pid, old)
         if path is None:
             self._forget(event.pid, ret, ret)
         else:
-            self._put(event.pid, ret, path)
+            self._put(event.pid, ret, Fd(path, closes))
 
-    def _learn_pipe(self, event: Event, values: Mapping[str, Value]) -> None:
+    def _learn_pipe(self, event: Event, values: Mapping[str, Value], *, closes: bool) -> None:
         fds = values.get("fildes")
         for fd in fds if isinstance(fds, list) else []:
             if isinstance(fd, int):
-                self._put(event.pid, fd, self._ask_for(event.pid, fd, "pipe:"))
+                self._put(event.pid, fd, Fd(self._ask_for(event.pid, fd, "pipe"), closes))
 
     def _forget(self, pid: int, first: Value, last: Value) -> None:
         fds = self._processes.get(pid)

@@ -5,6 +5,7 @@ program passes cannot move the cursor of who watches.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import localtime, strftime
@@ -25,6 +26,7 @@ RESTARTS: Final = {
     "ERESTARTNOHAND": "To be restarted if no handler",
     "ERESTART_RESTARTBLOCK": "Interrupted by signal",
 }
+_CONNECTED: Final = re.compile(r"[A-Za-z0-9-]{1,32}:\[[0-9a-f.:\[\]]{1,64}->")
 _CYAN, _RED, _GREEN, _DIM, _PLAIN = "\033[36m", "\033[31m", "\033[32m", "\033[2m", "\033[0m"
 
 
@@ -165,4 +167,7 @@ def _seconds(duration_ns: int | None) -> str:
 
 
 def _quote_path(path: str) -> str:
-    return escape(path).replace("<", "\\x3c").replace(">", "\\x3e")
+    """Escape the name of a descriptor; the arrow between the ends of a connection stays."""
+    ends = _CONNECTED.match(path)
+    start = ends[0] if ends else ""
+    return start + escape(path[len(start) :]).replace("<", "\\x3c").replace(">", "\\x3e")
