@@ -12,7 +12,7 @@ from traceleft.tracer import others
 from traceleft.tracer.attach import can_dispatch_tracepoints
 from traceleft.tracer.chosen import load_events, read_catalogue, read_numbers
 from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
-from traceleft.tracer.exec_prepare import prepare_role
+from traceleft.tracer.exec_prepare import prepare_roles
 from traceleft.tracer.formats import select_running
 from traceleft.tracer.kernel import EXACT, HOOKS, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kprobes import read_syscall_symbols
@@ -96,7 +96,7 @@ class Choice:
             hook=hook,
             level=level,
             symbols=self._symbols() if hook == "kprobe" else (),
-            prepare=prepare_role(hook) if any(spec.name in EXECS for spec in present) else None,
+            prepare=prepare_roles(hook) if any(spec.name in EXECS for spec in present) else (),
             unknown=self._unknown,
         )
         self._check(plan)

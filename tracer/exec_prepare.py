@@ -25,12 +25,12 @@ _KPROBE_PMU: Final = "/sys/bus/event_source/devices/kprobe"
 
 
 @cache
-def prepare_role(hook: str) -> str | None:
-    """Return the role of the program that a hook attaches there on this kernel, None where nothing serves."""
-    if hook in _ROLES and kernel_format(f"sched:{TRACEPOINT}") is not None:
-        return _ROLES[hook]
+def prepare_roles(hook: str) -> tuple[str, ...]:
+    """Return the roles of programs that a hook can attach there on this kernel, the best first."""
+    has_tracepoint = hook in _ROLES and kernel_format(f"sched:{TRACEPOINT}") is not None
     places = [_KPROBE_PMU, *(f"{place}/kprobe_events" for place in tracefs.PLACES)]
-    return _KPROBE_ROLE if any(os.path.exists(place) for place in places) else None
+    has_kprobes = any(os.path.exists(place) for place in places)
+    return (*((_ROLES[hook],) if has_tracepoint else ()), *((_KPROBE_ROLE,) if has_kprobes else ()))
 
 
 def attach_prepare(loaded: _native.Object, programs: Mapping[str, str]) -> list[_native.Link]:

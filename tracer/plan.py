@@ -67,12 +67,12 @@ def make_plan(
     hook: str,
     level: Level,
     symbols: Collection[str] = (),
-    prepare: str | None = None,
+    prepare: tuple[str, ...] = (),
     unknown: tuple[int, ...] = (),
 ) -> Plan:
     """Take the objects of these events for a hook out of a battery; kprobes need the kernel's symbols of syscalls.
 
-    ``prepare`` is the role of an exec's program that reads its strings again (see ``exec_prepare``), ``unknown`` are
+    ``prepare`` are roles of programs that read an exec's strings again (see ``exec_prepare``), ``unknown`` are
     numbers that no event is for.
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
@@ -81,9 +81,8 @@ def make_plan(
     core = release.core.get(level.name)
     if core is None:
         raise _lacking(battery, f"holds nothing for level {level.name}; build it with --level {level.name}")
-    more = () if prepare is None else (prepare,)
     names = [name for name in events if name != others.NAME]
-    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, more) for name in names)
+    parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, prepare) for name in names)
     if hook == "kprobe":
         parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
     core_programs = {program.role: program.name for program in battery.entry(core).programs}
@@ -118,7 +117,7 @@ def place_kprobe(part: Part, symbols: Collection[str]) -> Part:
 
 
 def _make_part(
-    battery: Battery, release: Release, spec: EventSpec, hook: str, level: str, more: tuple[str, ...]
+    battery: Battery, release: Release, spec: EventSpec, hook: str, level: str, prepare: tuple[str, ...]
 ) -> Part:
     digest = release.events.get(spec.name, {}).get(level)
     if digest is None:
@@ -126,7 +125,8 @@ def _make_part(
     entry = battery.entry(digest)
     if entry.layout != spec.digest:
         raise _lacking(battery, f"the object of {spec.name} and the schema disagree on its layout; build it again")
-    roles = (*_roles_of(spec, hook), *more)
+    held = {program.role for program in entry.programs}
+    roles = (*_roles_of(spec, hook), *[role for role in prepare if role in held][:1])
     programs = {program.role: program.name for program in entry.programs if program.role in roles}
     if not programs:
         raise _lacking(battery, f"the object of {spec.name} has no program for {hook}; build it again")
