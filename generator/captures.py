@@ -25,7 +25,7 @@ def is_environment(argument: Mapping[str, Any]) -> bool:
 
 
 def is_read_after_errors(argument: Mapping[str, Any]) -> bool:
-    """Tell whether what an argument leads to is read where the call failed, too.
+    """Tell whether what an argument leads to is also read where the call failed.
 
     What the kernel was to write is not; where that is led to by a vector or a message, the vector itself is.
     """

@@ -32,7 +32,7 @@ def record(number: int, *registers: int) -> bytes:
     return encode(schema().events[others.NAME], Record(raw, ret=-38))
 
 
-def test_it_is_chosen_beside_a_documents_events_and_not_one_of_them() -> None:
+def test_it_can_be_chosen_but_is_not_in_the_document() -> None:
     catalogue = read_catalogue(document())
 
     assert sorted(catalogue.names) == ["read"]

@@ -1,11 +1,15 @@
 """Paths of cgroups by the ids that records carry."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from traceleft.errors import UnsupportedError
+
+CGROUP_REMEDY: Final = "give a directory of a mounted cgroup v2 hierarchy"
 WAIT_S: Final = 1.0
 KNOWN_MAX: Final = 1 << 16
 
@@ -17,6 +21,20 @@ def find_cgroup_mount(mounts: str | os.PathLike[str] = "/proc/self/mounts") -> P
     except OSError:
         return None
     return next((Path(_unescape(row[1])) for row in rows if len(row) > 2 and row[2] == "cgroup2"), None)
+
+
+@contextlib.contextmanager
+def open_cgroup(path: Path) -> Iterator[int]:
+    """Yield a file descriptor of a cgroup's directory. UnsupportedError, with the remedy, where it cannot be opened."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        reason = os.strerror(exc.errno or 0).lower()
+        raise UnsupportedError(f"cgroup {path}", f"{reason}; {CGROUP_REMEDY}") from exc
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 class CgroupPaths:

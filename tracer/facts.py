@@ -6,6 +6,7 @@ from typing import Final
 
 from traceleft.tracer.choice import Choice
 from traceleft.tracer.command import Command
+from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
 from traceleft.tracer.plan import Plan
 from traceleft.tracer.reader import Reader
@@ -23,6 +24,7 @@ class Facts:
     _tables: Tables
     _reader: Reader | None
     _command: Command | None
+    _session: Session | None
     kill: bool
     signal: int | None
 
@@ -62,8 +64,13 @@ class Facts:
         return {} if self._reader is None else self._reader.counts
 
     @property
+    def buffer_pages(self) -> int | None:
+        """The size of the buffer in pages, of all CPUs together; None before the start."""
+        return None if self._session is None else self._session.buffer_pages
+
+    @property
     def status(self) -> int | None:
-        """The command's exit status (128 + N for signal N), None while it runs and where there is none."""
+        """The command's exit status (128 + N for signal N), None without a command or while it runs."""
         return None if self._command is None else self._command.poll()
 
     @property

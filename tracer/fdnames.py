@@ -58,7 +58,7 @@ def read_link(path: str) -> bytes:
 
 
 def read_parent(pid: int) -> int | None:
-    """Return the parent of a process, None where there is none such any more."""
+    """Return the parent of a process; None if the process has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may hold anything.

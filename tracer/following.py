@@ -62,7 +62,7 @@ def read_thread(tid: int) -> Thread | None:
 def find_targets(pids: Iterable[int], *, own_pid: int) -> tuple[int, ...]:
     """Return what is traced for these numbers: processes, or threads that do not lead theirs.
 
-    UnsupportedError if there is none, or it is ourselves.
+    UnsupportedError if a number names no thread, or one of our own.
     """
     found = []
     for pid in pids:

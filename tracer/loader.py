@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from traceleft.tracer.attach import (
     convert_error,
     find_offsets,
 )
+from traceleft.tracer.cgroups import CGROUP_REMEDY, open_cgroup
 from traceleft.tracer.compat import FIND_STATUS, find_status_offset
 from traceleft.tracer.exec_prepare import attach_prepare
 from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
@@ -28,6 +28,7 @@ from traceleft.tracer.kernel_btf import task_offsets
 from traceleft.tracer.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.ledger import KernelCounts
+from traceleft.tracer.limits import more_open_files
 from traceleft.tracer.maps import CHOSEN_BYTES, CHOSEN_ENTRY, CHOSEN_NEAR_SHIFT, NAMES, OWNER_NAMES, STACK_NAMES, Maps
 from traceleft.tracer.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.near import NEAR, choose_near
@@ -74,6 +75,8 @@ class Session:
         self._filters = filters
         self._options = options
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
+        # The core's programs for calls that no event is for, by role.
+        self._others = next((part.programs for part in plan.parts if part.spec.name == others.NAME), {})
         self._near = choose_near(part.spec.name for part in self._objects() if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
@@ -86,7 +89,7 @@ class Session:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_more_open_files())
+            stack.enter_context(more_open_files())
             stack.callback(self.detach)
             if self.plan.hook == "kprobe":
                 remove_leftovers()
@@ -167,7 +170,7 @@ class Session:
         if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
             if part.spec.name == others.NAME:
-                self._mark_others(0)
+                others.mark(self.maps, self.plan.unknown, 0)
             for array, key, _ in self._places(part):
                 self.maps.clear(array, key)
 
@@ -219,7 +222,7 @@ class Session:
         """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
         while True:
             finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
-            roles = (*self._roles.names, *self._other_roles(), *finds_pid, *more)
+            roles = (*self._roles.names, *self._others, *finds_pid, *more)
             wanted = [self.plan.core_programs[role] for role in roles]
             try:
                 core = _native.Object(
@@ -283,7 +286,7 @@ class Session:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
-        self._place_others()
+        others.place(self.maps, self._core, self._others, self.plan.unknown)
         called = [part for part in self._objects() if self._roles.is_called(part)]
         if len(called) == 1:
             self._links += self._try_part(called[0])
@@ -296,22 +299,6 @@ class Session:
     def _objects(self) -> list[Part]:
         """Return the parts that have objects of their own."""
         return [part for part in self.plan.parts if part.spec.name != others.NAME]
-
-    def _other_roles(self) -> tuple[str, ...]:
-        """Return the core's programs for calls that no event is for."""
-        return next((tuple(part.programs) for part in self.plan.parts if part.spec.name == others.NAME), ())
-
-    def _place_others(self) -> None:
-        """Lead the numbers that no event is for to the core's programs."""
-        roles = self._other_roles()
-        for role in roles:
-            fd = self._core.program_fd(self.plan.core_programs[role])
-            self.maps.put(others.ARRAYS[role], others.NUMBER, fd)
-        self._mark_others(others.NUMBER + 1 if roles else 0)
-
-    def _mark_others(self, chosen: int) -> None:
-        for number in self.plan.unknown if self._other_roles() else ():
-            self.maps.put("chosen", number, chosen)
 
     def _try_part(self, part: Part) -> list[_native.Link]:
         try:
@@ -384,17 +371,11 @@ class Session:
         return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
 
     def _set_cgroup(self, path: Path) -> None:
-        remedy = "give a directory of a mounted cgroup v2 hierarchy"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as exc:
-            raise UnsupportedError(f"cgroup {path}", f"{os.strerror(exc.errno or 0).lower()}; {remedy}") from exc
-        try:
-            self.maps.put("cgroups", 0, fd)
+            with open_cgroup(path) as fd:
+                self.maps.put("cgroups", 0, fd)
         except _native.Error as exc:
-            raise UnsupportedError(f"cgroup {path}", remedy) from exc
-        finally:
-            os.close(fd)
+            raise UnsupportedError(f"cgroup {path}", CGROUP_REMEDY) from exc
 
     def _write_config(self, flags: int) -> None:
         assert self._offsets is not None
@@ -412,14 +393,3 @@ class Session:
             rollup=0 if self._options.rollup is None else self._options.rollup.flags,
         )
         self.maps.put("config", 0, config)
-
-
-@contextlib.contextmanager
-def _more_open_files() -> Iterator[None]:
-    """Allow as many open files as the hard limit does: each link is one or two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

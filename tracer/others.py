@@ -7,9 +7,13 @@ battery has an event for them; the place behind them stands for all higher ones.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from traceleft.expression import Catalogue
+
+if TYPE_CHECKING:
+    from traceleft.tracer import _native
+    from traceleft.tracer.maps import Maps
 
 NAME: Final = "unknown"
 # As NR_OTHER of templates/include/maps.h.j2.
@@ -65,5 +69,19 @@ def default_events(catalogue: Catalogue) -> list[str]:
 
 
 def add_to(catalogue: Catalogue) -> Catalogue:
-    """Return a catalogue from which the event can be chosen, too."""
+    """Return the catalogue with this event added."""
     return replace(catalogue, names=catalogue.names | {NAME})
+
+
+def place(maps: "Maps", core: "_native.Object", programs: Mapping[str, str], unknown: Iterable[int]) -> None:
+    """Lead the unknown numbers to the core's programs, given by role; without programs nothing is done."""
+    for role, program in programs.items():
+        maps.put(ARRAYS[role], NUMBER, core.program_fd(program))
+    if programs:
+        mark(maps, unknown, NUMBER + 1)
+
+
+def mark(maps: "Maps", unknown: Iterable[int], chosen: int) -> None:
+    """Mark the unknown numbers with what is chosen of them: the event's id + 1, or 0."""
+    for number in unknown:
+        maps.put("chosen", number, chosen)

@@ -1,8 +1,8 @@
 """Texts that traced programs wrote, byte for byte, and what each format makes of them.
 
 In Python a text is what ``os.fsdecode`` gives: UTF-8, and each other byte as a lone surrogate (U+DC80 to U+DCFF), so
-that ``os.fsencode`` gives the bytes back. No lone surrogate may stand in UTF-8: JSON has U+FFFD there, with the bytes
-beside (``mark_bytes``); columns of Arrow, Parquet and CSV have private characters (``to_column``).
+that ``os.fsencode`` gives the bytes back. No lone surrogate may stand in UTF-8: JSON has U+FFFD there, and the bytes
+under a key of their own (``mark_bytes``); columns of Arrow, Parquet and CSV have private characters (``to_column``).
 """
 
 import re

@@ -55,8 +55,8 @@ class Tracer(Facts):
     `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
     the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
-    With ``stacks`` events tell where they were called from; the kernel keeps ``stack_entries`` different ones. With
-    ``environment`` execs show the strings of their environment, else how many there are.
+    ``stacks``: events tell where they were called from, of ``stack_entries`` different stacks; ``environment``: execs
+    show the strings of their environment.
     A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """
@@ -352,11 +352,6 @@ class Tracer(Facts):
 
     def _error_name(self, number: int) -> str:
         return self._tables.errno.get(number) or error_name(number)
-
-    @property
-    def buffer_pages(self) -> int | None:
-        """The size of the buffer in pages, of all CPUs' together, None before the start."""
-        return None if self._session is None else self._session.buffer_pages
 
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
         ticks = [*self._on_ticks]

@@ -38,7 +38,7 @@ while True:
 
 @pytest.fixture
 def threads() -> Iterator[tuple[int, int]]:
-    """A process of which two threads open files all the time, the second of them starting others; both numbers."""
+    """A process with two threads that open files all the time; the second also starts others. Returns both numbers."""
     with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -14,7 +14,7 @@ int main(void)
 {
 	struct sigaction action = {.sa_handler = ignore};
 
-	/* What returns from a handler shows -1 as its number, and is no such call. */
+	/* The return from a signal handler also shows -1 as its number. It must not be taken for a call of -1. */
 	sigaction(SIGUSR1, &action, NULL);
 	raise(SIGUSR1);
 	syscall(999, 1, 2, 3, 4, 5, 6);
