@@ -206,6 +206,17 @@ def test_failed_fork_has_no_child() -> None:
     assert fds.name(call("read", 3, pid=11)) == {}
 
 
+def test_fork_whose_record_is_damaged_is_foreseen_without_decoding_it() -> None:
+    spec = SCHEMA.events["clone"]
+    record = bytearray(encode(spec, Record((), {}, ret=11, ids=(10, 10, 0, 0))))
+    record[4:6] = b"\xff\xff"
+    fds = names()
+    fds.name(call("openat", -100, path=b"/a", ret=3))
+    fds.foresee(Batch(Decoder(spec, SCHEMA.tables), bytes(record), b"", bytes(16)))
+
+    assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
+
+
 def test_exec_keeps_what_does_not_close_on_it() -> None:
     fds = names()
     fds.name(call("openat", -100, path=b"/stays", ret=3))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
 from traceleft.tracer.socket_names import describe_fd
+from traceleft.tracer.spec import NO_RETURN, UNFINISHED
 from traceleft.tracer.texts import to_text
 from traceleft.tracer.values import Value
 
@@ -96,9 +97,10 @@ class FdNames:
 
     def foresee(self, batch: "Batch") -> None:
         """Note who forks whom, of a batch of forks whose events are still to be named."""
-        for event in batch.events():
-            if event.ret is not None and event.ret > 0:
-                self._parents[event.ret] = event.pid
+        rows = batch.to_numpy()
+        for child, parent, flags in zip(*(rows[name].tolist() for name in ("ret", "pid", "record_flags")), strict=True):
+            if child > 0 and not flags & (NO_RETURN | UNFINISHED):
+                self._parents[child] = parent
                 if len(self._parents) > MAX_PROCESSES:
                     self._parents.popitem(last=False)
 
