@@ -99,6 +99,8 @@ $B mount -t tmpfs up /up; $B mkdir /up/u /up/w
 $B mount -t overlay -o lowerdir=/low,upperdir=/up/u,workdir=/up/w ov /root || end "the kernel has no overlay"
 for d in proc sys dev; do $B mount --move /$d /root/$d; done
 $B mkdir -p /root/mnt /root/dev/pts /root/dev/shm
+# As udev does it. An exec by file descriptor has the name /dev/fd/N, which TOMOYO in Debian's 5.10 looks up.
+$B ln -s /proc/self/fd /root/dev/fd
 $B mount -t devpts p /root/dev/pts; $B mount -t tmpfs s /root/dev/shm
 $B mount -t tracefs t /root/sys/kernel/tracing || $B mount -t debugfs d /root/sys/kernel/debug
 for m in bpf:/root/sys/fs/bpf cgroup2:/root/sys/fs/cgroup; do $B mount -t ${m%%:*} none ${m#*:} || $B echo "vm: no ${m%%:*}"; done
