@@ -18,6 +18,8 @@ from traceleft.generator.tables import SyscallEntry, load_errno, load_sets, load
 SCHEMA_VERSION: Final = 1
 FIRST_RANKED_ID: Final = 1024
 MAX_TYPE: Final = 200
+# What events need whose programs are the core's (tracer/task_events.py): no event of a document names it.
+CORE_TABLES: Final = {"struct": "siginfo"}
 
 Document = dict[str, Any]
 Wanted = Mapping[str, Sequence[str]]
@@ -212,7 +214,7 @@ def _is_unknown(syscall: str, argument: Argument) -> bool:
 
 def _make_tables(events: Document, sets: Mapping[str, Any]) -> Document:
     """Pick the sets and structs that the events name, and what those name in turn; errno is always whole."""
-    structs = _reach(events, load_structs())
+    structs = _reach({"events": events, "core": CORE_TABLES}, load_structs())
     known = {**load_sets(), **sets}
     named = sorted(_names(events, "set") | _names(structs, "set"))
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.records import Record, encode
 from traceleft.aggregator.values import BatchColumns
-from traceleft.tracer import others
+from traceleft.tracer import core_events, others
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.chosen import cut_document, load_events, read_catalogue, read_numbers
 from traceleft.tracer.decode import Decoder
@@ -36,7 +36,7 @@ def test_it_can_be_chosen_but_is_not_in_the_document() -> None:
     catalogue = read_catalogue(document())
 
     assert sorted(catalogue.names) == ["read"]
-    assert sorted(others.add_to(catalogue).names) == ["read", others.NAME]
+    assert sorted(core_events.add_to(catalogue).names) == ["process_exit", "read", "signal", others.NAME]
     assert sorted(schema().events) == ["read", others.NAME]
     assert sorted(load_events(document(), ["read"]).events) == ["read"]
     # A recording keeps it in its own document, and needs no battery.

@@ -70,10 +70,10 @@ def choose_battery(option: Path | None, expressions: Sequence[str], level: str |
 
 def choose_events(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...]:
     """Return the events of a battery that expressions mean; every syscall without any."""
-    from traceleft.tracer import others
+    from traceleft.tracer import core_events
 
     catalogue = catalogue_of(battery)
-    return select(expressions, catalogue, default=others.default_events(catalogue))
+    return select(expressions, catalogue, default=core_events.default_events(catalogue))
 
 
 def choose_complete(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...] | None:
@@ -156,11 +156,11 @@ def open_battery(path: Path, levels: Collection[str] | None = None) -> "Battery"
 
 def catalogue_of(battery: "Battery") -> Catalogue:
     """Return what expressions can choose from a battery, for the running kernel."""
-    from traceleft.tracer import others
+    from traceleft.tracer import core_events
     from traceleft.tracer.chosen import read_catalogue
 
     selection = select_release(battery)
-    return others.add_to(read_catalogue(battery.schema_bytes(selection.name), among=selection.release.events))
+    return core_events.add_to(read_catalogue(battery.schema_bytes(selection.name), among=selection.release.events))
 
 
 def kernel_syscalls() -> frozenset[str]:
@@ -178,14 +178,14 @@ def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
         from traceleft.generator.model import read_events
         from traceleft.generator.schema import make_catalogue
         from traceleft.generator.source import read_source
-        from traceleft.tracer import others
+        from traceleft.tracer import core_events
 
         source = read_source(None)
         events = read_events(source.formats, place=source.place)
     except (UnsupportedError, FormatError, ModuleNotFoundError):
         return None
-    catalogue = others.add_to(make_catalogue(events, source.machine))
-    return select(expressions, catalogue, default=(*events.syscalls, others.NAME))
+    catalogue = core_events.add_to(make_catalogue(events, source.machine))
+    return select(expressions, catalogue, default=(*events.syscalls, *core_events.NAMES))
 
 
 def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
@@ -193,18 +193,18 @@ def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
 
     It is for the level asked for, else for the highest that the kernel offers, and for those that it held.
     """
-    from traceleft.tracer import others
+    from traceleft.tracer import core_events
 
     require_compiler()
     path = private_cache() / "battery"
-    wanted_events = {*events} - {others.NAME}
+    wanted_events = {*events} - core_events.NAMES
     wanted = serving_levels(level)[0]
     with locked(path.with_name("lock")):
         before = consider(path)
         if before is None and os.path.lexists(path):
             # Damaged, or of another version of ours: a cache is there to be made again.
             discard(path)
-        held = catalogue_of(before).names - {others.NAME} if before else frozenset()
+        held = catalogue_of(before).names - core_events.NAMES if before else frozenset()
         levels = held_levels(before)
         if before is None or wanted not in levels or not held.issuperset(wanted_events):
             add_this_kernel(path, sorted(held | wanted_events), sorted(levels.union([wanted])))

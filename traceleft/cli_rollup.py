@@ -130,11 +130,13 @@ def make_rolling(options: "TraceOptions", choice: "Choice", rollup: "Rollup", en
     """
     from traceleft.aggregator.kernel import try_kernel
     from traceleft.cli_session import make_ready
+    from traceleft.tracer.core_events import calls_of
 
     reasons: list[str | None] = []
 
     def make(options: "TraceOptions", battery: "Battery", events: Sequence[str]) -> "Tracer":
-        make_one = partial(make_filled, options, battery, events, rollup)
+        wanted = events if options.expressions else calls_of(events)
+        make_one = partial(make_filled, options, battery, wanted, rollup)
         why = why_in_user_space(options, rollup, engine)
         tracer, why = try_kernel(rollup, make_one) if why is None else (make_one(None), why)
         reasons.append(why)

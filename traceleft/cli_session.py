@@ -153,7 +153,10 @@ def make_tracer(
 ) -> "Tracer":
     """Return a tracer that is not started."""
     from traceleft.tracer import Tracer
+    from traceleft.tracer.core_events import calls_of
 
+    if options.counting == "only" and not options.expressions:
+        events = calls_of(events)
     return Tracer(
         battery,
         events=events or options.expressions,

@@ -15,6 +15,7 @@ from traceleft.tracer.kprobe_core import FUNCTIONS, attach_function
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
 from traceleft.tracer.preemption import may_preempt_tracepoints
+from traceleft.tracer.task_events import EXIT_FUNCTION, RAW_PLACES, TRACEPOINT_PLACES
 
 SCHED: Final = {"on_exec": "sched_process_exec", "on_fork": "sched_process_fork", "on_exit": "sched_process_exit"}
 RAW: Final = "raw_"
@@ -79,6 +80,15 @@ def attach_tracepoint(loaded: _native.Object, program: str, category: str, event
     return _attach(
         lambda: loaded.attach_tracepoint(program, category, event), f"{category}:{event}", "tracefs must be mounted"
     )
+
+
+def attach_task_event(core: _native.Object, role: str, program: str) -> _native.Link:
+    """Attach one of the programs that tell of signals and ends of threads, by its role."""
+    if role in RAW_PLACES:
+        return attach_raw(core, program, RAW_PLACES[role])
+    if role in TRACEPOINT_PLACES:
+        return attach_tracepoint(core, program, *TRACEPOINT_PLACES[role])
+    return _attach(lambda: core.attach_kprobe(program, EXIT_FUNCTION), EXIT_FUNCTION, "kprobes must work")
 
 
 def can_dispatch_tracepoints() -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from traceleft.battery import Battery, Selection
 from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
-from traceleft.tracer import others
+from traceleft.tracer import core_events, others, task_events
 from traceleft.tracer.attach import can_dispatch_tracepoints
 from traceleft.tracer.chosen import load_events, read_catalogue, read_numbers
 from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
@@ -85,9 +85,11 @@ class Choice:
         absent = find_absent(specs, hook, self._symbols, is_exact=self._selection.exact)
         refuse_absent(absent, self.required, others=[each for each in self.hooks(level) if each != hook])
         present = [spec for spec in specs if spec.name not in absent]
-        present = self._less_others(present, hook, level)
+        core_roles, lacking = self._core_roles(present, hook, level)
+        refuse_absent(lacking, self.required, others=[])
+        present = [spec for spec in present if spec.name not in lacking]
         if not present:
-            raise UnsupportedError("events", f"{describe_absent(absent)}, and nothing remains")
+            raise UnsupportedError("events", f"{describe_absent(absent or lacking)}, and nothing remains")
         plan = make_plan(
             self._battery,
             self._selection.release,
@@ -97,22 +99,38 @@ class Choice:
             level=level,
             symbols=self._symbols() if hook == "kprobe" else (),
             prepare=prepare_roles(hook) if any(spec.name in EXECS for spec in present) else (),
+            core_roles=core_roles,
             unknown=self._unknown,
         )
         self._check(plan)
         return replace(plan, notices=tuple(self._notices(absent, present)))
 
-    def _less_others(self, specs: list[EventSpec], hook: str, level: Level) -> list[EventSpec]:
-        """Return what is there without the event of calls that have none, where this hook does not see them."""
-        names = [spec.name for spec in specs if spec.kind == "syscall"]
+    def _core_roles(
+        self, specs: list[EventSpec], hook: str, level: Level
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+        """Return the core's programs for each of its own events, by role, and why those that have none have none."""
         core = self._selection.release.core.get(level.name)
-        roles = {program.role for program in self._battery.entry(core).programs} if core else set()
+        held = {program.role for program in self._battery.entry(core).programs} if core else set()
+        if core and not task_events.is_told_by(self._battery.object_bytes(core)):
+            held.discard(task_events.STACK_EXIT)
+        found: dict[str, tuple[str, ...]] = {}
+        lacking: dict[str, str] = {}
+        for name in (spec.name for spec in specs if spec.name in core_events.NAMES):
+            if name == others.NAME:
+                roles = self._roles_of_others(specs, hook)
+            else:
+                roles = task_events.choose_roles(name, held, self._features)
+            if roles is not None and set(roles) <= held:
+                found[name] = roles
+            else:
+                lacking[name] = others.REASON if name == others.NAME else task_events.REASONS[name]
+        return found, lacking
+
+    def _roles_of_others(self, specs: list[EventSpec], hook: str) -> tuple[str, ...] | None:
+        """Return what tells calls that no event is for, None where this hook does not see them."""
+        names = [spec.name for spec in specs if spec.kind == "syscall"]
         sees = hook == RAW or (hook == TRACEPOINT and wants_dispatcher(names) and can_dispatch_tracepoints())
-        if sees and set(others.ROLES[hook]) <= roles:
-            return specs
-        if others.NAME in self.required:
-            raise UnsupportedError(others.NAME, others.REASON)
-        return [spec for spec in specs if spec.name != others.NAME]
+        return others.ROLES[hook] if sees else None
 
     def _notices(self, absent: Collection[str], present: Sequence[EventSpec]) -> Iterator[str]:
         drift = find_drift(present)
@@ -142,7 +160,7 @@ def choose(
     """
     selection = select_running(battery)
     document = battery.schema_bytes(selection.name)
-    catalogue = others.add_to(read_catalogue(document))
+    catalogue = core_events.add_to(read_catalogue(document))
     schema = load_events(document, _choose_events(catalogue, events))
     needed = (*NEEDED, "pid_namespace") if uses_pids else NEEDED
     features = probe_kernel(only={*needed, *HOOKS, EXACT, *NEEDS})
@@ -224,7 +242,7 @@ def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> 
 
 
 def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:
-    names = select(events, catalogue, default=others.default_events(catalogue))
+    names = select(events, catalogue, default=core_events.default_events(catalogue))
     if not names and events:
         raise ExpressionError("the event expressions choose no event", expression=",".join(events)[:64])
     if not names:

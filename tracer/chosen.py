@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from traceleft.battery.manifest import one_line
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue
-from traceleft.tracer import others
+from traceleft.tracer import core_events
 from traceleft.tracer.checked import read_name
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
@@ -96,12 +96,21 @@ def cut_document(data: bytes, names: Collection[str] | None = None) -> dict[str,
     parts = _decode(data, _Parts)
     chosen = parts.events if names is None else [name for name in names if name in parts.events]
     events = {name: _decode(parts.events[name], object) for name in chosen}
-    if names is not None and others.NAME in names:
-        events.setdefault(others.NAME, others.DOCUMENT)
+    events |= _core_events(() if names is None else names, parts)
     sets, structs = _cut_tables(parts.tables, events)
     tables = {"sets": sets, "structs": structs, "errno": _decode(parts.tables.errno, object)}
     top = {key: getattr(parts, key) for key in ("schema", "machine", "release", "byte_order")}
     return {**top, "events": events, "tables": tables}
+
+
+def _core_events(names: Collection[str], parts: _Parts) -> dict[str, object]:
+    """Return the core's events among these, but for those that documents of older batteries lack tables for."""
+    wanted = {name: core_events.DOCUMENTS[name] for name in names if name in core_events.NAMES - parts.events.keys()}
+    return {name: event for name, event in wanted.items() if _structs_of(event) <= parts.tables.structs.keys()}
+
+
+def _structs_of(document: object) -> set[str]:
+    return {name for key, name in _references(document) if key == "struct"}
 
 
 def _cut_tables(tables: _Tables, events: object) -> tuple[dict[str, object], dict[str, object]]:

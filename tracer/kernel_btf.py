@@ -22,10 +22,12 @@ _TRIPLE: Final = struct.Struct("=III")
 
 @dataclass(frozen=True, slots=True)
 class TaskOffsets:
-    """Where task_struct keeps ``thread_info.status`` and ``pid``, in bytes; None where BTF does not tell."""
+    """Where task_struct keeps ``thread_info.status`` and other members, in bytes; None where BTF does not tell."""
 
     status: int | None = None
     pid: int | None = None
+    tgid: int | None = None
+    exit_code: int | None = None
 
 
 @cache
@@ -35,7 +37,8 @@ def task_offsets() -> TaskOffsets:
         btf = open_btf()
     except OSError:
         return TaskOffsets()
-    return TaskOffsets(find_offset(btf, *STATUS), find_offset(btf, ("task_struct", "pid")))
+    members = find_members(btf, "task_struct")
+    return TaskOffsets(find_offset(btf, *STATUS), *(members.get(name) for name in ("pid", "tgid", "exit_code")))
 
 
 def find_offset(btf: bytes | mmap.mmap, *path: tuple[str, str]) -> int | None:

@@ -3,18 +3,19 @@
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
-from traceleft.tracer import _native, filters, others
+from traceleft.tracer import _native, core_events, filters, others, task_events
 from traceleft.tracer.attach import (
     RAW,
     attach_part,
     attach_raw,
     attach_sched,
+    attach_task_event,
     attach_tracepoint,
     check_format,
     convert_error,
@@ -75,8 +76,8 @@ class Session:
         self._filters = filters
         self._options = options
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
-        # The core's programs for calls that no event is for, by role.
-        self._others = next((part.programs for part in plan.parts if part.spec.name == others.NAME), {})
+        # The core's programs for its own events, by role.
+        self._own = {part.spec.name: part.programs for part in plan.parts if part.spec.name in core_events.NAMES}
         self._near = choose_near(part.spec.name for part in self._objects() if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
@@ -98,6 +99,7 @@ class Session:
             # the exec changes in `tasks`, an exit's before.
             self._attach_sched("exec", "fork", "free")
             self._load_parts()
+            self._attach_own()
             self._attach_sched("exit")
             self._attach_dispatchers()
             self.drain = self._open_drain()
@@ -166,6 +168,8 @@ class Session:
         number = part.spec.number
         for link in self._part_links.pop(event, []):
             link.detach()
+        if self._own.pop(part.spec.name, None) is not None and part.spec.name in task_events.NAMES:
+            self._tell_of_tasks(self._own)
         # Level 4.4 has neither that map nor arrays of programs.
         if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
@@ -222,8 +226,9 @@ class Session:
         """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
         while True:
             finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
-            roles = (*self._roles.names, *self._others, *finds_pid, *more)
-            wanted = [self.plan.core_programs[role] for role in roles]
+            of_events = (role for programs in self._own.values() for role in programs)
+            roles = {*self._roles.names, *of_events, *finds_pid, *more}
+            wanted = sorted(self.plan.core_programs[role] for role in roles)
             try:
                 core = _native.Object(
                     self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
@@ -268,6 +273,19 @@ class Session:
                 links = self._raw_links if role.startswith(RAW) else self._links
                 links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
+    def _attach_own(self) -> None:
+        """Attach what tells of signals and ends of threads."""
+        wanted = {name: programs for name, programs in self._own.items() if name in task_events.NAMES}
+        if self._options.loads_only or not wanted:
+            return
+        self._tell_of_tasks(wanted)
+        for role in sorted({role for programs in wanted.values() for role in programs}):
+            links = self._raw_links if role.startswith(RAW) else self._links
+            links.append(attach_task_event(self._core, role, self.plan.core_programs[role]))
+
+    def _tell_of_tasks(self, events: Iterable[str]) -> None:
+        task_events.write_places(self._core.map_fd(task_events.MAP), events)
+
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
         if self._options.loads_only:
@@ -280,13 +298,13 @@ class Session:
 
     def _load_parts(self) -> None:
         for part in self.plan.parts:
-            if part.spec.kind == "tracepoint":
+            if part.spec.kind == "tracepoint" and part.spec.name not in core_events.NAMES:
                 check_format(part)
             elif self.plan.level.is_stack:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
-        others.place(self.maps, self._core, self._others, self.plan.unknown)
+        others.place(self.maps, self._core, self._own.get(others.NAME, {}), self.plan.unknown)
         called = [part for part in self._objects() if self._roles.is_called(part)]
         if len(called) == 1:
             self._links += self._try_part(called[0])
@@ -298,7 +316,7 @@ class Session:
 
     def _objects(self) -> list[Part]:
         """Return the parts that have objects of their own."""
-        return [part for part in self.plan.parts if part.spec.name != others.NAME]
+        return [part for part in self.plan.parts if part.spec.name not in core_events.NAMES]
 
     def _try_part(self, part: Part) -> list[_native.Link]:
         try:

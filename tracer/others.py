@@ -6,10 +6,7 @@ battery has an event for them; the place behind them stands for all higher ones.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-
-from traceleft.expression import Catalogue
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native
@@ -25,8 +22,6 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "raw_tracepoint": ("other_exit",),
     "tracepoint": ("other_tp_enter", "other_tp_exit"),
 }
-# Fewer syscalls than any kernel has: a battery of so few was made of chosen ones, and what it lacks was left out.
-COMPLETE_MIN: Final = 256
 # The maps that lead to these programs.
 ARRAYS: Final = {"other_exit": "progs_exit", "other_tp_enter": "progs_tp_enter", "other_tp_exit": "progs_tp_exit"}
 REASON: Final = "only raw tracepoints, and tracepoints of many events, see calls without an event"
@@ -60,17 +55,6 @@ def name_of(number: int) -> str:
 def unknown_numbers(known: Iterable[int]) -> list[int]:
     """Return the numbers below the event's own that no event is for."""
     return sorted(set(range(NUMBER)) - set(known))
-
-
-def default_events(catalogue: Catalogue) -> list[str]:
-    """Return what is traced where nothing is named: every syscall; of a battery of chosen ones, those alone."""
-    syscalls = [name for name in catalogue.names if ":" not in name and name != NAME]
-    return [*syscalls, *([NAME] if len(syscalls) >= COMPLETE_MIN and NAME in catalogue.names else [])]
-
-
-def add_to(catalogue: Catalogue) -> Catalogue:
-    """Return the catalogue with this event added."""
-    return replace(catalogue, names=catalogue.names | {NAME})
 
 
 def place(maps: "Maps", core: "_native.Object", programs: Mapping[str, str], unknown: Iterable[int]) -> None:

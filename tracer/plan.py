@@ -6,7 +6,7 @@ from typing import Final
 
 from traceleft.battery import Battery, Release
 from traceleft.errors import BatteryError, UnsupportedError
-from traceleft.tracer import others
+from traceleft.tracer import core_events
 from traceleft.tracer.levels import LEVELS, Level
 from traceleft.tracer.spec import EventSpec, Schema
 
@@ -23,7 +23,7 @@ EVENT_ROLE: Final = "event"
 class Part:
     """One event's object, and its programs by role; `symbol` is the function that its kprobes are for.
 
-    The event of ``others`` has no object: its programs are the core's.
+    The events of ``core_events`` have no object: their programs are the core's.
     """
 
     spec: EventSpec
@@ -68,12 +68,13 @@ def make_plan(
     level: Level,
     symbols: Collection[str] = (),
     prepare: tuple[str, ...] = (),
+    core_roles: Mapping[str, Iterable[str]] | None = None,
     unknown: tuple[int, ...] = (),
 ) -> Plan:
     """Take the objects of these events for a hook out of a battery; kprobes need the kernel's symbols of syscalls.
 
-    ``prepare`` are roles of programs that read an exec's strings again (see ``exec_prepare``), ``unknown`` are
-    numbers that no event is for.
+    ``prepare`` are roles of programs that read an exec's strings again (see ``exec_prepare``), ``core_roles`` those of
+    the core's own events by name, ``unknown`` are numbers that no event is for.
 
     Raise BatteryError where the battery lacks one or it does not belong to the schema, UnsupportedError where the hook
     cannot serve an event.
@@ -81,21 +82,20 @@ def make_plan(
     core = release.core.get(level.name)
     if core is None:
         raise _lacking(battery, f"holds nothing for level {level.name}; build it with --level {level.name}")
-    names = [name for name in events if name != others.NAME]
+    names = [name for name in events if name not in core_events.NAMES]
     parts = tuple(_make_part(battery, release, schema.events[name], hook, level.name, prepare) for name in names)
     if hook == "kprobe":
         parts = tuple(place_kprobe(part, symbols) if part.spec.kind == "syscall" else part for part in parts)
     core_programs = {program.role: program.name for program in battery.entry(core).programs}
-    if others.NAME in events:
-        roles = {role: core_programs[role] for role in others.ROLES.get(hook, ()) if role in core_programs}
-        parts += (Part(schema.events[others.NAME], b"", roles),)
+    for name, roles in (core_roles or {}).items():
+        parts += (Part(schema.events[name], b"", {role: core_programs[role] for role in roles}),)
     return Plan(hook, battery.object_bytes(core), parts, core_programs, level, unknown=unknown)
 
 
 def held_levels(release: Release, events: Iterable[str]) -> frozenset[str]:
     """Return the levels of which a release has objects of all these events."""
     held = frozenset(release.core)
-    return held.intersection(*(release.events.get(name, {}) for name in events if name != others.NAME))
+    return held.intersection(*(release.events.get(name, {}) for name in events if name not in core_events.NAMES))
 
 
 def place_kprobe(part: Part, symbols: Collection[str]) -> Part:

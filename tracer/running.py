@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from traceleft.tracer import others
+from traceleft.tracer import core_events
 from traceleft.tracer.formats import has_formats, kernel_format
 from traceleft.tracer.kprobes import find_refused
 from traceleft.tracer.spec import EventSpec
@@ -48,7 +48,7 @@ def _prefixes(known: Collection[str]) -> tuple[str, ...]:
 
 
 def _why_absent(spec: EventSpec, hook: str, symbols: Symbols, *, is_exact: bool) -> str | None:
-    if spec.name == others.NAME:
+    if spec.name in core_events.NAMES:
         return None
     digest = kernel_format(spec.name)
     if spec.kind == "tracepoint":

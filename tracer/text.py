@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import localtime, strftime
 from typing import Final, Literal
 
-from traceleft.tracer import others
+from traceleft.tracer import others, task_events
 from traceleft.tracer.cases import choose_case
 from traceleft.tracer.event import Event
 from traceleft.tracer.show import Shown, compile_shown, escape
@@ -27,6 +27,7 @@ RESTARTS: Final = {
     "ERESTART_RESTARTBLOCK": "Interrupted by signal",
 }
 _CONNECTED: Final = re.compile(r"[A-Za-z0-9-]{1,32}:\[[0-9a-f.:\[\]]{1,64}->")
+_TELLS: Final = {task_events.SIGNAL: task_events.show_signal, task_events.PROCESS_EXIT: task_events.show_exit}
 _CYAN, _RED, _GREEN, _DIM, _PLAIN = "\033[36m", "\033[31m", "\033[32m", "\033[2m", "\033[0m"
 
 
@@ -53,13 +54,16 @@ class Line:
 
     def show(self, event: Event, paths: Mapping[str, str] | None = None) -> str:
         """Return the line of an event, without a newline; ``paths`` are the names of its fds by argument."""
-        name = event.event
-        call = f"{self._paint(name, _CYAN)}({self._args(event, paths or {})}"
-        call += self._result(event, paths or {}) if event.spec.kind == "syscall" else ")"
+        tell = _TELLS.get(event.spec.name) if not self._options.raw else None
+        call = self._call(event, paths or {}) if tell is None else self._paint(tell(event.decoded()), _CYAN)
         # A thread that does not lead its process is named beside it.
         task = f"{event.pid}" if event.tid == event.pid else f"{event.pid}/{event.tid}"
         who = self._paint(f"{escape(event.comm)}[{task}]", _DIM)
         return f"{self._time(event.ts)}{who} {call}"
+
+    def _call(self, event: Event, paths: Mapping[str, str]) -> str:
+        call = f"{self._paint(event.event, _CYAN)}({self._args(event, paths)}"
+        return call + (self._result(event, paths) if event.spec.kind == "syscall" else ")")
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._options.colour else text

@@ -449,6 +449,282 @@ int dispatch_tp_exit(void *ctx)
 
 #endif
 
+/*
+ * What is told of threads beside their calls: the signals that they get, and
+ * how they end (tracer/task_events.py).
+ */
+#define EVENT_EXIT 1021
+#define EVENT_SIGNAL 1022
+#define TELLS_SIGNALS 1
+#define TELLS_EXITS 2
+
+/* Offsets in task_struct, and what is told. */
+struct task_places {
+	__u32 pid;
+	__u32 tgid;
+	__u32 exit_code;
+	__u32 tells;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct task_places);
+} task_places SEC(".maps");
+
+struct exit_record {
+	struct event_header header;
+	__u64 args[1];
+};
+
+_Static_assert(sizeof(struct exit_record) == 88, "exit record");
+
+/* Whether this is told of the running thread; one that waits for its first exec is not traced yet. */
+static __always_inline int is_told(__u32 what)
+{
+	const struct config *config = get_config();
+	struct task_places *places;
+	struct task *task;
+	__u64 pid_tgid;
+	__u32 zero = 0;
+
+	places = bpf_map_lookup_elem(&task_places, &zero);
+	if (!config || !places || !(places->tells & what) || config->flags & CONFIG_COUNT_ONLY)
+		return 0;
+	pid_tgid = bpf_get_current_pid_tgid();
+	if (config->flags & CONFIG_ONE_PROCESS)
+		return is_of_process(config, pid_tgid);
+	if (!is_traced(config, pid_tgid, &task))
+		return 0;
+	task = find_again(task);
+	return !task || !(task->flags & TASK_WAIT_EXEC);
+}
+
+/* status: as wait() gives it. */
+#if HAS_SCRATCH
+static __always_inline int put_exit(void *ctx, __u32 status)
+{
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN };
+	struct exit_record *record;
+	struct counter *counter;
+	__u32 seq = 0;
+
+	counter = count_emitted(EVENT_EXIT, 0, &seq, &call);
+	if (!counter)
+		return 0;
+	record = reserve_record(sizeof(*record));
+	if (!record) {
+		counter->lost++;
+		return 0;
+	}
+	fill_header(&record->header, EVENT_EXIT, sizeof(*record), seq, &call);
+	record->args[0] = status;
+	if (put_reserved(&call, record, sizeof(*record)))
+		counter->lost++;
+	return 0;
+}
+#else
+static __always_inline int put_exit(void *ctx, __u32 status)
+{
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN };
+	struct exit_record record = {};
+
+	record.args[0] = status;
+	return emit_stack(&record.header, EVENT_EXIT, sizeof(record), sizeof(record), sizeof(record), &call);
+}
+#endif
+
+#if HAS_TRACEPOINT
+/* do_exit(code), where no offset of task_struct is known. */
+SEC("kprobe")
+int kprobe_process_exit(struct pt_regs *ctx)
+{
+	return is_told(TELLS_EXITS) ? put_exit(ctx, ctx->di) : 0;
+}
+
+#define SIGNAL_KILL 9
+#define SIGINFO_BYTES 48
+/* What does not fit into a signal's number, errno and code. */
+#define SIGINFO_HEAD_BYTES 12
+#define SENT_ENTRIES 1024
+
+/* struct siginfo, the kernel's part of it. */
+struct signal_info {
+	__s32 number;
+	__s32 error;
+	__s32 code;
+	__s32 pad;
+	__u32 pid;
+	__u32 uid;
+	__u64 rest[3];
+};
+
+struct signal_record {
+	struct event_header header;
+	__u64 args[2];
+	struct slot info;
+	struct signal_info data;
+};
+
+_Static_assert(sizeof(struct signal_info) == SIGINFO_BYTES, "signal info");
+_Static_assert(sizeof(struct signal_record) == 152, "signal record");
+_Static_assert(offsetof(struct signal_record, data) == 104, "signal data");
+
+static __always_inline int put_signal(void *ctx, const struct signal_info *info, __u32 bytes)
+{
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN };
+	struct signal_record *record;
+	struct counter *counter;
+	__u32 seq = 0;
+
+	counter = count_emitted(EVENT_SIGNAL, 0, &seq, &call);
+	if (!counter)
+		return 0;
+	record = reserve_record(sizeof(*record));
+	if (!record) {
+		counter->lost++;
+		return 0;
+	}
+	fill_header(&record->header, EVENT_SIGNAL, sizeof(*record), seq, &call);
+	record->args[0] = info->number;
+	record->args[1] = 1;
+	record->info.offset = offsetof(struct signal_record, data);
+	record->info.length = bytes;
+	record->info.status = bytes;
+	record->data = *info;
+	if (put_reserved(&call, record, sizeof(*record)))
+		counter->lost++;
+	return 0;
+}
+
+/* signal:signal_deliver tells three members of siginfo. */
+SEC("tp")
+int tp_signal(void *ctx)
+{
+	struct signal_info info = {};
+
+	info.number = *(__u32 *)(ctx + 8);
+	info.error = *(__u32 *)(ctx + 12);
+	info.code = *(__u32 *)(ctx + 16);
+	if (info.number == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
+		return 0;
+	return put_signal(ctx, &info, SIGINFO_HEAD_BYTES);
+}
+
+static __always_inline __u32 read_exit_code(__u64 task)
+{
+	struct task_places *places;
+	__u32 zero = 0, status = 0;
+
+	places = bpf_map_lookup_elem(&task_places, &zero);
+	if (places)
+		bpf_probe_read_kernel(&status, sizeof(status), (void *)(task + places->exit_code));
+	return status;
+}
+
+SEC("tp")
+int tp_process_exit(void *ctx)
+{
+	return is_told(TELLS_EXITS) ? put_exit(ctx, read_exit_code(bpf_get_current_task())) : 0;
+}
+
+#if HAS_RAW_TRACEPOINT
+/*
+ * By tgid: the signal that a process was sent last. One that ends it at once
+ * is not delivered: its threads are sent SIGKILL in its place, without a word
+ * of who sent it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SENT_ENTRIES);
+	__type(key, __u32);
+	__type(value, struct signal_info);
+} sent SEC(".maps");
+
+static __always_inline int is_sent_to_traced(const struct config *config, __u32 tgid, __u32 tid)
+{
+	if (!config || !(config->flags & CONFIG_ENABLED) || config->flags & CONFIG_COUNT_ONLY)
+		return 0;
+	if (config->flags & CONFIG_ONE_PROCESS)
+		return tgid == config->only_tgid;
+	return !(config->flags & CONFIG_TASKS_ONLY) || bpf_map_lookup_elem(&tasks, &tid);
+}
+
+/* signal_generate(number, info, task, type, result), in whoever sends it. */
+SEC("raw_tp")
+int raw_signal_sent(struct raw_tracepoint_args *ctx)
+{
+	struct signal_info info = {};
+	struct task_places *places;
+	__u32 zero = 0, tgid = 0, tid = 0;
+
+	places = bpf_map_lookup_elem(&task_places, &zero);
+	if (!places || ctx->args[4])
+		return 0;
+	bpf_probe_read_kernel(&tid, sizeof(tid), (void *)(ctx->args[2] + places->pid));
+	bpf_probe_read_kernel(&tgid, sizeof(tgid), (void *)(ctx->args[2] + places->tgid));
+	if (!is_sent_to_traced(get_config(), tgid, tid))
+		return 0;
+	/* 0 stands for a signal of the one who runs, 1 for one of the kernel's. */
+	if (ctx->args[1] > 1) {
+		bpf_probe_read_kernel(&info, sizeof(info), (void *)ctx->args[1]);
+	} else if (ctx->args[1]) {
+		info.code = 0x80;
+	} else {
+		info.pid = bpf_get_current_pid_tgid() >> 32;
+		info.uid = bpf_get_current_uid_gid();
+	}
+	info.number = ctx->args[0];
+	bpf_map_update_elem(&sent, &tgid, &info, BPF_ANY);
+	return 0;
+}
+
+/* signal_deliver(number, info, action) */
+SEC("raw_tp")
+int raw_signal(struct raw_tracepoint_args *ctx)
+{
+	struct signal_info info = {}, *found;
+	__u32 tgid;
+
+	if (ctx->args[0] == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
+		return 0;
+	bpf_probe_read_kernel(&info, sizeof(info), (void *)ctx->args[1]);
+	info.number = ctx->args[0];
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	found = bpf_map_lookup_elem(&sent, &tgid);
+	if (found && found->number == info.number)
+		bpf_map_delete_elem(&sent, &tgid);
+	return put_signal(ctx, &info, SIGINFO_BYTES);
+}
+
+/* The signal that ends a process at once, in the first of its threads that ends. */
+static __always_inline void put_fatal(void *ctx, __u32 status)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct signal_info *found, info;
+
+	found = bpf_map_lookup_elem(&sent, &tgid);
+	if (!found || !(status & 0x7f) || found->number != (status & 0x7f) || status & 0x80)
+		return;
+	info = *found;
+	if (!bpf_map_delete_elem(&sent, &tgid))
+		put_signal(ctx, &info, SIGINFO_BYTES);
+}
+
+/* sched_process_exit(task) */
+SEC("raw_tp")
+int raw_process_exit(struct raw_tracepoint_args *ctx)
+{
+	__u32 status = read_exit_code(ctx->args[0]);
+
+	if (is_told(TELLS_SIGNALS))
+		put_fatal(ctx, status);
+	return is_told(TELLS_EXITS) ? put_exit(ctx, status) : 0;
+}
+#endif
+#endif
+
 /* Runs in the parent, before the child does: the child begins as its parent's equal. */
 static __always_inline int begin_child(const struct config *config, __u32 child)
 {
@@ -733,10 +1009,12 @@ int kprobe_on_exec(struct pt_regs *ctx)
 	return 0;
 }
 
-/* do_exit() */
+/* do_exit(code). One program for both: those of one function run in no order that we choose. */
 SEC("kprobe")
 int kprobe_on_exit(struct pt_regs *ctx)
 {
+	if (is_told(TELLS_EXITS))
+		put_exit(ctx, ctx->di);
 	return end_task();
 }
 #endif

@@ -1,0 +1,37 @@
+"""Events that have no object of their own: their programs are the core's, and every battery has them.
+
+They are calls that no event is for (``others``), and what is told of threads beside their calls (``task_events``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from traceleft.expression import Catalogue
+from traceleft.tracer import others, task_events
+
+NAMES: Final = frozenset({others.NAME, *task_events.NAMES})
+DOCUMENTS: Final[Mapping[str, Mapping[str, object]]] = {others.NAME: others.DOCUMENT, **task_events.DOCUMENTS}
+"""The events as a schema document has them, by name."""
+
+# Fewer syscalls than any kernel has: a battery of so few was made of chosen ones, and what it lacks was left out.
+COMPLETE_MIN: Final = 256
+
+
+def default_events(catalogue: Catalogue) -> list[str]:
+    """Return what is traced where nothing is named: every syscall, and the core's events.
+
+    Of a battery of chosen syscalls, those alone.
+    """
+    syscalls = [name for name in catalogue.names if ":" not in name and name not in NAMES]
+    return [*syscalls, *(sorted(NAMES & catalogue.names) if len(syscalls) >= COMPLETE_MIN else [])]
+
+
+def calls_of(events: Iterable[str]) -> tuple[str, ...]:
+    """Return the events less what is no call, and so is neither counted nor rolled up unless it is named."""
+    return tuple(name for name in events if name not in task_events.NAMES)
+
+
+def add_to(catalogue: Catalogue) -> Catalogue:
+    """Return the catalogue with these events added."""
+    return replace(catalogue, names=catalogue.names | NAMES)
