@@ -36,7 +36,7 @@ COLUMNS: Final = (
     Column("ret", "integer", True, "what the call returned; null where it did not"),
     Column("error", "text", True, "the errno's name where the call failed"),
     Column("duration_ns", "integer", True, "nanoseconds the call took, where that was measured"),
-    Column("path", "text", True, "the first path among the arguments"),
+    Column("path", "text", True, "the file: the first path among the arguments, or that of the first file descriptor"),
     Column("address", "text", True, "the address of the first socket address among the arguments, or its path"),
     Column("port", "integer", True, "the port of that address"),
     Column("fd", "integer", True, "the first file descriptor among the arguments"),

@@ -41,15 +41,8 @@ def recording_tables(recording: Recording, expressions: Sequence[str] = ()) -> I
     Raise ``RecordingError`` at damage, once all before it was yielded.
     """
     names = select(expressions, make_catalogue(recording.specs), default=recording.specs)
-    chosen = {recording.specs[name].id: recording.specs[name] for name in names}
-    for records in recording.records():
-        present = {event for event, _ in records.tally()}
-        tables = []
-        for event in sorted(present & chosen.keys()):
-            fixed, heap, ends, _ = records.columns(event, chosen[event].fixed_size)
-            batch = Batch(recording.decoder(event), fixed, heap, ends, offset_ns=recording.offset_ns)
-            if len(batch):
-                tables.append(_to_table(recording, batch))
+    for batches in recording.rounds(names, resolves_paths=True):
+        tables = [_to_table(recording, batch) for batch in batches]
         if tables:
             yield pyarrow.concat_tables(tables).sort_by([(name, "ascending") for name in ("ts", "cpu", "seq")])
 

@@ -151,7 +151,7 @@ def _survey(recording: "Recording", rollups: Sequence[Rollup], groups: Mapping[s
     engines = [Aggregator(rollup, recording.specs, tables=tables, host=recording.host) for rollup in rollups]
     events, damage = 0, None
     try:
-        for batch in recording.batches():
+        for batch in recording.batches(resolves_paths=True):
             columns = BatchColumns(batch, tables, host=recording.host, cgroups=recording.cgroups.get)
             events += len(batch)
             for engine in engines:

@@ -160,6 +160,8 @@ class BatchColumns:
                 return self._comm()
             case "error":
                 return self._error()
+            case "path" if self._batch.paths is not None:
+                return factorise_texts(self._batch.paths)
             case "path":
                 arg = first_arg(self._spec, "path")
                 return self.arg(arg.name) if arg else self._no_texts()

@@ -16,6 +16,7 @@ PATH = {"name": "filename", "kind": "path", "direction": "in", "slot": True}
 FLAGS = {"name": "flags", "kind": "set", "set": "open_flags", "width": 4}
 CALLS: dict[str, list[dict[str, Any]]] = {
     "openat": [{"name": "dfd", "kind": "dirfd", "width": 4}, PATH, FLAGS],
+    "creat": [PATH | {"name": "pathname"}],
     "openat2": [{"name": "dfd", "kind": "dirfd", "width": 4}, PATH],
     "read": [FD],
     "close": [FD],

@@ -7,7 +7,7 @@ import os
 import select
 import stat
 import termios
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,33 +170,23 @@ def connect_output(
     source: Source,
     output: Output,
     *,
-    available: Callable[[], Collection[str]],
-    read_link: Callable[[str], bytes] | None = None,
-    directory: str | None = None,
+    names: "Callable[[], FdNames]",
 ) -> None:
-    """Let events go to an output as the options ask.
-
-    For ``-y``: ``available`` are all events that there could be, ``read_link`` reads links of /proc (None: this one),
-    ``directory`` is where a command begins.
-    """
+    """Let events go to an output as the options ask; ``names`` makes what knows file descriptors, for ``-y``."""
     if options.form == "folded":
         return
     if options.form == "json" and not options.fd_names:
         write = source.write_json_too if options.folds else source.write_json
         write(output, raw=options.raw)
         return
-    names = None
-    if options.fd_names:
-        from traceleft.tracer import fdnames
+    found = names() if options.fd_names else None
+    if found is not None:
+        from traceleft.tracer.fdnames import FORKING
 
-        # What is replayed has processes of another time.
-        parents = fdnames.read_parent if read_link is None else lambda pid: None
-        links = read_link or fdnames.read_link
-        names = fdnames.FdNames(source.specs, available(), read_link=links, read_parent=parents, directory=directory)
-        if forks := fdnames.FORKING & set(source.specs):
-            source.on_batch(",".join(sorted(forks)), names.foresee)
+        if forks := FORKING & set(source.specs):
+            source.on_batch(",".join(sorted(forks)), found.foresee)
     # By name: a pattern such as /./ means syscalls alone.
-    source.on(",".join(source.specs), make_printer(options, output, names))
+    source.on(",".join(source.specs), make_printer(options, output, found))
 
 
 @contextmanager

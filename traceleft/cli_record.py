@@ -54,7 +54,7 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     refuse_contradictions(values)
     take_verbose(values)
     from traceleft.cli_output import open_output
-    from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready
+    from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready, own_directory
     from traceleft.tracer.cgroups import CgroupPaths
     from traceleft.tracer.recording import Recorder
 
@@ -68,7 +68,8 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
         ledger = stack.enter_context(open_output(options.ledger)) if options.ledger else None
         tracer, battery = make_ready(options, choice)
         outlets.follow(tracer, battery, raw=options.raw)
-        tracer.record(recorder, command=describe(options))
+        directory = own_directory() if options.command else None
+        tracer.record(recorder, command=describe(options), directory=directory or "")
         stack.enter_context(closed_with_ledger(recorder, tracer))
         return follow_tracer(options, tracer, ledger, outlets=outlets)
 

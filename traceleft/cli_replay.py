@@ -37,6 +37,7 @@ def replay_command(file: Path, **values: Any) -> int:
     values = complete_sinks(values)
     from traceleft.cli_output import PrintOptions, connect_output, folding, open_output, print_counts, write_ledger
     from traceleft.cli_stat import stored_events
+    from traceleft.tracer.fdnames import recorded_names
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -50,10 +51,14 @@ def replay_command(file: Path, **values: Any) -> int:
         output = stack.enter_context(open_output(options.output))
         ledger = stack.enter_context(open_output(values["ledger"])) if values["ledger"] else None
         outlets.connect(
-            replay, raw=options.raw, cgroups=recording.cgroups.get, catalogue=lambda: stored_events(recording)
+            replay,
+            raw=options.raw,
+            cgroups=recording.cgroups.get,
+            catalogue=lambda: stored_events(recording),
+            names=lambda: recorded_names(recording),
         )
         if not options.count and outlets.leaves_printing(options, output):
-            connect_output(options, replay, output, available=lambda: replay.specs, read_link=read_no_link)
+            connect_output(options, replay, output, names=lambda: recorded_names(recording))
         stack.enter_context(folding(options, replay, output))
         counts = replay.count() if options.counting else None
         stack.callback(report_replay, recording, replay)
@@ -122,11 +127,6 @@ def is_same(output: Path, file: str) -> bool:
         return os.path.samefile(output, file)
     except OSError:
         return False
-
-
-def read_no_link(path: str) -> bytes:
-    """Stand for /proc, which knows other processes by now."""
-    raise OSError(path)
 
 
 def report_replay(recording: "Recording", replay: "Replay") -> None:

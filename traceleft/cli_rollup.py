@@ -199,9 +199,13 @@ def path_finder() -> "CgroupPath":
 
 def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgroups: "CgroupPath") -> "Aggregator":
     """Return the aggregator of a tracer's batches; a rollup's events may be any that the battery holds."""
+    from traceleft.aggregator.check import columns_of
     from traceleft.aggregator.engine import Aggregator
     from traceleft.cli_battery import catalogue_of
+    from traceleft.cli_session import live_names
 
+    if "path" in columns_of(rollup):
+        tracer.resolve_paths(live_names(tracer, battery))
     return Aggregator(
         rollup,
         tracer.specs,

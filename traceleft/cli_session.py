@@ -30,6 +30,7 @@ from traceleft.tracer.kernel import probe_kernel
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
+    from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.rollup import KernelRollup
 
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
@@ -88,13 +89,7 @@ def run_trace(options: TraceOptions) -> int:
         if outlets is not None:
             outlets.follow(tracer, battery, raw=options.raw)
         if outlets is None or outlets.leaves_printing(options, output):
-            connect_output(
-                options,
-                tracer,
-                output,
-                available=lambda: catalogue_of(battery).names,
-                directory=own_directory() if options.command else None,
-            )
+            connect_output(options, tracer, output, names=lambda: live_names(tracer, battery))
         stack.enter_context(folding(options, tracer, output))
         at_end = partial(print_counts, options, lambda: counts_of(tracer), output) if options.counting else None
         return follow_tracer(options, tracer, ledger, at_end=at_end, outlets=outlets)
@@ -184,6 +179,14 @@ def make_tracer(
         stacks=options.stacks or options.folds,
         environment=options.environment,
     )
+
+
+def live_names(tracer: "Tracer", battery: "Battery") -> "FdNames":
+    """Return what knows the file descriptors and directories of a tracer's processes."""
+    from traceleft.tracer.fdnames import FdNames
+
+    directory = own_directory() if tracer.has_command else None
+    return FdNames(tracer.specs, catalogue_of(battery).names, directory=directory)
 
 
 def own_directory() -> str | None:

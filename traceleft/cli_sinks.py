@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from traceleft.expression import Catalogue
     from traceleft.tracer import Tracer
     from traceleft.tracer.batch import Batch
+    from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.ledger import Ledger
     from traceleft.tracer.lines import Writer
     from traceleft.tracer.spec import EventSpec
@@ -93,6 +94,7 @@ class Source(Protocol):
     def specs(self) -> "Mapping[str, EventSpec]": ...
     def on_batch(self, events: str, callback: "Callable[[Batch], object]") -> None: ...
     def on_round(self, callback: Callable[[], object]) -> None: ...
+    def resolve_paths(self, names: "FdNames") -> None: ...
     def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None: ...
 
 
@@ -141,8 +143,14 @@ class Outlets:
         raw: bool = False,
         cgroups: Callable[[int], str | None] | None = None,
         catalogue: "Callable[[], Catalogue] | None" = None,
+        names: "Callable[[], FdNames] | None" = None,
     ) -> None:
-        """Let events go to the sinks and through the rules; ``catalogue`` lists those that rules may name."""
+        """Let events go to the sinks and through the rules; ``catalogue`` lists those that rules may name.
+
+        ``names`` makes what knows the file descriptors of processes, for those that ask for paths.
+        """
+        if names is not None and self._asks_paths():
+            source.resolve_paths(names())
         if self._sinks is not None and self._sinks.wants_lines:
             source.write_json_too(self._sinks, raw=raw)
         if self._sinks is not None and self._sinks.wants_batches:
@@ -162,13 +170,27 @@ class Outlets:
         source.on_batch(",".join(sorted(self._watcher.events)), self._watcher.add)
         source.on_round(self._watcher.end_round)
 
+    def _asks_paths(self) -> bool:
+        """Whether a sink or a rule asks for the files that events are about."""
+        from traceleft.aggregator.check import columns_of
+
+        if self._sinks is not None and self._sinks.wants_batches:
+            return True
+        shown = {name.name for rule in self._rules for name in rule.shown}
+        return any("path" in columns_of(rule.rollup) for rule in self._rules) or "path" in shown
+
     def follow(self, tracer: "Tracer", battery: "Battery", *, raw: bool) -> None:
         """Connect a trace that is not started, and let sinks know its account every so often."""
+        from traceleft.cli_session import live_names
         from traceleft.tracer.cgroups import CgroupPaths
 
         paths = CgroupPaths()
         self.connect(
-            tracer, raw=raw, cgroups=lambda each: paths.find([each]).get(each), catalogue=lambda: catalogue_of(battery)
+            tracer,
+            raw=raw,
+            cgroups=lambda each: paths.find([each]).get(each),
+            catalogue=lambda: catalogue_of(battery),
+            names=lambda: live_names(tracer, battery),
         )
         self.follow_account(tracer)
 

@@ -265,8 +265,13 @@ def roll_up(
     max_events: int | None,
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
+    from traceleft.aggregator.check import columns_of
+    from traceleft.tracer.fdnames import recorded_names
+
     if aggregator.events:
         replay.on_batch(",".join(sorted(aggregator.events)), aggregator.add)
+    if "path" in columns_of(aggregator.rollup):
+        replay.resolve_paths(recorded_names(replay.recording))
     if aggregator.rollup.window_ns is not None:
         replay.on_round(Windows(aggregator, print_rows).print_closed)
     with rows_at_end(aggregator, print_rows):

@@ -82,18 +82,34 @@ class _Shown(dict[bytes, str]):
         return text
 
 
+def _join_paths(batches: "Sequence[Batch]") -> "Sequence[str | None] | None":
+    """Return the files that the records of batches are about; None unless all of them tell."""
+    told = [each.paths for each in batches if each.paths is not None]
+    return [path for paths in told for path in paths] if len(told) == len(batches) else None
+
+
 class Batch:
     """Records of one event: ``fixed`` parts, ``heap`` of tails, ``ends`` (n + 1 native u64; the first is 0).
 
-    ``rows`` are their places (native u32) among the records of all events that came with them, empty if not known.
+    ``rows`` are their places (native u32) among the records of all events that came with them, empty if not known;
+    ``paths`` are the files that they are about, where they were asked for (see ``event_paths``).
     Raise ``UndecodableError`` when the three do not go together.
     """
 
     def __init__(
-        self, decoder: Decoder, fixed: bytes, heap: bytes, ends: bytes, *, offset_ns: int = 0, rows: bytes = b""
+        self,
+        decoder: Decoder,
+        fixed: bytes,
+        heap: bytes,
+        ends: bytes,
+        *,
+        offset_ns: int = 0,
+        rows: bytes = b"",
+        paths: "Sequence[str | None] | None" = None,
     ) -> None:
         self._decoder = decoder
         self.rows = rows
+        self.paths = paths
         self._folded: list[str | None] | None = None
         self._fixed = fixed
         self._heap = heap
@@ -124,6 +140,7 @@ class Batch:
         batch = cls.__new__(cls)
         batch._decoder, batch._offset_ns = first._decoder, first._offset_ns
         batch.rows, batch._folded = b"", None
+        batch.paths = _join_paths(batches)
         batch._fixed = b"".join(each._fixed for each in batches)
         batch._heap = b"".join(each._heap[: each._ends[-1]] for each in batches)
         batch._ends_bytes, batch._ends = whole.tobytes(), tuple(whole.tolist())

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
+from traceleft.tracer import _native
 
 CGROUP_REMEDY: Final = "give a directory of a mounted cgroup v2 hierarchy"
 WAIT_S: Final = 1.0
@@ -35,6 +37,15 @@ def open_cgroup(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def put_cgroup(cgroups: int, path: Path) -> None:
+    """Put a cgroup into the kernel's map of that fd; UnsupportedError, with the remedy, for what is not one."""
+    try:
+        with open_cgroup(path) as fd:
+            _native.map_update(cgroups, bytes(4), fd.to_bytes(4, sys.byteorder))
+    except _native.Error as exc:
+        raise UnsupportedError(f"cgroup {path}", CGROUP_REMEDY) from exc
 
 
 class CgroupPaths:

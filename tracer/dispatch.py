@@ -13,6 +13,8 @@ from traceleft.tracer.reader import Handout
 from traceleft.tracer.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
+    from traceleft.tracer.event_paths import EventPaths
+    from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.lines import LineWriter, Writer
     from traceleft.tracer.recording_sink import RecordingSink
     from traceleft.tracer.stacks import StackSource
@@ -50,6 +52,7 @@ class Dispatcher:
         self._more_lines: LineWriter | None = None
         self._sink: RecordingSink | None = None
         self._stacks: StackSource | None = None
+        self._paths: EventPaths | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -92,8 +95,24 @@ class Dispatcher:
         """Let a recording have all records; then those are delivered that it has written."""
         self._sink = sink
 
-    def dispatch(self, reader: Account, records: _native.Records, wanted: int) -> None:
-        """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned."""
+    def resolve_paths(self, names: "FdNames") -> None:
+        """Let batches tell the files that their events are about."""
+        from traceleft.tracer.event_paths import EventPaths
+
+        self._paths = EventPaths(self._specs.values(), self._tables, names)
+
+    def dispatch(
+        self,
+        reader: Account,
+        records: _native.Records,
+        wanted: int,
+        *,
+        paths: "Sequence[str | None] | None" = None,
+    ) -> None:
+        """Call back with the first `wanted` records; one counts as delivered once its callbacks have returned.
+
+        ``paths`` are the files that the records are about, where they have been resolved before.
+        """
         if self._stacks is not None:
             self._stacks.take(records)
         if self._sink is None:
@@ -103,7 +122,9 @@ class Dispatcher:
             handout = Handout(records)
         try:
             if self._batch_callbacks:
-                self._dispatch_batches(records if wanted == len(records) else cut_records(records, wanted))
+                if self._paths is not None and paths is None:
+                    paths = self._paths.resolve(records)
+                self._dispatch_batches(records if wanted == len(records) else cut_records(records, wanted), paths)
             for done in self._round_callbacks:
                 done()
             if self._more_lines is not None:
@@ -146,11 +167,14 @@ class Dispatcher:
         """Yield the chosen events among the first records with their rows; list those that are refused."""
         yield from iter_events(records, wanted, map(self._decoder, chosen), self.offset_ns, refused)
 
-    def _dispatch_batches(self, records: _native.Records) -> None:
+    def _dispatch_batches(self, records: _native.Records, paths: "Sequence[str | None] | None") -> None:
         for event, callbacks in self._batch_callbacks.items():
             fixed, tails, ends, rows = records.columns(event, self._specs[event].fixed_size)
             if fixed:
-                batch = Batch(self._decoder(event), fixed, tails, ends, offset_ns=self.offset_ns, rows=rows)
+                of_batch = None if paths is None else [paths[row] for row in memoryview(rows).cast("I")]
+                batch = Batch(
+                    self._decoder(event), fixed, tails, ends, offset_ns=self.offset_ns, rows=rows, paths=of_batch
+                )
                 for callback in callbacks:
                     callback(batch)
 

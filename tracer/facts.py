@@ -1,7 +1,7 @@
 """What a tracer tells of its plan, of its command and of what was counted."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from traceleft.tracer.choice import Choice
@@ -24,6 +24,7 @@ class Facts:
     _tables: Tables
     _reader: Reader | None
     _command: Command | None
+    _command_line: Sequence[str] | None
     _session: Session | None
     kill: bool
     signal: int | None
@@ -72,6 +73,11 @@ class Facts:
     def status(self) -> int | None:
         """The command's exit status (128 + N for signal N), None without a command or while it runs."""
         return None if self._command is None else self._command.poll()
+
+    @property
+    def has_command(self) -> bool:
+        """Whether a command of our own is traced."""
+        return self._command_line is not None
 
     @property
     def is_command_running(self) -> bool:

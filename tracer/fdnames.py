@@ -24,6 +24,7 @@ from traceleft.tracer.values import Value
 
 if TYPE_CHECKING:
     from traceleft.tracer.batch import Batch
+    from traceleft.tracer.recording import Recording
 
 # A process's directory has this place among its descriptors.
 CWD: Final = -1
@@ -40,6 +41,10 @@ CLOSING: Final = frozenset({"close", "close_range", "dup2", "dup3", "execve", "e
 RETURNING: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING})
 # Their descriptors close on exec, whatever the flags.
 ALWAYS_CLOSING: Final = frozenset({"bpf", "io_uring_setup", "pidfd_open", "pidfd_getfd", "seccomp"})
+# Calls that tell paths, or that change what a learned descriptor leads to.
+LEARNING: Final = frozenset(
+    {*OPENING, *DUPLICATING, *FORKING, *CLOSING, *MOVING, *SOCKETS, "exit_group", "fcntl", "ioctl", "pipe", "pipe2"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,13 @@ Fds: TypeAlias = OrderedDict[int, Fd]
 def read_link(path: str) -> bytes:
     """Return where a link of /proc leads."""
     return os.readlink(os.fsencode(path))
+
+
+def make_absolute(directory: str | None, path: str) -> str | None:
+    """Return a path that begins at the root, without `.` and `..`; None where its directory is not known."""
+    if not path.startswith("/") and (directory is None or not directory.startswith("/")):
+        return None
+    return "/" + normpath(join(directory or "/", path)).lstrip("/")
 
 
 def read_parent(pid: int) -> int | None:
@@ -121,6 +133,25 @@ class FdNames:
             if path is not None:
                 names["ret"] = path
         return names
+
+    def find(self, pid: int, fd: int) -> str | None:
+        """Return what a descriptor of a process leads to now, or its directory (``CWD``); None where nothing tells."""
+        return self._find(pid, fd)
+
+    def learn(self, event: Event) -> None:
+        """Learn from an event."""
+        self._learn(event, event.decoded())
+
+    def put(self, pid: int, fd: int, path: str | None, *, closes: bool) -> None:
+        """Learn what a descriptor leads to from now on; a path that does not begin at the root is not known."""
+        if path is None or not path.startswith("/"):
+            self.forget(pid, fd)
+        else:
+            self._put(pid, fd, Fd(path, closes))
+
+    def forget(self, pid: int, fd: int) -> None:
+        """Learn that a descriptor is closed."""
+        self._table(pid).pop(fd, None)
 
     @staticmethod
     def _fd(value: Value) -> int | None:
@@ -209,8 +240,9 @@ class FdNames:
         path, fd, before = values.get("filename"), values.get("fd"), self._find(pid, CWD)
         if isinstance(fd, int):
             path = self._find(pid, fd)
-        if isinstance(path, str) and (path.startswith("/") or before is not None):
-            self._put(pid, CWD, Fd(normpath(join(before or "/", path)), closes=False))
+        directory = make_absolute(before, path) if isinstance(path, str) else None
+        if directory is not None:
+            self._put(pid, CWD, Fd(directory, closes=False))
         else:
             self._table(pid).pop(CWD, None)
 
@@ -234,13 +266,15 @@ class FdNames:
             self._put(pid, fd, Fd(asked, closes))
 
     def _learn_open(self, event: Event, values: Mapping[str, Value], ret: int, *, closes: bool) -> None:
-        path = values.get("filename")
-        if not isinstance(path, str) or "filename" in event.truncated or "filename" in event.unreadable:
+        name = "pathname" if event.event == "creat" else "filename"
+        path = values.get(name)
+        if not isinstance(path, str) or name in event.truncated or name in event.unreadable:
             self._forget(event.pid, ret, ret)
             return
         directory = self._find(event.pid, -1 if (fd := self._fd(values.get(OPENING[event.event]))) is None else fd)
-        if path.startswith("/") or directory is not None:
-            self._put(event.pid, ret, Fd(normpath(join(directory or "/", path)), closes))
+        opened = make_absolute(directory, path)
+        if opened is not None:
+            self._put(event.pid, ret, Fd(opened, closes))
         else:
             self._forget(event.pid, ret, ret)
 
@@ -277,3 +311,19 @@ class FdNames:
             last += 1 << 32
         for fd in [fd for fd in fds if first <= fd <= last]:
             del fds[fd]
+
+
+def recorded_names(recording: "Recording") -> FdNames:
+    """Return what learns the descriptors of a recording's processes, by its events alone: /proc has other processes."""
+    return FdNames(
+        recording.specs,
+        recording.specs,
+        read_link=read_no_link,
+        read_parent=lambda pid: None,
+        directory=recording.directory or None,
+    )
+
+
+def read_no_link(path: str) -> bytes:
+    """Stand for a link that is not there."""
+    raise FileNotFoundError(path)

@@ -66,6 +66,11 @@ class Filters:
         _require(not (self.success_only and self.failed_only), "filters", "choose successful or failed calls, not both")
 
     @property
+    def asks_identity(self) -> bool:
+        """Whether a filter asks who makes a call, not only which process does."""
+        return self.uid is not None or self.comm is not None or self.cgroup is not None
+
+    @property
     def flags(self) -> int:
         """The bits of `config.flags` that these filters set."""
         chosen = {

@@ -3,9 +3,8 @@
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
@@ -21,7 +20,7 @@ from traceleft.tracer.attach import (
     convert_error,
     find_offsets,
 )
-from traceleft.tracer.cgroups import CGROUP_REMEDY, open_cgroup
+from traceleft.tracer.cgroups import put_cgroup
 from traceleft.tracer.compat import FIND_STATUS, find_status_offset
 from traceleft.tracer.exec_prepare import attach_prepare
 from traceleft.tracer.filters import Filters, Offsets, OneProcess, pack_config
@@ -74,6 +73,7 @@ class Session:
         self._perf_pages = choose_perf_pages(options.buffer_pages, self.cpus) if plan.level.is_perf else 0
         self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffer_pages)
         self._filters = filters
+        self.asks_identity = filters.asks_identity
         self._options = options
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
         # The core's programs for its own events, by role.
@@ -109,11 +109,6 @@ class Session:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
-
-    @property
-    def asks_identity(self) -> bool:
-        """Whether a filter asks who makes a call, beside the process."""
-        return bool(self._filters.flags & (filters.UID | filters.COMM | filters.CGROUP))
 
     def enable(self) -> None:
         """Let events flow."""
@@ -169,7 +164,7 @@ class Session:
         for link in self._part_links.pop(event, []):
             link.detach()
         if self._own.pop(part.spec.name, None) is not None and part.spec.name in task_events.NAMES:
-            self._tell_of_tasks(self._own)
+            task_events.write_places(self._core, self._own)
         # Level 4.4 has neither that map nor arrays of programs.
         if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
@@ -220,7 +215,7 @@ class Session:
         if attaches and "kprobe_on_fork" in roles:
             self._find_pid_offset()
         if self._filters.cgroup is not None:
-            self._set_cgroup(self._filters.cgroup)
+            put_cgroup(self.maps.fds["cgroups"], self._filters.cgroup)
 
     def _open_core(self, sizes: dict[str, int], own: dict[str, int], more: list[str]) -> _native.Object:
         """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
@@ -275,16 +270,13 @@ class Session:
 
     def _attach_own(self) -> None:
         """Attach what tells of signals and ends of threads."""
-        wanted = {name: programs for name, programs in self._own.items() if name in task_events.NAMES}
-        if self._options.loads_only or not wanted:
+        roles = {role for name in task_events.NAMES for role in self._own.get(name, ())}
+        if self._options.loads_only or self._own.keys().isdisjoint(task_events.NAMES):
             return
-        self._tell_of_tasks(wanted)
-        for role in sorted({role for programs in wanted.values() for role in programs}):
+        task_events.write_places(self._core, self._own)
+        for role in sorted(roles):
             links = self._raw_links if role.startswith(RAW) else self._links
             links.append(attach_task_event(self._core, role, self.plan.core_programs[role]))
-
-    def _tell_of_tasks(self, events: Iterable[str]) -> None:
-        task_events.write_places(self._core.map_fd(task_events.MAP), events)
 
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""
@@ -387,13 +379,6 @@ class Session:
     def _layouts(self) -> dict[int, tuple[int, int, int]]:
         specs = [part.spec for part in self.plan.parts]
         return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
-
-    def _set_cgroup(self, path: Path) -> None:
-        try:
-            with open_cgroup(path) as fd:
-                self.maps.put("cgroups", 0, fd)
-        except _native.Error as exc:
-            raise UnsupportedError(f"cgroup {path}", CGROUP_REMEDY) from exc
 
     def _write_config(self, flags: int) -> None:
         assert self._offsets is not None

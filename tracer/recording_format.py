@@ -69,7 +69,8 @@ class Block:
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What a recording tells of itself. ``schema`` is the document of its events; see ``make_head``.
 
-    ``command`` says what was traced, "" where all was, or nothing is known; ``offset_ns`` leads from the records' clock
+    ``command`` says what was traced, "" where all was, or nothing is known, ``directory`` where a command began, ""
+    where that is not known; ``offset_ns`` leads from the records' clock
     to the epoch's; ``layouts`` is the digest of how the records are laid out; ``part`` counts the files of a recording
     that was split.
     """
@@ -85,10 +86,11 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any]
     part: int = 0
     command: str = ""
+    directory: str = ""
 
     def check(self) -> Schema:
         """Return the schema, checked, as all else is; raise ``BrokenError`` that says what does not fit."""
-        for name in ("host", "kernel", "machine", "hook", "level", "traceleft", "command"):
+        for name in ("host", "kernel", "machine", "hook", "level", "traceleft", "command", "directory"):
             text = getattr(self, name)
             if len(text) > TEXT_MAX or not text.isprintable():
                 raise BrokenError(f"its {name} is no short text")
@@ -122,6 +124,7 @@ def make_head(
     level: str = "",
     offset_ns: int = 0,
     command: str = "",
+    directory: str = "",
 ) -> Head:
     """Return the head of a recording of these events of a schema document (of all if none are named).
 
@@ -143,6 +146,7 @@ def make_head(
         layouts=digest_layouts(schema),
         schema=cut,
         command="".join(each if each.isprintable() else "?" for each in command)[:TEXT_MAX],
+        directory=directory if directory.isprintable() and len(directory) <= TEXT_MAX else "",
     )
 
 

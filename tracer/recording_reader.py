@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import msgspec
 
@@ -19,6 +19,9 @@ from traceleft.tracer.recorded_stacks import RecordedStacks
 from traceleft.tracer.recording_format import BrokenError, part_path
 from traceleft.tracer.recording_part import Part, open_part
 from traceleft.tracer.spec import EventSpec, Schema
+
+if TYPE_CHECKING:
+    from traceleft.tracer.event_paths import EventPaths
 
 GROUP_BYTES: Final = 4 << 20
 
@@ -90,6 +93,11 @@ class Recording:
         return self.head.host
 
     @property
+    def directory(self) -> str:
+        """Where the traced command began, "" where that is not known."""
+        return self.head.directory
+
+    @property
     def kernel(self) -> str:
         """The release of its kernel."""
         return self.head.kernel
@@ -138,15 +146,35 @@ class Recording:
             missing = f"{part_path(Path(self._parts[0].name), len(self._parts))}"
             raise RecordingError("is missing: the recording goes on there", file=missing, events_read=read)
 
-    def batches(self, events: Collection[str] | None = None) -> Iterator[Batch]:
-        """Yield batches of one event each, of these events (None: all); an event's come in the order of the file."""
+    def batches(self, events: Collection[str] | None = None, *, resolves_paths: bool = False) -> Iterator[Batch]:
+        """Yield batches of one event each, of these events (None: all); an event's come in the order of the file.
+
+        ``resolves_paths``: batches tell the files that their events are about.
+        """
+        for batches in self.rounds(events, resolves_paths=resolves_paths):
+            yield from batches
+
+    def rounds(self, events: Collection[str] | None = None, *, resolves_paths: bool = False) -> Iterator[list[Batch]]:
+        """Yield what `batches` does, those together that come together."""
         wanted = {spec.id: spec for name, spec in self.specs.items() if events is None or name in events}
+        resolver = self._path_resolver() if resolves_paths else None
         for records in self.records():
             present = {event for event, _ in records.tally()}
+            paths = None if resolver is None else resolver.resolve(records)
+            batches = []
             for event in sorted(present & wanted.keys()):
-                fixed, tails, ends, _ = records.columns(event, wanted[event].fixed_size)
-                if fixed:
-                    yield Batch(self.decoder(event), fixed, tails, ends, offset_ns=self.offset_ns)
+                fixed, tails, ends, rows = records.columns(event, wanted[event].fixed_size)
+                if not fixed:
+                    continue
+                of_batch = None if paths is None else [paths[row] for row in memoryview(rows).cast("I")]
+                batches.append(Batch(self.decoder(event), fixed, tails, ends, offset_ns=self.offset_ns, paths=of_batch))
+            yield batches
+
+    def _path_resolver(self) -> "EventPaths":
+        from traceleft.tracer.event_paths import EventPaths
+        from traceleft.tracer.fdnames import recorded_names
+
+        return EventPaths(self.specs.values(), self.schema.tables, recorded_names(self))
 
     def events(self) -> Iterator[Event]:
         """Yield the events one by one, in the order of the file; what does not fit is passed over and counted."""

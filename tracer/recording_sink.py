@@ -46,6 +46,7 @@ class RecordingSink:
         events: Collection[str],
         *,
         command: str = "",
+        directory: str = "",
     ) -> None:
         host = os.uname()
         self._recorder = recorder
@@ -56,6 +57,7 @@ class RecordingSink:
             host=host.nodename,
             kernel=host.release,
             command=command,
+            directory=directory,
         )
         self._waiting: deque[_Waiting] = deque()
         self._taken = 0

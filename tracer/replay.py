@@ -6,6 +6,7 @@ Filters work on the columns of headers, whatever the events: no event is made fo
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from traceleft.tracer.event_paths import EventPaths
+    from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.lines import Writer
     from traceleft.tracer.records_columns import HeaderColumns
 
@@ -68,6 +71,12 @@ class Replay:
         self._dispatcher.take_stacks(recording.stacks)
         self._account = _Account()
         self._tallies: list[Callable[[_native.Records], object]] = []
+        self._paths: EventPaths | None = None
+
+    @property
+    def recording(self) -> Recording:
+        """What is replayed."""
+        return self._recording
 
     @property
     def specs(self) -> Mapping[str, EventSpec]:
@@ -92,6 +101,12 @@ class Replay:
         """Call back with each batch of an event that an expression chooses."""
         self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
 
+    def resolve_paths(self, names: "FdNames") -> None:
+        """Let batches tell the files that their events are about (``Batch.paths``), by all that was recorded."""
+        from traceleft.tracer.event_paths import EventPaths
+
+        self._paths = EventPaths(self._recording.specs.values(), self._recording.schema.tables, names)
+
     def on_round(self, callback: Callable[[], object]) -> None:
         """Call back when the batches of all events that came together have been handed over."""
         self._dispatcher.on_round(callback)
@@ -108,12 +123,15 @@ class Replay:
         """Go through the recording; RecordingError at damage, once what lies before was handed over."""
         left = max_events
         for records in self._recording.records():
-            shown = self._filter(records)
+            paths = None if self._paths is None else self._paths.resolve(records)
+            shown, mask = self._filter(records)
+            if paths is not None and mask is not None:
+                paths = [*compress(paths, mask.tolist())]
             if left is not None and len(shown) >= left:
                 shown = cut_records(shown, left)
             for tally in self._tallies:
                 tally(shown)
-            self._dispatcher.dispatch(self._account, shown, len(shown))
+            self._dispatcher.dispatch(self._account, shown, len(shown), paths=paths)
             left = None if left is None else left - len(shown)
             if left == 0:
                 return
@@ -138,18 +156,18 @@ class Replay:
         self._tallies.append(tally)
         return lambda: [Count(self._specs[event].name, *found) for event, found in counts.items()]
 
-    def _filter(self, records: _native.Records) -> _native.Records:
-        """Return the records that are to be shown."""
+    def _filter(self, records: _native.Records) -> "tuple[_native.Records, Mask | None]":
+        """Return the records that are to be shown, and which of all these are; None: all."""
         filters = self._filters
         present = {event for event, _ in records.tally()}
         if filters == ReplayFilters() and present <= self._specs.keys():
-            return records
+            return records, None
         from traceleft.tracer.records_columns import HeaderColumns
 
         columns = HeaderColumns(records)
         mask = self._mask(columns)
         chosen = records if mask.all() else _native.Records(columns.select(mask))
-        return chosen if filters.text_limit is None else self._cut_texts(chosen, filters.text_limit)
+        return chosen if filters.text_limit is None else self._cut_texts(chosen, filters.text_limit), mask
 
     def _mask(self, columns: "HeaderColumns") -> "Mask":
         import numpy

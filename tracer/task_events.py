@@ -135,12 +135,12 @@ def _has_deliver_fields() -> bool:
     return all(found.get(name) == place for name, place in _DELIVER_FIELDS.items())
 
 
-def write_places(fd: int, events: Iterable[str]) -> None:
+def write_places(core: _native.Object, events: Iterable[str]) -> None:
     """Tell the core's programs which of these events are wanted, and where the kernel keeps what they read."""
     offsets = task_offsets()
     wanted = sum(_TELLS.get(name, 0) for name in events)
     value = _PLACES.pack(offsets.pid or 0, offsets.tgid or 0, offsets.exit_code or 0, wanted)
-    _native.map_update(fd, bytes(4), value)
+    _native.map_update(core.map_fd(MAP), bytes(4), value)
 
 
 def show_signal(args: "Mapping[str, Value]") -> str:

@@ -34,6 +34,7 @@ from traceleft.tracer.reader import Reader
 from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
+    from traceleft.tracer.fdnames import FdNames
     from traceleft.tracer.lines import Writer
     from traceleft.tracer.live_stacks import LiveStacks
     from traceleft.tracer.recording_sink import RecordingSink
@@ -251,6 +252,10 @@ class Tracer(Facts):
         """
         self._dispatcher.write_json(writer, raw=raw)
 
+    def resolve_paths(self, names: "FdNames") -> None:
+        """Let batches tell the files that their events are about (``Batch.paths``)."""
+        self._dispatcher.resolve_paths(names)
+
     def on_round(self, callback: Callable[[], object]) -> None:
         """Call back when the batches of all events that came together have been handed over."""
         self._dispatcher.on_round(callback)
@@ -259,15 +264,15 @@ class Tracer(Facts):
         """Write every event as a line of JSON beside all else that was asked for."""
         self._dispatcher.write_json_too(writer, raw=raw)
 
-    def record(self, recorder: "Recorder", *, command: str = "") -> None:
+    def record(self, recorder: "Recorder", *, command: str = "", directory: str = "") -> None:
         """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
 
         An event is then delivered once its block is written. The recorder is to be closed with the ledger.
-        ``command`` tells readers what was traced.
+        ``command`` tells readers what was traced, ``directory`` where that began.
         """
         from traceleft.tracer.recording_sink import RecordingSink
 
-        self._sink = RecordingSink(recorder, self._battery, self.specs, command=command)
+        self._sink = RecordingSink(recorder, self._battery, self.specs, command=command, directory=directory)
         self._dispatcher.record(self._sink)
         if self._reader is not None:
             self._begin_sink(self._sink)
@@ -348,10 +353,9 @@ class Tracer(Facts):
         with self._closing:
             raw = {} if self._reader is None else self._reader.rolled_up()
         names = {part.spec.id: part.spec.name for part in self._plan.parts}
-        return spec.show(raw, event=names.__getitem__, error=self._error_name)
-
-    def _error_name(self, number: int) -> str:
-        return self._tables.errno.get(number) or error_name(number)
+        return spec.show(
+            raw, event=names.__getitem__, error=lambda each: self._tables.errno.get(each) or error_name(each)
+        )
 
     def _watch(self, session: Session, reader: Reader, stack: contextlib.ExitStack) -> None:
         ticks = [*self._on_ticks]

@@ -93,7 +93,7 @@ def test_buffer_that_is_too_small_loses_what_it_says(battery: Battery, programs:
     seen: Counter[str] = Counter()
     chosen = [events] if events else []
     with Tracer(battery, command=[str(programs / "live_storm"), "20000"], events=chosen, buffer_pages=1) as tracer:
-        tracer.on("all", lambda event: seen.update([event.event]))
+        tracer.on(",".join(tracer.specs), lambda event: seen.update([event.event]))
         tracer.run()
     assert_adds_up(tracer)
     ledger = tracer.ledger
