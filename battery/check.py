@@ -51,6 +51,8 @@ CORE_ROLES: Final[dict[str, Hook]] = {
     "raw_signal_sent": "raw_tp",
     "raw_process_exit": "raw_tp",
     "kprobe_process_exit": "kprobe",
+    "tp_uring": "tp",
+    "raw_uring": "raw_tp",
     "find_status": "tp",
     "on_fork": "tp",
     "on_exec": "tp",

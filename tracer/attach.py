@@ -7,7 +7,7 @@ from typing import Final
 
 from traceleft import tracefs
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
-from traceleft.tracer import _native
+from traceleft.tracer import _native, task_events, uring
 from traceleft.tracer.filters import Offsets
 from traceleft.tracer.formats import digest_format, read_format
 from traceleft.tracer.kernel_btf import task_offsets
@@ -15,10 +15,13 @@ from traceleft.tracer.kprobe_core import FUNCTIONS, attach_function
 from traceleft.tracer.kprobes import ReturnProbes
 from traceleft.tracer.plan import Part
 from traceleft.tracer.preemption import may_preempt_tracepoints
-from traceleft.tracer.task_events import EXIT_FUNCTION, RAW_PLACES, TRACEPOINT_PLACES
+from traceleft.tracer.task_events import EXIT_FUNCTION
 
 SCHED: Final = {"on_exec": "sched_process_exec", "on_fork": "sched_process_fork", "on_exit": "sched_process_exit"}
 RAW: Final = "raw_"
+# Where the programs of the core's own events go, by role, and the one that counts operations of io_uring.
+RAW_PLACES: Final = {**task_events.RAW_PLACES, uring.RAW_ROLE: uring.TRACEPOINT}
+TRACEPOINT_PLACES: Final = {**task_events.TRACEPOINT_PLACES, uring.ROLE: (uring.CATEGORY, uring.TRACEPOINT)}
 LOG_TAIL: Final = 200
 # What the kernel says of this process, its memory and its rights, and not of a program that it loads.
 NOT_OF_PROGRAMS: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EAGAIN, errno.EINTR})
@@ -82,8 +85,8 @@ def attach_tracepoint(loaded: _native.Object, program: str, category: str, event
     )
 
 
-def attach_task_event(core: _native.Object, role: str, program: str) -> _native.Link:
-    """Attach one of the programs that tell of signals and ends of threads, by its role."""
+def attach_own(core: _native.Object, role: str, program: str) -> _native.Link:
+    """Attach one of the programs of the core's own events, or the one that counts operations of io_uring, by role."""
     if role in RAW_PLACES:
         return attach_raw(core, program, RAW_PLACES[role])
     if role in TRACEPOINT_PLACES:

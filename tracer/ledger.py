@@ -51,7 +51,8 @@ class Figures:
 class KernelCounts:
     """What the kernel's own counters say; `sequences` holds (cpu, class) → numbers given out.
 
-    `skipped` are runs of our programs, for calls of any process, that the kernel skipped.
+    `skipped` are runs of our programs, for calls of any process, that the kernel skipped. `bypassed` are operations of
+    io_uring by opcode.
     """
 
     emitted: Tally = field(default_factory=dict)
@@ -61,6 +62,7 @@ class KernelCounts:
     compat_by_cpu: Mapping[int, int] = field(default_factory=dict)
     sequences: Mapping[tuple[int, int], int] = field(default_factory=dict)
     skipped: int = 0
+    bypassed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Ledger:
     that were given up for their cost, and after how many seconds: their later calls are no events. `waits`: see
     ReaderCounts. `stacks_lost` are events of which a stack could not be kept; None where none were asked for.
     `skipped` are runs of programs that the kernel skipped (see preemption.py): up to that many calls are missing.
+    `bypassed` are operations of io_uring by opcode, which are no syscalls (see uring.py).
     """
 
     total: Figures
@@ -104,6 +107,7 @@ class Ledger:
     waits: int = 0
     stacks_lost: int | None = None
     skipped: int = 0
+    bypassed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_loss(self) -> bool:
@@ -125,13 +129,16 @@ class Ledger:
             **({"shed": {name: {"after_s": round(at_s, 3)} for name, at_s in self.shed.items()}} if self.shed else {}),
             **({} if self.stacks_lost is None else {"stacks_lost": self.stacks_lost}),
             **({"skipped": self.skipped} if self.skipped else {}),
+            **({"bypassed": dict(self.bypassed)} if self.bypassed else {}),
         }
 
     def __str__(self) -> str:
         figures = self.total.to_json()
         always = ("emitted", "delivered", "lost", "dropped", "undecodable", "unaccounted")
         shown = [name for name in figures if name in always or figures[name]]
-        return ", ".join(f"{figures[name]:,} {name}" for name in shown)
+        bypassed = sum(self.bypassed.values())
+        more = [f"{bypassed:,} operation{'s' * (bypassed != 1)} bypassed syscalls"] if bypassed else []
+        return ", ".join([*(f"{figures[name]:,} {name}" for name in shown), *more])
 
     def warnings(self, *, buffer_pages: int, missed: str = "follow fewer processes") -> tuple[str, ...]:
         """Return one line for each thing that went missing, with its remedy; ``missed`` is that of missed calls."""
@@ -189,6 +196,7 @@ def make_ledger(kernel: KernelCounts, reader: ReaderCounts, names: Mapping[int, 
         overfull=_contradiction(reader, total.lost),
         waits=reader.waits,
         skipped=kernel.skipped,
+        bypassed=kernel.bypassed,
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
-from traceleft.tracer import _native, core_events, filters, others, task_events
+from traceleft.tracer import _native, core_events, filters, others, task_events, uring
 from traceleft.tracer.attach import (
     RAW,
+    attach_own,
     attach_part,
     attach_raw,
     attach_sched,
-    attach_task_event,
     attach_tracepoint,
     check_format,
     convert_error,
@@ -78,6 +78,7 @@ class Session:
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
         # The core's programs for its own events, by role.
         self._own = {part.spec.name: part.programs for part in plan.parts if part.spec.name in core_events.NAMES}
+        self._uring = None if options.loads_only else uring.choose_role(plan.core_programs)
         self._near = choose_near(part.spec.name for part in self._objects() if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
@@ -150,7 +151,8 @@ class Session:
             if after == before:
                 break
             before = after
-        return replace(before, skipped=self._run_stats.skipped())
+        bypassed = {} if self._uring is None else uring.read_counts(self._core, self.cpus)
+        return replace(before, skipped=self._run_stats.skipped(), bypassed=bypassed)
 
     def rolled_up(self) -> "RawGroups":
         """Return what the kernel has rolled up so far."""
@@ -222,7 +224,7 @@ class Session:
         while True:
             finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
             of_events = (role for programs in self._own.values() for role in programs)
-            roles = {*self._roles.names, *of_events, *finds_pid, *more}
+            roles = {*self._roles.names, *of_events, *finds_pid, *more, *([self._uring] if self._uring else [])}
             wanted = sorted(self.plan.core_programs[role] for role in roles)
             try:
                 core = _native.Object(
@@ -269,14 +271,18 @@ class Session:
                 links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
     def _attach_own(self) -> None:
-        """Attach what tells of signals and ends of threads."""
-        roles = {role for name in task_events.NAMES for role in self._own.get(name, ())}
-        if self._options.loads_only or self._own.keys().isdisjoint(task_events.NAMES):
+        """Attach what tells of signals, of ends of threads, and of operations that are no calls."""
+        if self._options.loads_only:
             return
-        task_events.write_places(self._core, self._own)
+        roles = {role for name in task_events.NAMES for role in self._own.get(name, ())}
+        if not self._own.keys().isdisjoint(task_events.NAMES):
+            task_events.write_places(self._core, self._own)
+        if self._uring is not None:
+            uring.write_place(self._core, self._uring)
+            roles.add(self._uring)
         for role in sorted(roles):
             links = self._raw_links if role.startswith(RAW) else self._links
-            links.append(attach_task_event(self._core, role, self.plan.core_programs[role]))
+            links.append(attach_own(self._core, role, self.plan.core_programs[role]))
 
     def _attach_dispatchers(self) -> None:
         """Attach exits before entries, so that no entry waits in vain."""

@@ -256,10 +256,17 @@ def read_ledger(end: End) -> Ledger | None:
             {str(name)[:TEXT_MAX]: _figures(item) for name, item in end.ledger["by_event"].items()},
             {int(cpu): _figures(item) for cpu, item in end.ledger["by_cpu"].items()},
             shed={str(name): float(item["after_s"]) for name, item in end.ledger.get("shed", {}).items()},
+            bypassed=_counts(end.ledger.get("bypassed", {})),
             **{name: end.more[name] for name in _MORE_FIGURES if name in end.more},  # type: ignore[arg-type]
         )
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         raise BrokenError("its ledger cannot be read") from exc
+
+
+def _counts(item: Mapping[str, Any]) -> dict[str, int]:
+    if not all(type(value) is int for value in item.values()):
+        raise TypeError("figures are integers")
+    return {str(name)[:TEXT_MAX]: value for name, value in item.items()}
 
 
 def _figures(item: Mapping[str, Any]) -> Figures:

@@ -725,6 +725,79 @@ int raw_process_exit(struct raw_tracepoint_args *ctx)
 #endif
 #endif
 
+#if HAS_TRACEPOINT
+/*
+ * Operations that are submitted by io_uring: they do what calls do, and are
+ * none. They are counted by opcode (tracer/uring.py).
+ */
+#define URING_OPCODES 128
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} uring_place SEC(".maps");
+
+struct {
+	__uint(type, OWN_ARRAY);
+	__uint(max_entries, URING_OPCODES);
+	__type(key, __u32);
+	__type(value, __u64);
+} uring_counts SEC(".maps");
+
+/* The kernel's thread that submits for a process is one of the process's, which no fork told. */
+static __always_inline int is_submitter_traced(void)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	const struct config *config = get_config();
+	__u32 tgid = pid_tgid >> 32;
+	struct task *task;
+
+	if (!config)
+		return 0;
+	if (config->flags & CONFIG_ONE_PROCESS)
+		return is_of_process(config, pid_tgid);
+	return is_traced(config, pid_tgid, &task) || is_traced(config, (__u64)tgid << 32 | tgid, &task);
+}
+
+/* Where the opcode lies behind an address: one byte, at an offset of the running kernel. */
+static __always_inline int count_submitted(__u64 from)
+{
+	__u32 zero = 0, key;
+	__u8 opcode = 0;
+	__u64 *count;
+	__u32 *place;
+
+	place = bpf_map_lookup_elem(&uring_place, &zero);
+	if (!place || !is_submitter_traced())
+		return 0;
+	if (bpf_probe_read_kernel(&opcode, sizeof(opcode), (void *)(from + *place)))
+		return 0;
+	key = opcode;
+	count = bpf_map_lookup_elem(&uring_counts, &key);
+	if (count)
+		++*count;
+	return 0;
+}
+
+/* io_uring:io_uring_submit_req */
+SEC("tp")
+int tp_uring(void *ctx)
+{
+	return count_submitted((__u64)ctx);
+}
+
+#if HAS_RAW_TRACEPOINT
+/* io_uring_submit_req(request) */
+SEC("raw_tp")
+int raw_uring(struct raw_tracepoint_args *ctx)
+{
+	return count_submitted(ctx->args[0]);
+}
+#endif
+#endif
+
 /* Runs in the parent, before the child does: the child begins as its parent's equal. */
 static __always_inline int begin_child(const struct config *config, __u32 child)
 {
