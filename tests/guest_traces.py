@@ -38,12 +38,16 @@ STACKED: Final = "getppid,openat,write,exit_group"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What is traced of one command; words of it that are programs are looked up in the directory."""
+    """What is traced of one command; words of it that are programs are looked up in the directory.
+
+    ``is_optional``: events that the kernel cannot tell are left out.
+    """
 
     name: str
     events: str
     command: tuple[str, ...]
     follow: bool = False
+    is_optional: bool = False
 
 
 TRACES: Final = (
@@ -51,6 +55,7 @@ TRACES: Final = (
     Trace("few", FEW, ("hooks",), follow=True),
     Trace("border", border.EVENTS, ("live_border",)),
     *(Trace(f"cold-{mode}", "execve,execveat", ("live_cold_exec", mode, "cold", "/tmp")) for mode in cold.GUEST_MODES),
+    Trace("told", "kill,signal,process_exit", ("live_signals",), follow=True, is_optional=True),
     Trace("identity", identity.EVENTS, ("live_identity",), follow=True),
     *(
         Trace(f"compat-{name}-{kind}", events, command)
@@ -70,6 +75,7 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
         events=[trace.events],
         command=command,
         follow=trace.follow,
+        required=[] if trace.is_optional else None,
         text_limit=64,
         environment=True,
     ) as tracer:

@@ -108,7 +108,12 @@ def test_they_are_taken_with_every_syscall_and_counted_with_none() -> None:
         (features("raw_tracepoint", "kprobe"), TaskOffsets(), ("raw_signal",), ("kprobe_process_exit",)),
         (features("raw_tracepoint"), TaskOffsets(), ("raw_signal",), None),
         (features("tracepoint", "kprobe"), TaskOffsets(), ("tp_signal",), ("kprobe_process_exit",)),
-        (features("raw_tracepoint", "tracepoint", lacking="raw_exact"), KNOWN, ("tp_signal",), ("tp_process_exit",)),
+        (
+            features("raw_tracepoint", "tracepoint", lacking="raw_exact"),
+            KNOWN,
+            ("tp_signal", "raw_signal_sent", "tp_process_exit"),
+            ("tp_process_exit",),
+        ),
         (features("kprobe"), TaskOffsets(), None, ("kprobe_process_exit",)),
         (features(), TaskOffsets(), None, None),
     ],

@@ -302,6 +302,25 @@ def test_what_ends_at_the_border_of_a_page_is_whole(offering: Path, run: str) ->
     border.check_border(read_events(offering, "border", run), run.partition("-")[0])
 
 
+def test_signals_and_ends_of_threads_are_told(offering: Path, run: str) -> None:
+    events = read_events(offering, "told", run)
+    ends = [str(event["args"]["status"]) for event in events if event["event"] == "process_exit"]
+    signals = [event["args"]["signal"] for event in events if event["event"] == "signal"]
+    level = run.partition("-")[0]
+    # What kills at once is told where BTF says which process a signal is for.
+    fatal = [name for name in signals if name in ("SIGTERM", "SIGKILL")]
+    killed = [
+        f"{{'signaled': '{name}', 'core_dumped': False}}" for name in ("SIGSEGV", "SIGTERM", "SIGKILL", "SIGABRT")
+    ]
+
+    # The process may end before the thread that it has joined.
+    assert sorted(ends) == sorted([*killed, *(f"{{'exited': {code}}}" for code in (0, 3, 4))])
+    assert [name for name in signals if name not in fatal] == (
+        [] if level == "4.4" else ["SIGUSR1", "SIGUSR1", "SIGSEGV", "SIGCHLD", "SIGABRT"]
+    )
+    assert fatal in ([["SIGTERM", "SIGKILL"]] if level == "5.8" else [[], ["SIGTERM", "SIGKILL"]])
+
+
 def test_records_say_who_calls(offering: Path, run: str) -> None:
     level = run.partition("-")[0]
 

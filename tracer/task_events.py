@@ -104,6 +104,9 @@ def _signal_ways(features: KernelFeatures) -> Iterator[tuple[str, ...]]:
             yield "raw_signal", "raw_signal_sent", "raw_process_exit"
         yield ("raw_signal",)
     if features.has("tracepoint") and _has_deliver_fields():
+        if features.has("raw_tracepoint") and _knows_all(task_offsets()):
+            # Where the kernel skips a program on a raw tracepoint, it is no more than the line of one that kills.
+            yield "tp_signal", "raw_signal_sent", "tp_process_exit"
         yield ("tp_signal",)
 
 

@@ -598,20 +598,6 @@ static __always_inline int put_signal(void *ctx, const struct signal_info *info,
 	return 0;
 }
 
-/* signal:signal_deliver tells three members of siginfo. */
-SEC("tp")
-int tp_signal(void *ctx)
-{
-	struct signal_info info = {};
-
-	info.number = *(__u32 *)(ctx + 8);
-	info.error = *(__u32 *)(ctx + 12);
-	info.code = *(__u32 *)(ctx + 16);
-	if (info.number == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
-		return 0;
-	return put_signal(ctx, &info, SIGINFO_HEAD_BYTES);
-}
-
 static __always_inline __u32 read_exit_code(__u64 task)
 {
 	struct task_places *places;
@@ -621,12 +607,6 @@ static __always_inline __u32 read_exit_code(__u64 task)
 	if (places)
 		bpf_probe_read_kernel(&status, sizeof(status), (void *)(task + places->exit_code));
 	return status;
-}
-
-SEC("tp")
-int tp_process_exit(void *ctx)
-{
-	return is_told(TELLS_EXITS) ? put_exit(ctx, read_exit_code(bpf_get_current_task())) : 0;
 }
 
 #if HAS_RAW_TRACEPOINT
@@ -680,22 +660,15 @@ int raw_signal_sent(struct raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* signal_deliver(number, info, action) */
-SEC("raw_tp")
-int raw_signal(struct raw_tracepoint_args *ctx)
+/* One that is delivered has its own line. */
+static __always_inline void forget_sent(__s32 number)
 {
-	struct signal_info info = {}, *found;
-	__u32 tgid;
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct signal_info *found;
 
-	if (ctx->args[0] == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
-		return 0;
-	bpf_probe_read_kernel(&info, sizeof(info), (void *)ctx->args[1]);
-	info.number = ctx->args[0];
-	tgid = bpf_get_current_pid_tgid() >> 32;
 	found = bpf_map_lookup_elem(&sent, &tgid);
-	if (found && found->number == info.number)
+	if (found && found->number == number)
 		bpf_map_delete_elem(&sent, &tgid);
-	return put_signal(ctx, &info, SIGINFO_BYTES);
 }
 
 /* The signal that ends a process at once, in the first of its threads that ends. */
@@ -712,6 +685,20 @@ static __always_inline void put_fatal(void *ctx, __u32 status)
 		put_signal(ctx, &info, SIGINFO_BYTES);
 }
 
+/* signal_deliver(number, info, action) */
+SEC("raw_tp")
+int raw_signal(struct raw_tracepoint_args *ctx)
+{
+	struct signal_info info = {};
+
+	if (ctx->args[0] == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
+		return 0;
+	bpf_probe_read_kernel(&info, sizeof(info), (void *)ctx->args[1]);
+	info.number = ctx->args[0];
+	forget_sent(info.number);
+	return put_signal(ctx, &info, SIGINFO_BYTES);
+}
+
 /* sched_process_exit(task) */
 SEC("raw_tp")
 int raw_process_exit(struct raw_tracepoint_args *ctx)
@@ -723,6 +710,36 @@ int raw_process_exit(struct raw_tracepoint_args *ctx)
 	return is_told(TELLS_EXITS) ? put_exit(ctx, status) : 0;
 }
 #endif
+
+/* signal:signal_deliver tells three members of siginfo. */
+SEC("tp")
+int tp_signal(void *ctx)
+{
+	struct signal_info info = {};
+
+	info.number = *(__u32 *)(ctx + 8);
+	info.error = *(__u32 *)(ctx + 12);
+	info.code = *(__u32 *)(ctx + 16);
+	if (info.number == SIGNAL_KILL || !is_told(TELLS_SIGNALS))
+		return 0;
+#if HAS_RAW_TRACEPOINT
+	forget_sent(info.number);
+#endif
+	return put_signal(ctx, &info, SIGINFO_HEAD_BYTES);
+}
+
+/* sched:sched_process_exit */
+SEC("tp")
+int tp_process_exit(void *ctx)
+{
+	__u32 status = read_exit_code(bpf_get_current_task());
+
+#if HAS_RAW_TRACEPOINT
+	if (is_told(TELLS_SIGNALS))
+		put_fatal(ctx, status);
+#endif
+	return is_told(TELLS_EXITS) ? put_exit(ctx, status) : 0;
+}
 #endif
 
 #if HAS_TRACEPOINT
