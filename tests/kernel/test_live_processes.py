@@ -204,14 +204,14 @@ def test_calls_of_32_bit_code_are_counted_and_decoded_as_nothing(battery: Batter
     at = names.index("getpgid")
 
     assert traced.tracer.ledger.total.compat == 7
-    assert names[at:] == ["getpgid"] * 7 + ["exit_group"]
+    assert names[at:] == ["getpgid"] * 7 + ["exit_group", "process_exit"]
 
 
 def test_32_bit_program_is_counted_and_its_exec_seen(battery: Battery, programs: Path) -> None:
     traced = trace(battery, [programs / "live_compat", "exec", programs / "compat"])
-    last = traced.events[-1]
+    last, end = traced.events[-2:]
 
-    assert last.event == "execve"
+    assert (last.event, end.event) == ("execve", "process_exit")
     assert (last.ret, args_of(last)["filename"]) == (0, str(programs / "compat"))
     assert args_of(last)["argv"] == ["other"]
     # write, an unknown call and getpid return; exit does not.
