@@ -56,14 +56,17 @@ KERNEL_NAMES: Final = {
 TRACING: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 # A line of text: "02:14:59.343449 cat[27424] openat(", "name[27424/27425]" of a thread.
 SHOWN: Final = re.compile(r"^[0-9:.]+ \S+\[\d+(?:/\d+)?\] (\w+)\(", re.MULTILINE)
+# "02:14:59.343449 cat[27424] +++ exited with 0 +++", or a signal.
+TOLD: Final = re.compile(r"^[0-9:.]+ \S+\[\d+(?:/\d+)?\] (?:\+\+\+|---) (.*)", re.MULTILINE)
 OURS: Final = re.compile(r"^.*(?:libbpf|traceleft)_.*$", re.MULTILINE)
 
 
 def trace_default(line: CommandLine) -> None:
     """The first example: all of a command's calls, which are those that strace sees."""
     done = line.run("trace", "--", "cat", HOSTNAME)
-    shown = SHOWN.findall(done.stdout)
-    check_ledger(line.ledger(), len(shown))
+    shown, told = SHOWN.findall(done.stdout), TOLD.findall(done.stdout)
+    check_ledger(line.ledger(), len(shown) + len(told))
+    expect(told == ["exited with 0 +++"], f"tells {told}")
     expect(f'filename: "{HOSTNAME}"' in done.stdout, f"{HOSTNAME} is not shown: {done.stdout[:200]}")
     expect(shown[0] == "execve" and shown[-1] == "exit_group", f"shows {shown}")
     expect_same_calls(line, Counter(shown), ["cat", HOSTNAME])

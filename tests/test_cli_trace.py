@@ -78,7 +78,7 @@ def test_first_event_is_the_execve_that_starts_the_command(traceleft: Runner) ->
     assert events[0]["event"] == "execve"
     assert events[0]["args"]["argv"] == ["cat", "/etc/hostname"]
     assert [event["event"] for event in events].count("execve") == 1
-    assert events[-1]["event"] == "exit_group"
+    assert [event["event"] for event in events[-2:]] == ["exit_group", "process_exit"]
     assert events[-1]["ret"] is None
 
 
