@@ -38,6 +38,8 @@ T = TypeVar("T", bound=numpy.generic)
 
 MAX_WAITING: Final = 1 << 15
 MAX_WAITING_BYTES: Final = 16 << 20
+# Rows of windows that overlap: an event may be in thousands of them.
+MAX_CELLS: Final = 1 << 19
 
 
 @dataclass(slots=True)
@@ -183,9 +185,12 @@ class Aggregator:
 
     def _collect(self, until: int | None) -> Groups:
         """Return the groups of all windows that were not given out and begin at ``until`` at the latest."""
-        groups = Groups()
+        groups, cells = Groups(), 0
         for start, pane in self._panes.items():
             for window in self._windows(start, until):
+                cells += len(pane.groups)
+                if cells > MAX_CELLS and self.rollup.slide_ns is not None:
+                    raise self.rollup.error(f"has more than {MAX_CELLS:,} rows; choose a longer `slide`", "slide")
                 for keys, state in pane.groups.items():
                     groups.add_cell(window, keys, self._cell(state))
                 if pane.other is not None:

@@ -323,7 +323,9 @@ class _Reader:
             return Constant(value)
         if isinstance(value, str):
             return Constant(value)
-        self._fail(f"{_shown(str(value))} is no whole number of 64 bits and no text")
+        # Python refuses to write very long numbers in decimal.
+        shown = hex(value) if isinstance(value, int) and value.bit_length() > 1024 else str(value)
+        self._fail(f"{_shown(shown)} is no whole number of 64 bits and no text")
 
     def _int(self, argument: ast.expr, depth: int) -> Expression:
         inner = self._value(argument, depth + 1)

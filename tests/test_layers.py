@@ -21,6 +21,7 @@ WALLS = {
     "elftools": {"battery/elf.py"},
     "bcc": {"tracer/symbols.py"},
     "cryptography": {"battery/ed25519.py"},
+    "re2": {"traceleft/expression.py"},
     "zstandard": {"tracer/recording_codec.py"},
     "ibis": {"aggregator/query.py", "aggregator/stores.py", "aggregator/translate.py"},
     "duckdb": {"aggregator/stores.py"},

@@ -113,6 +113,9 @@ def test_python_takes_the_same_texts() -> None:
         ("[rollup.a]\nby = [", "x.toml:2: is no TOML: "),
         ("[rollup.a]\nwhere = 'a\0b'", "x.toml:2: is no TOML: "),
         ("a = " + "[" * 100_000, "x.toml: is nested too deeply or has a number too long"),
+        ("\n" + "a." * 100_000 + "b = 1", "x.toml:2: has a key of more than 64 parts"),
+        ("[" + "a." * 100_000 + "b]", "x.toml:1: has a key of more than 64 parts"),
+        ("x = {" + "a." * 100_000 + "b = 1}", "x.toml:1: has a key of more than 64 parts"),
         ("a = " + "9" * 100_000, "x.toml: is nested too deeply or has a number too long"),
         (f"[rollup.a]\nby = {['comm'] * 65}", "x.toml:2: rollup a: `by` lists more than 64"),
         ("\n".join(f"[rollup.a{n}]" for n in range(1001)), "x.toml: holds more than 1000 rollups"),
@@ -186,11 +189,11 @@ def test_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     binary, pipe, large = tmp_path / "binary", tmp_path / "pipe", tmp_path / "large"
     binary.write_bytes(b"[rollup.a]\n\xff")
     os.mkfifo(pipe)
-    large.write_bytes(b"#" * ((1 << 20) + 1))
+    large.write_bytes(b"#" * ((1 << 18) + 1))
     messages = {
         binary: "binary:2: is no text",
         pipe: "pipe: is no regular file",
-        large: "large: is longer than 1048576 bytes",
+        large: "large: is longer than 262144 bytes",
         tmp_path: ": cannot be read: is a directory",
         tmp_path / "none": "none: cannot be read: no such file or directory",
         tmp_path / "nul\0": "cannot be read: embedded null byte",

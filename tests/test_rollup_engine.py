@@ -305,3 +305,12 @@ def test_record_cut_from_a_hostile_recording_changes_no_other() -> None:
     engine.add(batch)
 
     assert sum(row.values[0] for row in engine.finish().rows if isinstance(row.values[0], int)) == 3
+
+
+def test_windows_that_overlap_have_a_bounded_number_of_rows() -> None:
+    rollup = Rollup.parse("x", by=["pid"], window="3600ns", slide="1ns")
+    events = [opened(ts=10_000 + rank, ids=(rank, 0, 0, 0)) for rank in range(200)]
+
+    with pytest.raises(FormatError, match="rollup x: has more than 524,288 rows; choose a longer `slide`"):
+        run(rollup, events)
+    assert len(run(rollup, events[:100]).rows) == 360_000

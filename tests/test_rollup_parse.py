@@ -121,6 +121,7 @@ def test_time_is_read_in_nanoseconds(text: str, nanoseconds: int) -> None:
         ("", "'' is no expression: invalid syntax"),
         ("(" * 300, f"'{'(' * 64}…' is no expression: too many nested parentheses"),
         ("not " * 40 + "ret == 1", f"'{('not ' * 40)[:64]}…' is nested more than 32 deep"),
+        ("ret == 0x" + "f" * 4000, f"'0x{'f' * 62}…' is no whole number of 64 bits and no text"),
         ("a\0", "'a\\x00' is no expression: it is nested too deeply, or holds what is no text"),
         ("\udcff == 1", "'\\udcff == 1' is no expression: it is nested too deeply, or holds what is no text"),
         ("x" * (MAX_TEXT + 1), f"'{'x' * 64}…' is longer than {MAX_TEXT} characters"),

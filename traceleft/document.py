@@ -12,8 +12,11 @@ from typing import Final
 from traceleft.errors import FormatError
 from traceleft.expression import suggest
 
-MAX_TOML_BYTES: Final = 1 << 20
+MAX_TOML_BYTES: Final = 1 << 18
+# tomllib takes time and memory that grow with the square of a key's parts.
+MAX_DOTS: Final = 64
 
+_QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
 _AT_LINE = re.compile(r"\(at line (\d{1,9}), column \d{1,9}\)|\(at end of document\)")
 
 
@@ -75,6 +78,9 @@ def read_toml(path: Path) -> Document:
 
 def parse_toml(text: str, *, file: str) -> Document:
     """Parse the text of a TOML file; FormatError names the line where it is none."""
+    for number, row in enumerate(text.split("\n"), 1):
+        if row.count(".") > MAX_DOTS and _QUOTED.sub("", row).count(".") > MAX_DOTS:
+            raise FormatError(f"has a key of more than {MAX_DOTS} parts", file=file, line=number)
     try:
         return Document(file, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as exc:

@@ -1,23 +1,19 @@
 """Event expressions: what `-e` takes."""
 
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from traceleft.errors import ExpressionError
+
+if TYPE_CHECKING:
+    import re2
 
 MAX_EXPRESSION: Final = 64 << 10
 MAX_REGEX: Final = 256
 MAX_SHOWN: Final = 64
-MAX_WAYS: Final = 50_000
-NAME_CHARACTERS: Final = 30
-
-# What makes a backtracking match slow: a repeated group takes exponential time to fail, n repeats the n-th power,
-# and alternatives that stand one after the other the product of their numbers.
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-_SPECIAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|[*+{?|()]", re.DOTALL)
+# Bytes of a compiled /regex/.
+MAX_REGEX_MEMORY: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,41 +127,20 @@ def _match(pattern: str, catalogue: Catalogue, expression: str) -> frozenset[str
     return found
 
 
-def _compile(pattern: str, expression: str) -> re.Pattern[str]:
+def _compile(pattern: str, expression: str) -> "re2._Regexp[str]":
+    """Compile a /regex/ by RE2, whose time grows with the length of what is searched, whatever the pattern."""
+    import re2
+
     if len(pattern) > MAX_REGEX:
         raise ExpressionError(f"/regex/ is longer than {MAX_REGEX} characters", expression=expression[:MAX_SHOWN])
-    if _REPEATED_GROUP.search(pattern) or _count_ways(pattern) > MAX_WAYS:
-        raise ExpressionError(
-            f"/{pattern}/ repeats a group, or has too many repeats and alternatives; use several simpler ones",
-            expression=expression[:MAX_SHOWN],
-        )
+    options = re2.Options()
+    options.max_mem, options.log_errors = MAX_REGEX_MEMORY, False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as exc:
-        message = f"/{pattern}/ is no regular expression: {exc}"
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeEncodeError) as exc:
+        said = exc.args[0].decode(errors="replace") if isinstance(exc.args[0], bytes) else str(exc)
+        message = f"/{pattern}/ is not a regular expression of RE2: {said}"
         raise ExpressionError(message, expression=expression[:MAX_SHOWN]) from exc
-
-
-def _count_ways(pattern: str) -> int:
-    """Return in about how many ways a pattern without repeated groups can try to match a name."""
-    ways, repeats = 1, 0
-    alternatives = [1]
-    for found in _SPECIAL.findall(pattern):
-        match found:
-            case "(" | "(?":
-                alternatives.append(1)
-            case ")" if len(alternatives) > 1:
-                ways *= alternatives.pop()
-            case "|":
-                alternatives[-1] += 1
-            case "?":
-                ways *= 2
-            case "*" | "+" | "{":
-                repeats += 1
-                ways = ways * NAME_CHARACTERS // repeats
-    return ways
 
 
 def _find_class(name: str, catalogue: Catalogue, expression: str) -> frozenset[str]:
