@@ -1,24 +1,33 @@
 """``python -m traceleft`` is the ``traceleft`` command."""
 
-import signal
+# Not `signal`, whose import takes a millisecond in which Ctrl-C ends us with a traceback.
+import _signal  # type: ignore[import-not-found]
 import sys
+from types import TracebackType
 
 
 def run() -> int:
     """Run the command; before and after it Ctrl-C ends us without a word, and not with a traceback."""
-    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    is_ours = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if is_ours:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        sys.excepthook = _tell
     from traceleft.cli import main
 
     if is_ours:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     try:
         return main()
     finally:
         # The interpreter's own end would tell of it with a traceback.
         if is_ours:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what ends us, but for Ctrl-C between two instructions of `run`."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
 
 
 if __name__ == "__main__":
