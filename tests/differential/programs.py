@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 SOURCES: Final = Path(__file__).resolve().parents[1] / "programs"
-COMPILED: Final = ("execs", "files", "ipc", "network", "processes", "refused", "signals", "threads")
+COMPILED: Final = ("execs", "files", "ipc", "live_signals", "network", "processes", "refused", "signals", "threads")
 HOOKS: Final = ("raw_tracepoint", "tracepoint")
 
 PYTHON_THREADS: Final = """
@@ -101,12 +101,14 @@ PROGRAMS: Final = (
     Program("pipeline", ("sh", "-c", "echo a | tr a b | wc -c"), hooks=HOOKS),
     Program("shell", ("sh", "-c", "cd dir && for f in *; do test -e $f; done; (exit 3); exit 5"), files),
     Program("killed", ("sh", "-c", "kill -KILL $$")),
+    Program("core", ("sh", "-c", "ulimit -c unlimited; kill -SEGV $$"), hooks=HOOKS),
     Program("python", ("/usr/bin/python3", "-I", "-S", "-c", "print(sum(range(10)))")),
     Program("python-threads", ("/usr/bin/python3", "-I", "-S", "-c", PYTHON_THREADS), hooks=HOOKS),
     Program("git", ("sh", "-c", GIT), files),
     _compiled("files"),
     _compiled("processes"),
     _compiled("signals"),
+    _compiled("live_signals"),
     _compiled("ipc"),
     _compiled("network"),
     _compiled("threads"),

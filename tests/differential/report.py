@@ -12,6 +12,7 @@ from tests.differential.traces import Outcome
 
 OUTCOMES: Final = pytest.StashKey[list[Outcome]]()
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "differential.md"
+COLUMNS: Final = ("threads", "calls", "signals and ends", "values", "explained", "unexplained")
 
 HEAD: Final = """# The same under strace
 
@@ -19,7 +20,8 @@ Written by the test: `TRACELEFT_WRITE_DOCS=1 .venv/bin/python -m pytest tests/di
 
 Each program runs twice from the same state, under `strace -f -v` and under `traceleft trace -f --format json`. Calls
 are paired thread by thread, in order; each pair's arguments, as many as strace shows, are compared by the kind that the
-schema gives them, then result and error, and what the program printed and how it ended. Addresses are not randomised,
+schema gives them, then result and error, and what the program printed and how it ended. Each thread's signals and its
+end are paired likewise. Addresses are not randomised,
 so they must be equal, too; processes and threads are compared by how they came to be. What may differ, and why, is in
 one table, `tests/differential/rules.py`; what it does not explain fails the test.
 
@@ -29,18 +31,19 @@ The hook `tracepoint` traces the calls that strace has shown (`-e`), `raw_tracep
 
 def show_report(outcomes: Iterable[Outcome]) -> str:
     """Return the table of programs: what was compared, what differs and is explained, what is not."""
-    rows = ["| program | hook | threads | calls | values | explained | unexplained |", "|---|---|--:|--:|--:|--:|--:|"]
+    rows = [f"| program | hook | {' | '.join(COLUMNS)} |", f"|---|---|{'--:|' * len(COLUMNS)}"]
     total = Counter[str]()
     for outcome in outcomes:
         counts = (
             outcome.threads,
             outcome.calls,
+            outcome.told,
             outcome.values,
             sum(outcome.excused.values()),
             len(outcome.unexplained),
         )
         rows.append(f"| {outcome.program} | {outcome.hook} | {' | '.join(map(str, counts))} |")
-        total.update(dict(zip(("threads", "calls", "values", "explained", "unexplained"), counts, strict=True)))
+        total.update(dict(zip(COLUMNS, counts, strict=True)))
     rows.append(f"| **all** | | {' | '.join(map(str, total.values()))} |")
     return "\n".join(rows)
 

@@ -3,7 +3,9 @@
 ``DROPPED`` calls are left out of both traces; ``EXCUSED`` places may differ; ``SKIPPED`` arguments have no place in
 strace's lists. A place is ``call.argument.member``; ``ret`` is the result, ``.address`` an argument of which strace
 shows the address only (and that is compared), ``.pointee`` one of which we do, ``.shown`` one that strace does not show
-at all, ``.out`` what stands there after the call. Patterns are those of fnmatch.
+at all, ``.out`` what stands there after the call. ``signal.NAME.member`` is a member of a signal's info,
+``process_exit.status`` how a thread ended; a signal or an end that one has alone is ``.ours_alone`` or
+``.strace_alone``, and ``.ignored`` where its process ignores a signal. Patterns are those of fnmatch.
 """
 
 import re
@@ -47,12 +49,17 @@ DROPPED: Final[tuple[Rule, ...]] = (
     Rule(
         "when threads have to wait for each other depends on the scheduler",
         ("futex.*",),
-        frozenset({"threads", "python-threads"}),
+        frozenset({"threads", "python-threads", "live_signals"}),
     ),
     Rule(
         "in which call SIGCHLD finds the shell depends on the scheduler",
         ("rt_sigreturn.*", "*.ERESTART*"),
         frozenset({"pipeline", "git", "shell"}),
+    ),
+    Rule(
+        "whether the child has come to wait when the signal ends it depends on the scheduler",
+        ("pause.*",),
+        frozenset({"live_signals"}),
     ),
     Rule(
         "the C library draws random bytes again when the first cannot be used evenly",
@@ -206,6 +213,32 @@ EXCUSED: Final[tuple[Rule, ...]] = (
         "sys_exit_rt_sigreturn never fires: the number of the call in progress is -1 by then",
         ("rt_sigreturn.ret",),
         frozenset({"tracepoint"}),
+    ),
+    Rule(
+        "the result that rt_sigreturn gives back is wait4's, the child",
+        ("rt_sigreturn.ret",),
+        frozenset({"live_signals"}),
+    ),
+    Rule(
+        "a signal that its process ignores is delivered to it only because it is ptraced",
+        ("signal.*.ignored",),
+    ),
+    Rule(
+        "SIGKILL ends a process before strace is told of it; we have it from its sender",
+        ("signal.SIGKILL.ours_alone",),
+    ),
+    Rule(
+        "the signal by which seccomp ends a process is kept from who ptraces it",
+        ("signal.SIGSYS.ours_alone",),
+        frozenset({"refused-dead"}),
+    ),
+    Rule(
+        "strace is not told how the leader ended whose place another thread's execve takes",
+        ("process_exit.superseded",),
+    ),
+    Rule(
+        "times that a child used, more of them under strace",
+        ("signal.SIGCHLD.si_utime", "signal.SIGCHLD.si_stime"),
     ),
 )
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.differential.strace_text import Call, parse_trace
+from tests.differential.dispositions import FORKS, mark_ignored
+from tests.differential.strace_text import Call, End, Line, Signal, parse_trace
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT_BYTES: Final = 64
-FORKS: Final = frozenset({"clone", "clone3", "fork", "vfork"})
 # Without randomised addresses both runs have the same ones, and they can be compared, too.
 SAME_ADDRESSES: Final = ("setarch", "-R")
-STRACE: Final = ("strace", "-f", "-v", "-s", str(TEXT_BYTES), "-e", "signal=none")
+STRACE: Final = ("strace", "-f", "-v", "-s", str(TEXT_BYTES))
+TOLD: Final = frozenset({"signal", "process_exit"})  # our events that are no calls
 ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -58,14 +59,20 @@ class Threads:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """Both traces of one program."""
+    """Both traces of one program: calls, and what is told of threads beside them (signals and ends)."""
 
     ours: dict[Thread, list[Event]]
     theirs: dict[Thread, list[Call]]
+    our_told: dict[Thread, list[Event]]
+    their_told: dict[Thread, list[Signal | End]]
     our_threads: Threads
     their_threads: Threads
     ledger: dict[str, Any]
     compat: int
+
+    def threads(self) -> set[Thread]:
+        """Return the threads of both traces."""
+        return set().union(self.ours, self.theirs, self.our_told, self.their_told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +135,8 @@ def trace_both(
     expected = run(command, directory, prepare, [*STRACE, "-o", str(text), "--"])
     theirs, choice = text.read_text(errors="surrogateescape"), list[str]()
     if hook != "raw_tracepoint":  # attaching and detaching tracepoints takes the kernel its time
-        names = {call.name for call in parse_trace(theirs.splitlines())}
-        choice = ["-e", ",".join(sorted(names))]
+        names = {line.name for line in parse_trace(theirs.splitlines()) if isinstance(line, Call)}
+        choice = ["-e", ",".join(sorted(names | TOLD))]
     ours = [sys.executable, "-m", "traceleft", "trace", "-f", "-v", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
     options = ["--battery", str(battery), "--attach", hook, "--ledger", str(ledger), "-o", str(lines)]
     done = run(command, directory, prepare, [*ours, *options, *choice, "--"])
@@ -151,19 +158,36 @@ def read_event(line: str) -> dict[str, Any]:
 
 def read_both(text: str, lines: str, ledger: dict[str, Any], *, is_compat: bool) -> Traced:
     """Read both traces; what a 32-bit program calls is only counted, when it returns."""
-    calls = list(parse_trace(text.splitlines()))
+    read = list(parse_trace(text.splitlines()))
+    calls = [line for line in read if isinstance(line, Call)]
+    their_threads = find_threads([(call.tid, call.name, child_of(call)) for call in calls])
+    told = [line for line in mark_ignored(read, their_threads.by_tid) if not isinstance(line, Call)]
     compat = [call for call in calls[1:] if call.ret != "?"] if is_compat else []
     calls = calls[:1] if is_compat else calls
-    events = [read_event(line) for line in lines.splitlines()]
-    our_threads = find_threads([(event["tid"], event["event"], event["ret"] or 0) for event in events])
-    their_threads = find_threads(
-        [(c.tid, c.name, int(c.ret, 0) if c.name in FORKS and c.ret != "?" else 0) for c in calls]
-    )
+    every = [read_event(line) for line in lines.splitlines()]
+    our_threads = find_threads([(event["tid"], event["event"], event["ret"] or 0) for event in every])
     return Traced(
-        ours=by_thread(events, our_threads, lambda event: int(event["tid"])),
-        theirs=by_thread(calls, their_threads, lambda call: int(call.tid)),
+        ours=by_thread([event for event in every if event["event"] not in TOLD], our_threads, our_tid),
+        theirs=by_thread(calls, their_threads, their_tid),
+        our_told=by_thread([event for event in every if event["event"] in TOLD], our_threads, our_tid),
+        their_told=by_thread(told, their_threads, their_tid),
         our_threads=our_threads,
         their_threads=their_threads,
         ledger=ledger,
         compat=len(compat),
     )
+
+
+def our_tid(event: Event) -> int:
+    """Return the thread of an event of ours."""
+    return int(event["tid"])
+
+
+def their_tid(line: Line) -> int:
+    """Return the thread of a line of strace's."""
+    return line.tid
+
+
+def child_of(call: Call) -> int:
+    """Return the child that a call of strace's made, 0 for other calls."""
+    return int(call.ret, 0) if call.name in FORKS and call.ret != "?" else 0

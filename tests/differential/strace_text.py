@@ -1,7 +1,7 @@
-"""Read what strace wrote with ``-f -o FILE``: calls per thread, their arguments as trees of values."""
+"""Read what strace wrote with ``-f -o FILE``: calls, signals and ends of threads, arguments as trees of values."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -64,6 +64,26 @@ class Call:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that a thread got: its name and ``siginfo``; ``is_ignored`` where it has no effect on the process."""
+
+    tid: int
+    name: str
+    info: Value
+    is_ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a thread ended, in the form of our JSON's; without a status where another thread's execve ended it."""
+
+    tid: int
+    status: Mapping[str, object]
+
+
+Line: TypeAlias = Call | Signal | End
+
 _STRING: Final = re.compile(r'@?"((?:[^"\\]|\\.)*)"(\.\.\.)?')
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _NAMED: Final = re.compile(r"([A-Za-z_]\w*)=(?!=)")
@@ -75,6 +95,10 @@ _LINE: Final = re.compile(r"(\d+) +(.*)")
 _RESUMED: Final = re.compile(r"<\.\.\. (\w+) resumed>")
 _UNFINISHED: Final = re.compile(r" ?<(?:unfinished|pid changed to \d+) \.\.\.>$")
 _SUPERSEDED: Final = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
+_SIGNAL: Final = re.compile(r"--- (?P<name>SIG\w+) (?P<info>\{.*\}) ---")
+_EXITED: Final = re.compile(r"\+\+\+ exited with (\d+) \+\+\+")
+_KILLED: Final = re.compile(r"\+\+\+ killed by (SIG\w+)( \(core dumped\))? \+\+\+")
+_STOPPED: Final = re.compile(r"--- stopped by SIG\w+ ---")
 _CONTROL: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"b": b"\b", b"a": b"\a"}
 
 
@@ -193,8 +217,26 @@ def parse_call(tid: int, line: str) -> Call:
     return Call(tid, name, tuple(args), result["ret"], result["error"] or "", result["note"] or "")
 
 
-def parse_trace(lines: Iterable[str]) -> Iterator[Call]:
-    """Yield the calls of a trace in the order in which they ended; a call in which its thread was killed is none."""
+def parse_told(tid: int, line: str) -> Signal | End | None:
+    """Read a signal or the end of a thread; that a thread stopped was told as the signal that stops it."""
+    if signal := _SIGNAL.fullmatch(line):
+        return Signal(tid, signal["name"], Reader(signal["info"]).value(""))
+    if exited := _EXITED.fullmatch(line):
+        return End(tid, {"exited": int(exited[1])})
+    if killed := _KILLED.fullmatch(line):
+        return End(tid, {"signaled": killed[1], "core_dumped": killed[2] is not None})
+    if _SUPERSEDED.fullmatch(line):
+        return End(tid, {})
+    if _STOPPED.fullmatch(line):
+        return None
+    raise ValueError(f"neither signal nor end: {line!r}")
+
+
+def parse_trace(lines: Iterable[str]) -> Iterator[Line]:
+    """Yield a trace's calls in the order in which they ended, with signals and ends of threads among them.
+
+    A call in which its thread was killed is none.
+    """
     begun: dict[int, str] = {}
     for line in lines:
         numbered = _LINE.match(line)
@@ -204,6 +246,8 @@ def parse_trace(lines: Iterable[str]) -> Iterator[Call]:
         if text.startswith(("+++", "---")):
             if superseded := _SUPERSEDED.match(text):
                 begun[tid] = begun.pop(int(superseded[1]))
+            if told := parse_told(tid, text):
+                yield told
             continue
         if unfinished := _UNFINISHED.search(text):
             begun[tid] = text[: unfinished.start()]

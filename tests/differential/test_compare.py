@@ -1,12 +1,14 @@
 """The comparison finds what differs: a test that could not fail would prove nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.differential.compare import Comparer
 from tests.differential.notes import compare_note
-from tests.differential.strace_text import parse_call
+from tests.differential.strace_text import Signal, parse_call, parse_told
+from tests.differential.told import compare_told
 from tests.differential.traces import compare_call
 
 SETS = {
@@ -16,7 +18,14 @@ SETS = {
 STRUCTS = {
     "pair": {
         "members": [{"name": "a", "kind": "int", "width": 4}, {"name": "b", "kind": "set", "set": "flags", "width": 4}]
-    }
+    },
+    "siginfo": {
+        "members": [
+            {"name": "si_signo", "kind": "set", "set": "signal", "width": 4},
+            {"name": "si_pid", "kind": "pid", "width": 4},
+            {"name": "si_value", "kind": "pointer", "width": 8},
+        ]
+    },
 }
 FLAGS = {"kind": "set", "set": "flags", "width": 4}
 INT = {"kind": "int", "width": 4}
@@ -47,6 +56,11 @@ AGREE: dict[str, tuple[dict[str, Any], object, str]] = {
     "null": ({"kind": "pointer", "width": 8}, None, "NULL"),
     "text": ({"kind": "path"}, "a\udcff\\\n", '"a\\377\\\\\\n"'),
     "struct": ({"kind": "struct", "struct": "pair"}, {"a": 1, "b": "RD"}, "{a=1, b=RD}"),
+    "sent value": (
+        {"kind": "struct", "struct": "siginfo"},
+        {"si_pid": 101, "si_value": "0x7"},
+        "{si_pid=201, si_int=7, si_ptr=0x7}",
+    ),
     "array": ({"kind": "array", "element": INT}, [1, 2], "[1, 2]"),
     "status": (STATUS, {"exited": 3}, "[{WIFEXITED(s) && WEXITSTATUS(s) == 3}]"),
     "killed": (
@@ -81,6 +95,7 @@ PLANTED = {
     "null": "0x10",
     "text": '"a\\376\\\\\\n"',
     "struct": "{a=1, b=WR}",
+    "sent value": "{si_pid=201, si_int=8, si_ptr=0x8}",
     "array": "[1, 2, 3]",
     "status": "[{WIFEXITED(s) && WEXITSTATUS(s) == 4}]",
     "killed": "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL && WCOREDUMP(s)}]",
@@ -158,3 +173,41 @@ def test_what_poll_found_is_compared(note: str, found: int) -> None:
     call = parse_call(1, f"poll(0x10, 2, 0) = 1 ({note})")
 
     assert len(list(compare_note(both, {"args": [kind]}, event, call))) == found
+
+
+HUP = {"event": "signal", "args": {"signal": "SIGHUP", "info": {"si_signo": "SIGHUP", "si_pid": 101}}}
+KILL = {"event": "signal", "args": {"signal": "SIGKILL", "info": {"si_signo": "SIGKILL", "si_pid": 101}}}
+KILLED = {"event": "process_exit", "args": {"status": {"signaled": "SIGKILL", "core_dumped": False}}}
+
+
+def told(*lines: str, ignored: bool = False) -> list[str]:
+    """Return where the signals and the end of a thread of ours differ from strace's."""
+    read = [told for text in lines if (told := parse_told(200, text))]
+    theirs = [replace(line, is_ignored=ignored) if isinstance(line, Signal) else line for line in read]
+    return [found.place for found in compare_told(comparer(), [HUP, KILL, KILLED], theirs)]
+
+
+def test_signals_and_ends_are_paired_in_order() -> None:
+    hup, killed = "--- SIGHUP {si_signo=SIGHUP, si_pid=201} ---", "+++ killed by SIGKILL +++"
+
+    assert told(hup, killed) == ["signal.SIGKILL.ours_alone"]
+    assert told(hup.replace("SIGHUP,", "SIGINT,"), killed) == ["signal.SIGHUP.si_signo", "signal.SIGKILL.ours_alone"]
+    assert told(hup.replace("201", "200"), killed) == [
+        "signal.SIGHUP.ours_alone",
+        "signal.SIGKILL.ours_alone",
+        "signal.SIGHUP.strace_alone",
+    ]
+    assert told(hup, "+++ exited with 9 +++") == ["signal.SIGKILL.ours_alone", "process_exit.status"]
+    assert told(hup, "+++ superseded by execve in pid 9 +++") == [
+        "signal.SIGKILL.ours_alone",
+        "process_exit.superseded",
+    ]
+    assert told(hup) == ["signal.SIGKILL.ours_alone", "process_exit.ours_alone"]
+    assert told(hup, killed, killed) == ["signal.SIGKILL.ours_alone", "process_exit.strace_alone"]
+
+
+@pytest.mark.parametrize(("ignored", "place"), [(False, "strace_alone"), (True, "ignored")])
+def test_signal_that_strace_has_alone_tells_whether_it_is_ignored(ignored: bool, place: str) -> None:
+    chld, hup = "--- SIGCHLD {si_signo=SIGCHLD} ---", "--- SIGHUP {si_signo=SIGHUP, si_pid=201} ---"
+
+    assert f"signal.SIGCHLD.{place}" in told(hup, chld, "+++ killed by SIGKILL +++", ignored=ignored)

@@ -1,14 +1,36 @@
 """Reading what strace writes."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from tests.differential.strace_text import Change, Items, Struct, Text, Value, Word, parse_call, parse_trace, unescape
+from tests.differential.dispositions import mark_ignored
+from tests.differential.strace_text import (
+    Call,
+    Change,
+    End,
+    Items,
+    Line,
+    Signal,
+    Struct,
+    Text,
+    Value,
+    Word,
+    parse_call,
+    parse_trace,
+    unescape,
+)
 
 
 def argument(text: str) -> Value:
     """Return the only argument of a call, read."""
     ((_, value),) = parse_call(1, f"call({text}) = 0").args
     return value
+
+
+def calls_of(lines: Sequence[str]) -> list[Call]:
+    """Return the calls of a trace."""
+    return [line for line in parse_trace(lines) if isinstance(line, Call)]
 
 
 VALUES: dict[str, Value] = {
@@ -58,16 +80,14 @@ def test_names_of_arguments_are_kept() -> None:
 
 
 def test_calls_of_several_threads_are_put_together() -> None:
-    calls = list(
-        parse_trace(
-            [
-                "10  wait4(-1,  <unfinished ...>",
-                '11  write(1, "<unfinished ...>", 16) = 16',
-                "11  +++ exited with 0 +++",
-                "10  <... wait4 resumed>NULL, 0, NULL) = 11",
-                "10  --- SIGCHLD {si_signo=SIGCHLD} ---",
-            ]
-        )
+    calls = calls_of(
+        [
+            "10  wait4(-1,  <unfinished ...>",
+            '11  write(1, "<unfinished ...>", 16) = 16',
+            "11  +++ exited with 0 +++",
+            "10  <... wait4 resumed>NULL, 0, NULL) = 11",
+            "10  --- SIGCHLD {si_signo=SIGCHLD} ---",
+        ]
     )
 
     assert [(call.tid, call.name, len(call.args), call.ret) for call in calls] == [
@@ -77,16 +97,76 @@ def test_calls_of_several_threads_are_put_together() -> None:
 
 
 def test_exec_of_another_thread_goes_on_under_the_leader() -> None:
-    calls = list(
-        parse_trace(
-            [
-                "10  futex(0x10, FUTEX_WAIT, 11, NULL <unfinished ...>",
-                '11  execve("/bin/true", ["true"], [] <unfinished ...>',
-                "10  <... futex resumed>) = ?",
-                "10  +++ superseded by execve in pid 11 +++",
-                "10  <... execve resumed>) = 0",
-            ]
-        )
+    lines = [
+        "10  futex(0x10, FUTEX_WAIT, 11, NULL <unfinished ...>",
+        '11  execve("/bin/true", ["true"], [] <unfinished ...>',
+        "10  <... futex resumed>) = ?",
+        "10  +++ superseded by execve in pid 11 +++",
+        "10  <... execve resumed>) = 0",
+    ]
+
+    assert End(10, {}) in parse_trace(lines)
+    assert [(call.tid, call.name, call.ret) for call in calls_of(lines)] == [(10, "futex", "?"), (10, "execve", "0")]
+
+
+TOLD: dict[str, Line] = {
+    "--- SIGSEGV {si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=NULL} ---": Signal(
+        7,
+        "SIGSEGV",
+        Struct((("si_signo", Word("SIGSEGV")), ("si_code", Word("SEGV_MAPERR")), ("si_addr", Word("NULL")))),
+    ),
+    "--- SIGRT_2 {si_signo=SIGRT_2} ---": Signal(7, "SIGRT_2", Struct((("si_signo", Word("SIGRT_2")),))),
+    "+++ exited with 3 +++": End(7, {"exited": 3}),
+    "+++ killed by SIGTERM +++": End(7, {"signaled": "SIGTERM", "core_dumped": False}),
+    "+++ killed by SIGSEGV (core dumped) +++": End(7, {"signaled": "SIGSEGV", "core_dumped": True}),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), TOLD.items(), ids=TOLD)
+def test_signals_and_ends_are_read(text: str, told: Line) -> None:
+    assert list(parse_trace([f"7  {text}"])) == [told]
+
+
+def test_stop_is_passed_over_and_what_is_unknown_is_refused() -> None:
+    assert list(parse_trace(["7  --- stopped by SIGSTOP ---"])) == []
+    with pytest.raises(ValueError, match="neither signal nor end"):
+        list(parse_trace(["7  +++ gone away +++"]))
+
+
+def ignored(*lines: str) -> list[tuple[int, str, bool]]:
+    """Return the signals of a trace of thread 1 and its child 2, with whether the process ignores them."""
+    marked = mark_ignored(parse_trace(lines), {1: (0,), 2: (0, 0)})
+    return [(line.tid, line.name, line.is_ignored) for line in marked if isinstance(line, Signal)]
+
+
+CHLD = "--- SIGCHLD {si_signo=SIGCHLD} ---"
+HUP = "--- SIGHUP {si_signo=SIGHUP} ---"
+
+
+def test_default_tells_whether_a_signal_is_ignored() -> None:
+    assert ignored(f"1 {CHLD}", f"1 {HUP}") == [(1, "SIGCHLD", True), (1, "SIGHUP", False)]
+
+
+def test_handler_ends_with_execve_and_an_ignored_signal_stays_ignored() -> None:
+    found = ignored(
+        "1 rt_sigaction(SIGCHLD, {sa_handler=0x10, sa_mask=[], sa_flags=0}, NULL, 8) = 0",
+        "1 rt_sigaction(SIGHUP, {sa_handler=SIG_IGN, sa_mask=[], sa_flags=0}, NULL, 8) = 0",
+        f"1 {CHLD}",
+        '1 execve("a", ["a"], []) = 0',
+        f"1 {CHLD}",
+        f"1 {HUP}",
     )
 
-    assert [(call.tid, call.name, call.ret) for call in calls] == [(10, "futex", "?"), (10, "execve", "0")]
+    assert found == [(1, "SIGCHLD", False), (1, "SIGCHLD", True), (1, "SIGHUP", True)]
+
+
+@pytest.mark.parametrize(("flags", "is_ignored"), [("SIGCHLD", False), ("CLONE_VM|CLONE_SIGHAND|CLONE_THREAD", True)])
+def test_child_has_the_handlers_of_its_parent_and_a_thread_shares_them(flags: str, is_ignored: bool) -> None:
+    found = ignored(
+        "1 rt_sigaction(SIGCHLD, {sa_handler=0x10, sa_mask=[], sa_flags=0}, NULL, 8) = 0",
+        f"1 clone(child_stack=NULL, flags={flags}) = 2",
+        "1 rt_sigaction(SIGCHLD, {sa_handler=SIG_DFL, sa_mask=[], sa_flags=0}, NULL, 8) = 0",
+        f"2 {CHLD}",
+    )
+
+    assert found == [(2, "SIGCHLD", is_ignored)]

@@ -12,6 +12,7 @@ from tests.differential.numbers import NUMBERS, literal, number
 from tests.differential.rules import DROPPED, EXCUSED, SKIPPED, find
 from tests.differential.session import Event, Thread, Traced
 from tests.differential.strace_text import Call, Value, Word
+from tests.differential.told import compare_told
 
 # strace shows clone's arguments by name, in an order of its own.
 CLONE_ARGUMENTS = {
@@ -31,6 +32,7 @@ class Outcome:
     hook: str
     threads: int = 0
     calls: int = 0
+    told: int = 0
     values: int = 0
     dropped: int = 0
     excused: Counter[str] = field(default_factory=Counter)
@@ -63,7 +65,7 @@ def compare_traces(program: str, hook: str, traced: Traced, schema: Mapping[str,
     tables = schema["tables"]
     comparer = Comparer(tables["sets"], tables["structs"], traced.our_threads.name, traced.their_threads.name)
     kernel_names = {alias: name for name, event in schema["events"].items() for alias in event["aliases"]}
-    for thread in sorted(traced.ours.keys() | traced.theirs.keys()):
+    for thread in sorted(traced.threads()):
         ours = [e for e in traced.ours.get(thread, []) if not outcome.drops(e["event"], e["error"] or "")]
         every = [(kernel_names.get(call.name, call.name), call) for call in traced.theirs.get(thread, [])]
         theirs = [(name, call) for name, call in every if not outcome.drops(name, call.error)]
@@ -74,6 +76,9 @@ def compare_traces(program: str, hook: str, traced: Traced, schema: Mapping[str,
             outcome.calls += 1
             outcome.values += len(call.args) + 1
             outcome.note(compare_call(comparer, spec, event, call), f"{thread} {event['event']}[{outcome.calls}]")
+        our_told, their_told = traced.our_told.get(thread, []), traced.their_told.get(thread, [])
+        outcome.told += len(their_told)
+        outcome.note(compare_told(comparer, our_told, their_told), f"{thread}")
     if traced.ledger["compat"] != traced.compat:
         outcome.unexplained.append(f"{traced.ledger['compat']} calls of 32-bit code, but strace: {traced.compat}")
     return outcome
