@@ -126,7 +126,7 @@ class Comparer:
             theirs = theirs.after
         names = self.names(kind["set"]) if "set" in kind else MODES if name == "mode" else {}
         known = {**names, **NUMBERS}
-        mine = number(ours, known) if isinstance(ours, str) else 0 if ours is None else ours
+        mine = number(ours, known) if isinstance(ours, str) else _as_int(ours)
         yours = number(theirs.text, known) if isinstance(theirs, Word) else None
         if name == "pid" and mine is not None and yours is not None:
             same = self.our_thread(mine) == self.their_thread(yours)
@@ -210,6 +210,10 @@ def is_undecoded(kind: Kind, ours: object) -> bool:
 def _same(place: str, ours: object, theirs: object, same: bool) -> Found:
     if not same:
         yield Difference(place, repr(ours), repr(theirs))
+
+
+def _as_int(ours: object) -> int | None:
+    return 0 if ours is None else ours if isinstance(ours, int) else None
 
 
 def _is_address(ours: object) -> bool:

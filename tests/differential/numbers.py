@@ -8,7 +8,8 @@ from typing import Any, Final
 Names = Mapping[str, int]
 
 _CALL: Final = re.compile(r"(makedev|htons|htonl|_IOC)\(([^)]*)\)")
-_STATUS: Final = re.compile(r"(WEXITSTATUS|WTERMSIG|WSTOPSIG)\(s\) == (\w+)")
+_STATUS: Final = re.compile(r"(WEXITSTATUS|WTERMSIG|WSTOPSIG)\(s\) == (\w+)( \| 0x80)?")
+_EVENT: Final = re.compile(r"\|(PTRACE_EVENT_\w+)<<16")
 
 # What strace calls by a name and we show as the number that it is.
 NUMBERS: Final[Names] = {
@@ -19,7 +20,33 @@ NUMBERS: Final[Names] = {
     "UTIME_NOW": (1 << 30) - 1,
     "UTIME_OMIT": (1 << 30) - 2,
     "FUTEX_BITSET_MATCH_ANY": 2**32 - 1,
+    "PTRACE_O_TRACESYSGOOD": 1 << 0,
+    "PTRACE_O_TRACEFORK": 1 << 1,
+    "PTRACE_O_TRACEVFORK": 1 << 2,
+    "PTRACE_O_TRACECLONE": 1 << 3,
+    "PTRACE_O_TRACEEXEC": 1 << 4,
+    "PTRACE_O_TRACEVFORKDONE": 1 << 5,
+    "PTRACE_O_TRACEEXIT": 1 << 6,
+    "PTRACE_O_EXITKILL": 1 << 20,
 }
+
+PTRACE_EVENTS: Final[Names] = {
+    "": 0,
+    "PTRACE_EVENT_FORK": 1,
+    "PTRACE_EVENT_VFORK": 2,
+    "PTRACE_EVENT_CLONE": 3,
+    "PTRACE_EVENT_EXEC": 4,
+    "PTRACE_EVENT_VFORK_DONE": 5,
+    "PTRACE_EVENT_EXIT": 6,
+    "PTRACE_EVENT_SECCOMP": 7,
+    "PTRACE_EVENT_STOP": 128,
+}
+
+# As they lie in `struct user`: strace shows the place of one as `8*CS`.
+_REGISTERS: Final = (
+    *("R15", "R14", "R13", "R12", "RBP", "RBX", "R11", "R10", "R9", "R8", "RAX", "RCX", "RDX", "RSI", "RDI"),
+    *("ORIG_RAX", "RIP", "CS", "EFLAGS", "RSP", "SS", "FS_BASE", "GS_BASE", "DS", "ES", "FS", "GS"),
+)
 
 # Our members `st_mode` and `stx_mode` are the number (octal in text); strace names the type of file and three bits.
 MODES: Final[Names] = {
@@ -60,9 +87,12 @@ def _part(text: str, names: Names) -> int | None:
         return names[text]
     if called := _CALL.fullmatch(text):
         return _call(called[1], [part.strip() for part in called[2].split(",")])
+    if "+" in text:
+        left, _, right = text.partition("+")
+        return (_part(left, names) or 0) + int(right, 0)
     if "*" in text:
         left, _, right = text.partition("*")
-        return int(left, 0) * int(right, 0)
+        return int(left, 0) * (_REGISTERS.index(right) if right in _REGISTERS else int(right, 0))
     if "<<" in text:
         left, _, right = text.partition("<<")
         return int(left, 0) << int(right, 0)
@@ -97,8 +127,10 @@ def wait_status(text: str, signals: Names) -> int | None:
     code = signals.get(found[2], literal(found[2]))
     if code is None:
         return None
-    core = 0x80 if "WCOREDUMP" in text else 0
-    return {"WEXITSTATUS": code << 8, "WTERMSIG": code | core, "WSTOPSIG": code << 8 | 0x7F}[found[1]]
+    core, stop = 0x80 if "WCOREDUMP" in text else 0, code | (0x80 if found[3] else 0)
+    status = {"WEXITSTATUS": code << 8, "WTERMSIG": code | core, "WSTOPSIG": stop << 8 | 0x7F}[found[1]]
+    event = _EVENT.search(text)
+    return status | (PTRACE_EVENTS[event[1]] << 16 if event else 0)
 
 
 def status_of(shown: Mapping[str, Any], signals: Names) -> int | None:
@@ -109,7 +141,8 @@ def status_of(shown: Mapping[str, Any], signals: Names) -> int | None:
         case {"signaled": str(name), "core_dumped": bool(core)}:
             return signals[name] | (0x80 if core else 0)
         case {"stopped": str(name)}:
-            return signals[name] << 8 | 0x7F
+            call = 0x80 if shown.get("syscall") else 0
+            return PTRACE_EVENTS[shown.get("event", "")] << 16 | (signals[name] | call) << 8 | 0x7F
         case {"continued": True}:
             return 0xFFFF
     return None

@@ -86,6 +86,7 @@ Line: TypeAlias = Call | Signal | End
 
 _STRING: Final = re.compile(r'@?"((?:[^"\\]|\\.)*)"(\.\.\.)?')
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
+_STATUS: Final = re.compile(r"\{WIF[^}]*\}(\|PTRACE_EVENT_\w+<<16)?")
 _NAMED: Final = re.compile(r"([A-Za-z_]\w*)=(?!=)")
 _SPACE: Final = re.compile(r"(?:\s|/\*.*?\*/)+")
 _RESULT: Final = re.compile(
@@ -154,9 +155,9 @@ class Reader:
             self.at = string.end()
             data = unescape(string[1])
             return Text(b"\0" + data if string[0][0] == "@" else data, string[2] is not None)
-        if self.text.startswith("{WIF", self.at):
-            start, self.at = self.at, self.text.index("}", self.at) + 1
-            return Word(self.text[start : self.at])
+        if status := _STATUS.match(self.text, self.at):
+            self.at = status.end()
+            return Word(status[0])
         if self.skip("~["):
             return self._items(is_complement=True)
         if self.skip("["):
@@ -251,6 +252,9 @@ def parse_trace(lines: Iterable[str]) -> Iterator[Line]:
             continue
         if unfinished := _UNFINISHED.search(text):
             begun[tid] = text[: unfinished.start()]
+            continue
+        if text.startswith("<... ??? resumed>"):  # killed before strace could see in which call
+            begun.pop(tid, None)
             continue
         if resumed := _RESUMED.match(text):
             text = begun.pop(tid) + text[resumed.end() :]
