@@ -1,15 +1,14 @@
-"""The programs that are traced by both, and how their directory looks before."""
+"""The programs that are traced by both, those that test one thing each before the tools of every day."""
 
-import os
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.differential.program import HOOKS, Program, files, nothing
+from tests.differential.tools import TOOLS
+
 SOURCES: Final = Path(__file__).resolve().parents[1] / "programs"
 COMPILED: Final = ("execs", "files", "ipc", "live_signals", "network", "processes", "refused", "signals", "threads")
-HOOKS: Final = ("raw_tracepoint", "tracepoint")
 
 PYTHON_THREADS: Final = """
 import threading, time
@@ -36,39 +35,6 @@ git add one.txt dir
 git -c user.name=a -c user.email=a@b -c gc.auto=0 -c maintenance.auto=false commit -q -m first
 git status --short
 """
-
-
-def nothing(work: Path) -> None:
-    """Leave the directory empty."""
-
-
-def files(work: Path) -> None:
-    """Put a few files there."""
-    (work / "dir").mkdir()
-    (work / "other").mkdir()
-    (work / "dir" / "inner.txt").write_text("inner\n")
-    (work / "one.txt").write_text("pear\napple\nfig\n" * 20)
-    (work / "two words").write_bytes(b"\0\1\2 binary \xff\n")
-    (work / "dir" / "link").symlink_to("../one.txt")
-    (work / "script").write_text("#!/bin/true with an argument\n")
-    (work / "script").chmod(0o755)
-    for path in work.rglob("*"):  # so old that git trusts its index
-        os.utime(path, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A command to trace, run in a directory that ``prepare`` fills; ``{bin}`` is where compiled programs lie."""
-
-    name: str
-    command: tuple[str, ...]
-    prepare: Callable[[Path], None] = nothing
-    hooks: tuple[str, ...] = HOOKS[:1]
-    is_compat: bool = False
-
-    def at(self, compiled: Path) -> list[str]:
-        """Return the command, compiled programs found."""
-        return [word.replace("{bin}", str(compiled)) for word in self.command]
 
 
 def _compiled(name: str, *arguments: str, hooks: tuple[str, ...] = HOOKS) -> Program:
@@ -122,6 +88,7 @@ PROGRAMS: Final = (
     _compiled("refused"),
     _compiled("refused", "dead"),
     Program("compat", ("{bin}/compat",), is_compat=True),
+    *TOOLS,
 )
 
 

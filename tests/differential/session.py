@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.differential.dispositions import FORKS, mark_ignored
+from tests.differential.program import Program
 from tests.differential.strace_text import Call, End, Line, Signal, parse_trace
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT_BYTES: Final = 64
 # Without randomised addresses both runs have the same ones, and they can be compared, too.
 SAME_ADDRESSES: Final = ("setarch", "-R")
-STRACE: Final = ("strace", "-f", "-v", "-s", str(TEXT_BYTES))
+STRACE: Final = ("strace", "-v", "-s", str(TEXT_BYTES))
 TOLD: Final = frozenset({"signal", "process_exit"})  # our events that are no calls
 ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
@@ -29,6 +30,8 @@ ENVIRONMENT: Final = {
     "PYTHONPATH": str(ROOT),
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
+    "PERL_HASH_SEED": "0",
+    "PERL_INTERNAL_RAND_SEED": "0",
     "MALLOC_ARENA_MAX": "1",  # where threads' arenas lie depends on who is first
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z",
@@ -39,7 +42,6 @@ Thread = tuple[int, ...]
 """How a thread came to be: (0,) is the first, (0, 2) its third child; the same in every run."""
 
 Event = dict[str, Any]
-Prepare = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def by_thread(calls: Iterable[Any], threads: Threads, tid_of: Callable[[Any], in
     return dict(sorted_calls)
 
 
-def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Sequence[str]) -> Ended:
+def run(command: Sequence[str], directory: Path, prepare: Callable[[Path], None], tracer: Sequence[str]) -> Ended:
     """Run a command under a tracer in a directory made anew."""
     work = directory / "work"
     shutil.rmtree(work, ignore_errors=True)
@@ -127,21 +129,27 @@ def run(command: Sequence[str], directory: Path, prepare: Prepare, tracer: Seque
     return Ended(status, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
-def trace_both(
-    command: Sequence[str], directory: Path, battery: Path, *, prepare: Prepare, hook: str, is_compat: bool
-) -> Traced:
-    """Trace a command twice: by strace, and by us through the hook."""
+def trace_both(program: Program, directory: Path, battery: Path, *, compiled: Path, port: int, hook: str) -> Traced:
+    """Trace a program twice: by strace, and by us through the hook."""
+    command, follow = program.at(compiled, port), ["-f"] * program.follow
     text, lines, ledger = directory / "strace", directory / "events", directory / "ledger"
-    expected = run(command, directory, prepare, [*STRACE, "-o", str(text), "--"])
+    expected = run(command, directory, program.prepare, [*STRACE, *follow, "-o", str(text), "--"])
     theirs, choice = text.read_text(errors="surrogateescape"), list[str]()
+    theirs = theirs if program.follow else number_lines(theirs)
     if hook != "raw_tracepoint":  # attaching and detaching tracepoints takes the kernel its time
         names = {line.name for line in parse_trace(theirs.splitlines()) if isinstance(line, Call)}
         choice = ["-e", ",".join(sorted(names | TOLD))]
-    ours = [sys.executable, "-m", "traceleft", "trace", "-f", "-v", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
+    ours = [sys.executable, "-m", "traceleft", "trace", "-v", "--format", "json", "--raw", "-s", str(TEXT_BYTES)]
     options = ["--battery", str(battery), "--attach", hook, "--ledger", str(ledger), "-o", str(lines)]
-    done = run(command, directory, prepare, [*ours, *options, *choice, "--"])
+    done = run(command, directory, program.prepare, [*ours, *follow, *options, *choice, "--"])
     assert (done.status, done.stdout) == (expected.status, expected.stdout), done.stderr
-    return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()), is_compat=is_compat)
+    return read_both(theirs, lines.read_text(), json.loads(ledger.read_text()), is_compat=program.is_compat)
+
+
+def number_lines(text: str) -> str:
+    """Return a trace of one thread with its number before each line, which strace puts there only with ``-f``."""
+    tid = re.findall(r"^set_tid_address\(.*\) += (\d+)$", text, re.MULTILINE)[-1]
+    return re.sub("^", f"{tid} ", text.rstrip("\n"), flags=re.MULTILINE)
 
 
 def read_event(line: str) -> dict[str, Any]:

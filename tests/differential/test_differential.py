@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.differential.programs import PROGRAMS, Program, compile_programs
+from tests.differential.http_server import serve
+from tests.differential.program import Program
+from tests.differential.programs import PROGRAMS, compile_programs
 from tests.differential.report import OUTCOMES, write_docs
 from tests.differential.session import trace_both
 from tests.differential.traces import Outcome, compare_traces
@@ -26,6 +28,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("programs")
     compile_programs(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Return where a server answers HTTP."""
+    with serve() as number:
+        yield number
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +61,13 @@ def test_strace_and_traceleft_agree(
     hook: str,
     *,
     compiled: Path,
+    port: int,
     kernel_battery: Path,
     schema: dict[str, Any],
     outcomes: list[Outcome],
     tmp_path: Path,
 ) -> None:
-    command = program.at(compiled)
-
-    traced = trace_both(
-        command, tmp_path, kernel_battery, prepare=program.prepare, hook=hook, is_compat=program.is_compat
-    )
+    traced = trace_both(program, tmp_path, kernel_battery, compiled=compiled, port=port, hook=hook)
     outcome = compare_traces(program.name, hook, traced, schema)
     outcomes.append(outcome)
 

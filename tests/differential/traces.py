@@ -161,9 +161,14 @@ def compare_result(comparer: Comparer, spec: Kind, event: Event, call: Call) -> 
         theirs = None if call.ret == "?" else number(call.ret, NUMBERS)
     if ours is None or theirs is None:
         same = ours is None and call.ret == "?"
-    elif spec.get("ret", {}).get("kind") == "pid":
+    elif spec.get("ret", {}).get("kind") == "pid" or is_child(comparer, event, theirs):
         same = comparer.our_thread(ours) == comparer.their_thread(theirs)
     else:
         same = ours & (2**64 - 1) == theirs & (2**64 - 1)
     if not same:
         yield Difference(place, shown, call.ret)
+
+
+def is_child(comparer: Comparer, event: Event, theirs: int) -> bool:
+    """Tell whether rt_sigreturn gives back what wait4 or fork did: a process of the trace."""
+    return event["event"] == "rt_sigreturn" and theirs > 0 and isinstance(comparer.their_thread(theirs), tuple)
