@@ -83,7 +83,8 @@ class Comparer:
         if not isinstance(ours, str):
             yield Difference(place, repr(ours), repr(theirs))
         elif isinstance(theirs, Text):
-            same = stable(unshow(ours)) == stable(theirs.data) and is_cut == theirs.is_cut
+            mine, yours = stable(unshow(ours), self.our_thread), stable(theirs.data, self.their_thread)
+            same = mine == yours and is_cut == theirs.is_cut
             yield from _same(place, f"{ours!r}{'...' * is_cut}", theirs, same)
         else:
             yield from _same(place, ours, theirs, holds(unshow(ours), theirs))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 Names = Mapping[str, int]
 
-_CALL: Final = re.compile(r"(makedev|htons|htonl|_IOC)\(([^)]*)\)")
+_CALL: Final = re.compile(r"(makedev|htons|htonl|_IOC|IOPRIO_PRIO_VALUE)\(([^)]*)\)")
 _STATUS: Final = re.compile(r"(WEXITSTATUS|WTERMSIG|WSTOPSIG)\(s\) == (\w+)( \| 0x80)?")
 _EVENT: Final = re.compile(r"\|(PTRACE_EVENT_\w+)<<16")
 
@@ -29,6 +29,8 @@ NUMBERS: Final[Names] = {
     "PTRACE_O_TRACEEXIT": 1 << 6,
     "PTRACE_O_EXITKILL": 1 << 20,
 }
+
+_IOPRIO_CLASSES: Final = ("IOPRIO_CLASS_NONE", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 
 PTRACE_EVENTS: Final[Names] = {
     "": 0,
@@ -104,6 +106,8 @@ def _call(name: str, words: list[str]) -> int:
         direction = sum({"_IOC_NONE": 0, "_IOC_WRITE": 1, "_IOC_READ": 2}[word] for word in words[0].split("|"))
         group, rank, size = (int(word, 0) for word in words[1:])
         return direction << 30 | size << 16 | group << 8 | rank
+    if name == "IOPRIO_PRIO_VALUE":
+        return _IOPRIO_CLASSES.index(words[0]) << 13 | int(words[1], 0)
     values = [int(word, 0) for word in words]
     return os.makedev(*values) if name == "makedev" else values[0]
 

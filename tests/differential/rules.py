@@ -9,7 +9,7 @@ at all, ``.out`` what stands there after the call. ``signal.NAME.member`` is a m
 """
 
 import re
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
@@ -43,18 +43,24 @@ SKIPPED: Final = {
 
 # Parts of names that are random, by what stands before them.
 RANDOM_NAMES: Final = re.compile(rb"(?:(?<=\.git/t)|(?<=/tmp_obj_)|(?<=\./sed)|(?<=^zi))[A-Za-z0-9]{6}$")
+PROC_NUMBERS: Final = re.compile(rb"(?<=^/proc/)[0-9]{1,9}(?=/)")
 
 # Places here are ``call.ERROR``, the error empty for a call that succeeded.
 DROPPED: Final[tuple[Rule, ...]] = (
     Rule(
         "when threads have to wait for each other depends on the scheduler",
         ("futex.*",),
-        frozenset({"threads", "python-threads", "live_signals"}),
+        frozenset({"threads", "python-threads", "live_signals", "node"}),
     ),
     Rule(
         "in which call SIGCHLD finds the shell depends on the scheduler",
         ("rt_sigreturn.*", "*.ERESTART*"),
         frozenset({"pipeline", "git", "shell"}),
+    ),
+    Rule(
+        "whether threads of node's find a lock held depends on the scheduler",
+        ("sched_yield.",),
+        frozenset({"node"}),
     ),
     Rule(
         "whether the child has come to wait when the signal ends it depends on the scheduler",
@@ -136,6 +142,35 @@ EXCUSED: Final[tuple[Rule, ...]] = (
     Rule(
         "strace shows the address where the size given is too small for the struct",
         ("openat2.how.address",),
+    ),
+    Rule(
+        "strace does not read the event that EPOLL_CTL_DEL takes no notice of",
+        ("epoll_ctl.event.address",),
+    ),
+    Rule(
+        "/proc/PID/status tells the number of the process",
+        ("read.buf",),
+        frozenset({"setpriv"}),
+    ),
+    Rule(
+        "bash waits for what is left of a time that the clock tells",
+        ("pselect6.tsp.tv_nsec",),
+        frozenset({"bash-signals"}),
+    ),
+    Rule(
+        "messages of netlink are bytes to us",
+        ("sendto.buff", "sendmsg.msg.iov[[]].base", "recvmsg.msg.iov[[]].base"),
+        frozenset({"ip"}),
+    ),
+    Rule(
+        "/proc/meminfo tells how much memory is free",
+        ("read.buf",),
+        frozenset({"node"}),
+    ),
+    Rule(
+        "a SIGCHLD that comes while another waits to be handled is lost: which, the scheduler decides",
+        ("signal.SIGCHLD.ours_alone", "signal.SIGCHLD.strace_alone"),
+        frozenset({"pipeline"}),
     ),
     Rule(
         "strace shows offsets as they were before the call only",
@@ -235,7 +270,7 @@ EXCUSED: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "strace shows two halves of capabilities as one, by name",
-        ("capget.dataptr",),
+        ("capget.dataptr", "capset.data"),
     ),
     Rule(
         "the frame that rt_sigreturn reads from the stack is no argument",
@@ -270,9 +305,10 @@ EXCUSED: Final[tuple[Rule, ...]] = (
 )
 
 
-def stable(text: bytes) -> bytes:
-    """Return a text without what is random in it."""
-    return RANDOM_NAMES.sub(b"XXXXXX", text)
+def stable(text: bytes, thread_of: Callable[[int], object]) -> bytes:
+    """Return a text without what is random in it, and with threads' names in directories of /proc."""
+    without = RANDOM_NAMES.sub(b"XXXXXX", text)
+    return PROC_NUMBERS.sub(lambda found: str(thread_of(int(found[0]))).encode(), without)
 
 
 def find(rules: tuple[Rule, ...], place: str, where: Set[str]) -> Rule | None:

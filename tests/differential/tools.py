@@ -1,5 +1,6 @@
 """Tools of every day that are traced by both: shells, runtimes of languages, compilers, archives, debuggers."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,38 @@ print(os.waitpid(child, 0)[1])
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
 """
 
+PYTHON_ASYNC: Final = """
+import asyncio
+async def answer(reader, writer):
+    writer.write((await reader.readline()).upper())
+    await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_unix_server(answer, "socket")
+    reader, writer = await asyncio.open_unix_connection("socket")
+    writer.write(b"hello\\n")
+    print(await reader.read())
+    writer.close()
+    server.close()
+asyncio.run(main())
+"""
+
+BASH_SIGNALS: Final = """
+trap 'echo hup' HUP
+trap '' INT
+read -t 0.1 word <>tube || echo late
+kill -HUP $$
+kill -INT $$
+printf -v text '%03d' 7
+echo "$text" >/dev/null
+kill -ABRT $$
+"""
+
+NODE: Final = (
+    *("node", "--single-threaded", "--v8-pool-size=0", "--random-seed=1", "--hash-seed=1", "--jitless"),
+    *("-p", "fs.readFileSync('one.txt', 'utf8').length"),
+)
+
 SQL: Final = """
 pragma journal_mode = off;
 create table fruit (name text primary key, weight int);
@@ -81,6 +114,11 @@ def sources(work: Path) -> None:
     (work / "main.c").write_text('int puts(const char *);\nint main(void)\n{\n\treturn puts("hello") < 0;\n}\n')
     (work / "Makefile").write_text("all: copy\n\ncopy: main.c\n\tcp main.c copy\n\t@echo made $@\n")
     make_old(work)
+
+
+def tube(work: Path) -> None:
+    """Put a named pipe there."""
+    os.mkfifo(work / "tube")
 
 
 def data(work: Path) -> None:
@@ -105,10 +143,12 @@ def archives(work: Path) -> None:
 
 TOOLS: Final = (
     Program("bash", ("bash", "--norc", "-c", BASH), hooks=HOOKS),
+    Program("bash-signals", ("bash", "--norc", "-c", BASH_SIGNALS), tube, hooks=HOOKS),
     Program("dash-traps", ("dash", "-c", DASH_TRAPS), files, hooks=HOOKS),
     Program("perl", ("perl", "-e", PERL), files, hooks=HOOKS),
     Program("python-subprocess", (*PYTHON, PYTHON_SUBPROCESS), files),
     Program("python-fork", (*PYTHON, PYTHON_FORK), hooks=HOOKS),
+    Program("node", NODE, files),
     Program("sqlite3", ("sqlite3", "-batch", "-init", "/dev/null", "fruit.db", SQL)),
     Program("curl", ("curl", "-q", "-s", "http://127.0.0.1:{port}/one")),
     Program("ssh-keygen", ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nobody", "-f", "key")),
@@ -133,6 +173,17 @@ TOOLS: Final = (
     Program("tee", ("sh", "-c", "exec tee one two <one.txt"), files),
     Program("setsid", ("setsid", "-w", "nice", "-n", "5", "sh", "-c", "exit 3")),
     Program("flock", ("flock", "-n", "lock", "true")),
+    Program("prlimit", ("prlimit", "--nofile=64:128", "chrt", "-b", "0", "ionice", "-c", "3", "true")),
+    Program("fallocate", ("fallocate", "-p", "-o", "16", "-l", "4096", "one.txt"), files),
+    Program("unshare", ("unshare", "-m", "-n", "-i", "-u", "-C", "true")),
+    Program("setpriv", ("setpriv", "--reuid=65534", "--clear-groups", "--no-new-privs", "cat", "one.txt"), files),
+    Program("getent", ("getent", "passwd", "root", "nobody")),
+    Program("mkfifo", ("mkfifo", "-m", "600", "tube")),
+    Program("ip", ("unshare", "-n", "ip", "link", "set", "lo", "up")),
+    Program("dpkg", ("dpkg-query", "-W", "bash")),
+    Program("tail", ("tail", "-c", "3", "-f", "--pid=999999", "one.txt"), files),
+    Program("python-async", (*PYTHON, PYTHON_ASYNC), hooks=HOOKS),
+    Program("sha256sum", ("sha256sum", "one.txt", "script"), files),
     Program("split", ("split", "-b", "100", "one.txt", "part"), files),
     Program("zip", ("zip", "-qX", "new.zip", "one.txt", "dir/inner.txt"), files),
     Program("unzip", ("unzip", "-q", "packed.zip"), archives),
