@@ -1,5 +1,6 @@
 """What numbers strace's words stand for, and what bytes our JSON's strings stand for."""
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ _EVENT: Final = re.compile(r"\|(PTRACE_EVENT_\w+)<<16")
 
 # What strace calls by a name and we show as the number that it is.
 NUMBERS: Final[Names] = {
+    **{name: value for value, name in errno.errorcode.items()},
     "NULL": 0,
     "AT_FDCWD": -100,
     "RLIM64_INFINITY": 2**64 - 1,
@@ -20,6 +22,8 @@ NUMBERS: Final[Names] = {
     "UTIME_NOW": (1 << 30) - 1,
     "UTIME_OMIT": (1 << 30) - 2,
     "FUTEX_BITSET_MATCH_ANY": 2**32 - 1,
+    "AUDIT_ARCH_X86_64": 0xC000003E,
+    "__NR_getuid": 102,
     "PTRACE_O_TRACESYSGOOD": 1 << 0,
     "PTRACE_O_TRACEFORK": 1 << 1,
     "PTRACE_O_TRACEVFORK": 1 << 2,

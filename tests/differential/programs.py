@@ -8,7 +8,9 @@ from tests.differential.program import HOOKS, Program, files, nothing
 from tests.differential.tools import TOOLS
 
 SOURCES: Final = Path(__file__).resolve().parents[1] / "programs"
-COMPILED: Final = ("execs", "files", "ipc", "live_signals", "network", "processes", "refused", "signals", "threads")
+COMPILED: Final = (
+    *("execs", "files", "ipc", "live_signals", "network", "processes", "refused", "siginfos", "signals", "threads"),
+)
 
 PYTHON_THREADS: Final = """
 import threading, time
@@ -75,6 +77,7 @@ PROGRAMS: Final = (
     _compiled("processes"),
     _compiled("signals"),
     _compiled("live_signals"),
+    _compiled("siginfos"),
     _compiled("ipc"),
     _compiled("network"),
     _compiled("threads"),

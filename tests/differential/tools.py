@@ -19,7 +19,8 @@ mapfile -t lines <<END
 ${words[*]:1}
 END
 kill -USR1 $$
-cat <<<"${lines[0]} ${sizes[pear]}"
+read -r first rest <<<"${lines[0]} ${sizes[pear]}"
+echo "$rest"
 for (( i = 0; i < 2; i++ )); do echo "$i" >>counted; done
 [[ -f counted ]] && exit 4
 """
