@@ -48,7 +48,7 @@ def _compiled(name: str, *arguments: str, hooks: tuple[str, ...] = HOOKS) -> Pro
 PROGRAMS: Final = (
     Program("true", ("true",), hooks=HOOKS),
     Program("cat", ("cat", "one.txt", "missing"), files),
-    Program("ls", ("ls", "-la", "."), files, hooks=HOOKS),
+    Program("ls", ("ls", "-lA", "."), files, hooks=HOOKS),
     Program("cp", ("cp", "-r", "one.txt", "dir", "other"), files),
     Program("mv", ("mv", "one.txt", "dir"), files),
     Program("ln", ("ln", "-s", "one.txt", "pointer"), files),
