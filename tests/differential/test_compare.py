@@ -229,3 +229,14 @@ def test_signal_that_strace_has_alone_tells_whether_it_is_ignored(ignored: bool,
     chld, hup = "--- SIGCHLD {si_signo=SIGCHLD} ---", "--- SIGHUP {si_signo=SIGHUP, si_pid=201} ---"
 
     assert f"signal.SIGCHLD.{place}" in told(hup, chld, "+++ killed by SIGKILL +++", ignored=ignored)
+
+
+def test_member_of_a_signal_that_strace_does_not_show_differs_unless_it_is_no_error() -> None:
+    theirs = parse_told(200, "--- SIGHUP {si_signo=SIGHUP, si_pid=201} ---")
+    info = {"si_signo": "SIGHUP", "si_pid": 101, "si_errno": 0}
+    extra = [info, {**info, "si_errno": 7}, {**info, "si_uid": 0}]
+    events = [{"event": "signal", "args": {"signal": "SIGHUP", "info": each}} for each in extra]
+    assert isinstance(theirs, Signal)
+    found = [[difference.place for difference in compare_told(comparer(), [event], [theirs])] for event in events]
+
+    assert found == [[], ["signal.SIGHUP.si_errno.shown"], ["signal.SIGHUP.si_uid.shown"]]

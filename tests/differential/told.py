@@ -1,12 +1,12 @@
 """Compare what is told of a thread beside its calls: the signals that it got, and how it ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Final
 
 from tests.differential.compare import Comparer, Difference
 from tests.differential.session import Event
-from tests.differential.strace_text import End, Signal, Struct, Word
+from tests.differential.strace_text import End, Signal, Struct, Value, Word
 
 Key = tuple[str, object]
 END: Final = "end"
@@ -55,7 +55,18 @@ def _theirs_alone(told: Signal | End) -> Difference:
 
 def _compare_pair(comparer: Comparer, event: Event, told: Signal | End) -> Iterator[Difference]:
     if isinstance(told, Signal):
-        yield from comparer.value(f"signal.{told.name}", INFO, event["args"]["info"], told.info)
+        ours, place = event["args"]["info"], f"signal.{told.name}"
+        yield from comparer.value(place, INFO, ours, told.info)
+        yield from _not_shown(place, ours, told.info)
     elif event["args"]["status"] != told.status:
         place = "process_exit.status" if told.status else "process_exit.superseded"
         yield Difference(place, str(event["args"]["status"]), str(told.status))
+
+
+def _not_shown(place: str, ours: Mapping[str, object], theirs: Value) -> Iterator[Difference]:
+    """Find what we alone show of a signal; strace leaves ``si_errno`` out where it is 0."""
+    members = {name for name, _ in theirs.members} if isinstance(theirs, Struct) else set()
+    shown = members | ({"si_value"} if "si_ptr" in members else set())
+    for name, value in ours.items():
+        if name not in shown and (name, value) != ("si_errno", 0):
+            yield Difference(f"{place}.{name}.shown", repr(value), "not shown")
