@@ -13,6 +13,7 @@ from traceleft.tracer import _native
 from traceleft.tracer.formats import read_format
 from traceleft.tracer.kernel import EXACT, KernelFeatures
 from traceleft.tracer.kernel_btf import TaskOffsets, task_offsets
+from traceleft.tracer.values import error_name
 
 if TYPE_CHECKING:
     from traceleft.tracer.values import Value
@@ -151,8 +152,13 @@ def show_signal(args: "Mapping[str, Value]") -> str:
     info = args["info"]
     if not isinstance(info, dict):
         return f"--- {args['signal']} ---"
-    members = [f"{name}={_show_member(value)}" for name, value in info.items() if name != "si_errno" or value]
-    return f"--- {args['signal']} {{{', '.join(members)}}} ---"
+    # The code comes before an error, which is shown if there is one.
+    shown = {name: _show_member(value) for name, value in info.items() if name != "si_errno"}
+    first = [f"{name}={shown.pop(name)}" for name in ("si_signo", "si_code") if name in shown]
+    error = info.get("si_errno")
+    first += [f"si_errno={error_name(error)}"] if isinstance(error, int) and error else []
+    rest = [f"{name}={value}" for name, value in shown.items()]
+    return f"--- {args['signal']} {{{', '.join([*first, *rest])}}} ---"
 
 
 def _show_member(value: "Value") -> str:
