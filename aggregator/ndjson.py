@@ -13,6 +13,8 @@ from typing import Final, Literal
 from traceleft.aggregator.sink import Item, SinkError
 
 APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+# What events hold may be secret.
+PRIVATE: Final = 0o600
 Sync = Literal["never", "rotate", "always"]
 SYNCS: Final[tuple[Sync, ...]] = ("never", "rotate", "always")
 """When a file is made to be on the disk: never, when it is done with, after every write."""
@@ -83,7 +85,7 @@ class NdjsonTarget:
 
     def _open(self) -> None:
         # Not waiting for a FIFO's reader: without one this fails.
-        fd = os.open(self.path, APPEND, 0o666)
+        fd = os.open(self.path, APPEND, PRIVATE)
         try:
             os.set_blocking(fd, True)
             status = os.fstat(fd)

@@ -234,6 +234,8 @@ def _check_file(file: Path, *, has_host: bool) -> None:
 
     So may the host, where the partition has it: other writers leave out what partitions tell.
     """
+    if not file.is_file():
+        raise FormatError("is not a regular file", file=str(file))
     try:
         schema = parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:

@@ -31,7 +31,9 @@ STDOUT = 1
 STDERR = 2
 # O_TRUNC, and no O_EXCL: exactly this file, whatever it is (a device, a FIFO, a link).
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-PERMISSIONS = 0o666
+# What a trace shows may be secret: it is its owner's. A page is made to be given on.
+PRIVATE = 0o600
+PUBLIC = 0o666
 # How long an output is waited for that nobody reads, once a signal has ended the trace; how often that is looked at.
 PATIENCE_S = 0.5
 LOOK_S = 0.1
@@ -153,12 +155,15 @@ def has_room(fd: int, seconds: float) -> bool:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[Output]:
-    """Open and truncate a file for what a trace prints, or take stdout; closes what it opened."""
+def open_output(path: Path | None, permissions: int = PRIVATE) -> Iterator[Output]:
+    """Open and truncate a file for what a trace prints, or take stdout; closes what it opened.
+
+    A file that is made anew has these permissions, less the process's mask.
+    """
     if path is None:
         yield Output(STDOUT, "stdout")
         return
-    fd = os.open(path, CREATE, PERMISSIONS)
+    fd = os.open(path, CREATE, permissions)
     try:
         yield Output(fd, str(path))
     finally:

@@ -61,7 +61,7 @@ def write_result_page(page: Path, result: "Result") -> None:
 
 def write_page(page: Path, text: str) -> None:
     """Write a page, whatever its file is; an OSError names it."""
-    from traceleft.cli_output import open_output
+    from traceleft.cli_output import PUBLIC, open_output
 
-    with open_output(page) as output:
+    with open_output(page, PUBLIC) as output:
         output.write(text.encode())

@@ -39,6 +39,8 @@ END_ROOM_BYTES: Final = 32 << 10
 FindCgroups = Callable[[Collection[int]], Mapping[int, str]]
 # No O_EXCL: exactly this file, whatever it is. Emptied when there is something to write, and not before.
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+# What is recorded may be secret.
+PRIVATE: Final = 0o600
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ class Recorder:
         self.stored = 0
         """Records that have been written to the file."""
         self._is_new = not os.path.lexists(self._path)
-        self._fd: int | None = os.open(self._path, CREATE, 0o666)
+        self._fd: int | None = os.open(self._path, CREATE, PRIVATE)
 
     def __enter__(self) -> Self:
         return self
@@ -229,7 +231,7 @@ class Recorder:
         self._first_ns = None
         if self._stacks is not None:
             self._stacks.begin()
-        self._fd = os.open(self.file, CREATE, 0o666)
+        self._fd = os.open(self.file, CREATE, PRIVATE)
         self._begin_part()
 
     def _name_cgroups(self, ids: Collection[int]) -> None:
