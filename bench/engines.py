@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from bench.fleet_events import write_fleet
-from bench.report import replace_measured
+from bench.report import BEGIN, END, check_page, replace_measured
 from bench.run import ROOT, describe_machine
 from bench.table import table
 from traceleft.aggregator.config import read_rollups
@@ -49,6 +49,7 @@ def main() -> None:
     if options.child:
         json.dump(run_engine(options.child[0], open_data(Path(options.child[1]))), sys.stdout)
         return
+    check_page(PAGE, BEGIN, END)
     with TemporaryDirectory(prefix="traceleft-bench-") as scratch:
         data = Path(scratch) / "events"
         started = time.monotonic()

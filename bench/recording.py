@@ -20,6 +20,7 @@ import zstandard
 
 from bench import tools
 from bench.process import Calls, busy_loops
+from bench.report import check_page
 from bench.run import ROOT, describe_machine, end_by_signal, working_place
 from bench.session import clear
 from bench.storm import BOTH, BURST, BUSY_LOOPS, OPEN, OPENS, measure_storm
@@ -287,6 +288,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if os.geteuid():
         sys.exit("bench: needs root")
+    check_page(arguments.report, MARKER)
     signal.signal(signal.SIGTERM, end_by_signal)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with working_place(arguments.battery) as place:

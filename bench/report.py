@@ -1,6 +1,7 @@
 """The measured part of docs/performance.md: between two marks, all else in the page is written by hand."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,22 @@ from bench.tools import FLOOR
 BEGIN: Final = "<!-- measured: written by make bench, not by hand -->"
 END: Final = "<!-- end of measured -->"
 Figures = Mapping[str, Any]
+
+
+def check_page(page: Path, *marks: str) -> None:
+    """Refuse a page that cannot be written, or lacks these marks, before anything is measured; a new one gets them."""
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("a+") as file:
+            file.seek(0)
+            text = file.read()
+            if not text:
+                file.write("\n".join((*marks, "")))
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"bench: {page}: cannot be read and written: {getattr(error, 'strerror', error)}")
+    missing = [mark for mark in marks if text and mark not in text]
+    if missing:
+        sys.exit(f"bench: {page}: lacks the line {missing[0]!r}, where results go; choose another file, or a new one")
 
 
 def write_report(results: Figures, page: Path) -> None:

@@ -25,7 +25,7 @@ from bench.decoding import measure_decoding
 from bench.helpers import measure_helpers
 from bench.programs import compile_programs
 from bench.real import measure_real
-from bench.report import write_report
+from bench.report import BEGIN, END, check_page, write_report
 from bench.rollups import measure_rollups
 from bench.starting import measure_starts
 from bench.storm import measure_storms
@@ -110,6 +110,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end_by_signal)
     # Tools are ended by SIGINT, which a shell lets its background commands ignore, and they hand that on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    check_page(arguments.report, BEGIN, END)
     results = read_results(arguments.results)
     with working_place(arguments.battery) as place:
         for name in arguments.only or BENCHES:

@@ -6,7 +6,7 @@ import pytest
 
 from bench.costs import summarise
 from bench.process import Usage, telling_line
-from bench.report import BEGIN, END, render, replace_measured
+from bench.report import BEGIN, END, check_page, render, replace_measured
 from bench.session import Visit
 from bench.table import Target, number, ratio, table
 from bench.targets import find_targets
@@ -137,3 +137,26 @@ def test_script_of_the_peer_names_the_process_and_the_events() -> None:
 
     assert "sys_enter_openat /pid == 7/" in script
     assert "raw_syscalls" in bpftrace_script(7, [])
+
+
+def test_new_page_gets_its_marks_and_what_holds_them_stays(tmp_path: Path) -> None:
+    page = tmp_path / "new" / "page.md"
+    check_page(page, BEGIN, END)
+    page.write_text(f"by hand\n{page.read_text()}")
+    check_page(page, BEGIN, END)
+
+    assert page.read_text() == f"by hand\n{BEGIN}\n{END}\n"
+
+
+def test_page_that_cannot_take_results_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("text\n")
+    (tmp_path / "binary").write_bytes(b"\xff\n")
+
+    for name, said in {
+        "other.md": "lacks the line",
+        "binary": "cannot be read and written",
+        "": "is a directory",
+    }.items():
+        with pytest.raises(SystemExit, match=f"(?i)bench: .*{said}"):
+            check_page(tmp_path / name, BEGIN, END)
+    assert (tmp_path / "other.md").read_text() == "text\n"
