@@ -240,6 +240,7 @@ def test_recording_is_not_overwritten_by_its_own_replay(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become nobody")
 def test_command_needs_no_privileges(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "r", MIXED)
+    path.chmod(0o644)
     for directory in (tmp_path, *tmp_path.parents):
         if directory.owner() == "root" and not directory.stat().st_mode & 1:
             directory.chmod(directory.stat().st_mode | 0o11)

@@ -6,19 +6,27 @@ from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 import msgspec
 
+from traceleft.tracer.recording_limits import (
+    CHARACTER_BYTES,
+    FRAMES_MAX,
+    FULL_BYTES,
+    NAME_MAX,
+    cut,
+    portions,
+    size_of_text,
+)
 from traceleft.tracer.stacks import Frame, Frames, Stack, printable
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native
 
-FRAMES_MAX: Final = 1024
 # Of all stacks together: a recording comes from elsewhere.
 FRAMES_KEPT_MAX: Final = 1 << 21
 # A thread of the kernel has no stack in user space; other numbers below zero stand for what was lost.
 NO_STACK: Final = -14
 
 _Number = Annotated[int, msgspec.Meta(ge=0)]
-_Text = Annotated[str, msgspec.Meta(max_length=8192)]
+_Text = Annotated[str, msgspec.Meta(max_length=NAME_MAX)]
 _Row = tuple[_Number, _Text | None, _Number, _Text | None]
 _Rows = Annotated[list[_Row], msgspec.Meta(max_length=FRAMES_MAX)]
 
@@ -118,8 +126,27 @@ class RecordedStacks:
         return told[max(bisect_right(told, at_ns, key=lambda each: each[0]) - 1, 0)][1]
 
 
+def split(names: StackNames) -> Iterator[StackNames]:
+    """Yield what stacks are called in parts, each small enough for a block."""
+    for kernel in portions(names.kernel, lambda told: _size_of(told[-1])):
+        yield StackNames(kernel, [])
+    for user in portions(names.user, lambda told: _size_of(told[-1])):
+        yield StackNames([], user)
+
+
+def _size_of(rows: _Rows) -> int:
+    """Return how many bytes a stack takes at most in a block."""
+    return sum(64 + size_of_text(name) + size_of_text(module) for _, name, _, module in rows) + 64
+
+
 def _rows(frames: Frames) -> list[_Row]:
-    return [(frame.address, frame.name, frame.offset, frame.module) for frame in frames]
+    """Return frames as a recording has them: no more than its reader takes, their names cut."""
+    frames = frames[:FRAMES_MAX]
+    limit = min(NAME_MAX, FULL_BYTES // (2 * CHARACTER_BYTES * max(len(frames), 1)))
+    return [
+        (each.address, each.name and cut(each.name, limit), each.offset, each.module and cut(each.module, limit))
+        for each in frames
+    ]
 
 
 def _frames(rows: Iterable[_Row]) -> Frames:

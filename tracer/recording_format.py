@@ -17,6 +17,7 @@ from traceleft.errors import BatteryError
 from traceleft.tracer.chosen import cut_document
 from traceleft.tracer.ledger import Figures, Ledger
 from traceleft.tracer.recording_codec import compress, decompress
+from traceleft.tracer.recording_limits import BLOCK_BYTES_MAX, CGROUP_PATH_MAX, CGROUPS_MAX, TEXT_MAX, cut_line
 from traceleft.tracer.schema import load_schema
 from traceleft.tracer.spec import Schema
 from traceleft.tracer.texts import from_column
@@ -26,12 +27,8 @@ VERSION: Final = 1
 MAGIC: Final = b"\x89traceleft\r\n"
 PREAMBLE: Final = struct.Struct("<12sHH")
 BLOCK_MAGIC: Final = b"TLbk"
-BLOCK_BYTES_MAX: Final = 16 << 20
 # A frame of bytes that cannot be compressed is larger by three bytes for each 128 KiB, and a head.
 STORED_BYTES_MAX: Final = BLOCK_BYTES_MAX + (64 << 10)
-TEXT_MAX: Final = 256
-CGROUPS_MAX: Final = 1 << 16
-CGROUP_PATH_MAX: Final = 4096
 
 HEAD, RECORDS, CGROUPS, END, STACKS = 1, 2, 3, 4, 5
 KINDS: Final = {HEAD: "head", RECORDS: "records", CGROUPS: "cgroups", END: "end", STACKS: "stacks"}
@@ -136,8 +133,8 @@ def make_head(
     cut = cut_document(data, events)
     schema = load_schema(cut)
     return Head(
-        host=host,
-        kernel=kernel or schema.release,
+        host=cut_line(host),
+        kernel=cut_line(kernel or schema.release),
         machine=schema.machine,
         hook=hook,
         level=level,
@@ -145,7 +142,7 @@ def make_head(
         traceleft=__version__,
         layouts=digest_layouts(schema),
         schema=cut,
-        command="".join(each if each.isprintable() else "?" for each in command)[:TEXT_MAX],
+        command=cut_line(command),
         directory=directory if directory.isprintable() and len(directory) <= TEXT_MAX else "",
     )
 

@@ -13,7 +13,6 @@ from traceleft.tracer import _native
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.recorded_stacks import RecordedStacks, StackNames
 from traceleft.tracer.recording_format import (
-    CGROUPS_MAX,
     END,
     HEAD,
     HEADER_BYTES,
@@ -32,6 +31,7 @@ from traceleft.tracer.recording_format import (
     read_preamble,
     unpack_block,
 )
+from traceleft.tracer.recording_limits import CGROUPS_MAX
 
 
 class Part:

@@ -15,9 +15,8 @@ import msgspec
 from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
 from traceleft.tracer.ledger import Ledger
-from traceleft.tracer.recorded_stacks import StackNotes
+from traceleft.tracer.recorded_stacks import StackNotes, split
 from traceleft.tracer.recording_format import (
-    BLOCK_BYTES_MAX,
     CGROUPS,
     END,
     HEAD,
@@ -30,6 +29,7 @@ from traceleft.tracer.recording_format import (
     pack_preamble,
     part_path,
 )
+from traceleft.tracer.recording_limits import BLOCK_BYTES_MAX, CGROUP_PATH_MAX, cut, portions, size_of_text
 from traceleft.tracer.texts import to_column
 
 BLOCK_BYTES: Final = 256 << 10
@@ -204,7 +204,8 @@ class Recorder:
     def _pack_records(self, records: _native.Records, first_ns: int, last_ns: int) -> list[bytes]:
         """Pack records, and before them what was not told yet of their stacks."""
         names = None if self._stacks is None else self._stacks.tell(records)
-        blocks = [] if names is None else [self._pack(STACKS, encode(names))]
+        parts = () if names is None else split(names)
+        blocks = [self._pack(STACKS, encode(part), after=rank) for rank, part in enumerate(parts)]
         span = {"records": len(records), "first_ns": first_ns, "last_ns": last_ns}
         return [*blocks, self._pack(RECORDS, records.data, after=len(blocks), **span)]
 
@@ -242,8 +243,9 @@ class Recorder:
             self._put_cgroups(found)
 
     def _put_cgroups(self, named: Mapping[int, str]) -> None:
-        if named:
-            self._put(self._pack(CGROUPS, encode({str(each): to_column(path) for each, path in sorted(named.items())})))
+        texts = [(str(each), cut(to_column(path), CGROUP_PATH_MAX)) for each, path in sorted(named.items())]
+        for portion in portions(texts, lambda item: size_of_text(item[0]) + size_of_text(item[1])):
+            self._put(self._pack(CGROUPS, encode(dict(portion))))
 
     def _put(self, data: bytes, *, is_block: bool = True) -> None:
         """Write all of it, or as good as nothing: a block that found no room is taken back."""
