@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.records import Capture, Record, encode
-from traceleft.errors import BatteryError
+from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.expression import Catalogue
 from traceleft.generator.schema import _make_tables
-from traceleft.tracer import core_events, task_events
+from traceleft.tracer import core_events, task_events, uring
 from traceleft.tracer.chosen import cut_document, load_events
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.kernel import Feature, KernelFeatures
@@ -162,3 +162,14 @@ def test_tracepoint_is_taken_if_its_fields_are_where_the_program_looks(
     monkeypatch.setattr(task_events, "read_format", lambda *place: layout)
 
     assert task_events._has_deliver_fields() == has
+
+
+def test_without_tracefs_nothing_of_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*place: str) -> str:
+        raise UnsupportedError("tracefs", "cannot be read")
+
+    monkeypatch.setattr(task_events, "read_format", refuse)
+    monkeypatch.setattr(uring, "read_format", refuse)
+
+    assert not task_events._has_deliver_fields()
+    assert uring.choose_role({uring.RAW_ROLE, uring.ROLE}) is None

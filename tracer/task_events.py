@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from traceleft import tracefs
+from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.formats import read_format
 from traceleft.tracer.kernel import EXACT, KernelFeatures
@@ -134,7 +135,7 @@ def _knows_all(offsets: TaskOffsets) -> bool:
 def _has_deliver_fields() -> bool:
     try:
         found = tracefs.field_offsets(read_format("signal", "signal_deliver"))
-    except OSError:
+    except (OSError, UnsupportedError):
         return False
     return all(found.get(name) == place for name, place in _DELIVER_FIELDS.items())
 

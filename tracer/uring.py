@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from traceleft import tracefs
+from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.formats import read_format
 from traceleft.tracer.kernel_btf import find_offset, open_btf
@@ -69,10 +70,10 @@ def name_opcode(opcode: int) -> str:
 
 
 def _field_offset() -> int | None:
-    """Return where the tracepoint's record has the opcode; None where the kernel has no such tracepoint."""
+    """Return where the tracepoint's record has the opcode; None where the kernel shows no such tracepoint."""
     try:
         found = tracefs.field_offsets(read_format(CATEGORY, TRACEPOINT)).get("opcode")
-    except OSError:
+    except (OSError, UnsupportedError):
         return None
     return found[0] if found is not None and found[1] == 1 else None
 
