@@ -169,6 +169,21 @@ def test_list_shows_typed_fields(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_list_shows_the_events_that_every_battery_has(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["list", "-e", "signal,openat", "-e", "process_exit"])
+    named = capsys.readouterr().out.splitlines()
+    cli.main(["list"])
+    every = capsys.readouterr().out.splitlines()
+
+    assert [line.partition("(")[0] for line in named] == ["openat", "process_exit", "signal"]
+    assert named[1:] == [
+        "process_exit(status: int (wait_status))",
+        "signal(signal: int (set signal), info: siginfo_t (struct siginfo))",
+    ]
+    assert [line.partition("(")[0] for line in every[-3:]] == ["process_exit", "signal", "unknown"]
+    assert len(every) > 300
+
+
 def test_list_s_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["list", "--json", "-e", "openat,close"])
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())

@@ -1,6 +1,7 @@
 """The commands that need no battery: ``snapshot``, ``list`` and ``generate``."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ def snapshot_command(output: Path) -> None:
 def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
     """Show the running kernel's events and their typed fields.
 
-    Without -e: every syscall. -e /:/ shows the other tracepoints.
+    Without -e: every syscall, and the events that every battery has. -e /:/ shows the other tracepoints.
     """
     from traceleft.generator import describe
+    from traceleft.tracer.core_events import DOCUMENTS, part
 
-    events = describe(None, expressions=expressions).document["events"]
-    for name, event in events.items():
+    formats, own = part(expressions)
+    events = describe(None, expressions=formats).document["events"] if formats or not expressions else {}
+    for name, event in (*events.items(), *((name, DOCUMENTS[name]) for name in own)):
         click.echo(json.dumps(summary(name, event)) if as_json else signature(name, event))
 
 
@@ -61,13 +64,13 @@ def generate_command(formats: Path | None, expressions: tuple[str, ...], config:
     click.echo(f"{output}: {len(generated.events)} events of {generated.release}", err=True)
 
 
-def signature(name: str, event: dict[str, Any]) -> str:
+def signature(name: str, event: Mapping[str, Any]) -> str:
     """Return an event on one line: each field with its C type, and how it is shown where that says more."""
     fields = ", ".join(f"{field['name']}: {field['type']} ({kind_of(field)})" for field in event["args"])
     return f"{name}({fields})"
 
 
-def summary(name: str, event: dict[str, Any]) -> dict[str, Any]:
+def summary(name: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """Return what one line of ``list --json`` holds."""
     keys = ("kind", "number", "aliases", "classes")
     fields = [{key: field[key] for key in ("name", "type", "width", "signed", "kind")} for field in event["args"]]

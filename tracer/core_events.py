@@ -27,6 +27,17 @@ def default_events(catalogue: Catalogue) -> list[str]:
     return [*syscalls, *(sorted(NAMES & catalogue.names) if len(syscalls) >= COMPLETE_MIN else [])]
 
 
+def part(expressions: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return event expressions less what names these events, and those that are named, all where nothing is."""
+    remaining, named = [], []
+    for expression in expressions:
+        items = expression.split(",")
+        named += [item for item in items if item in NAMES]
+        if left := [item for item in items if item not in NAMES]:
+            remaining.append(",".join(left))
+    return remaining, sorted(set(named) if named or remaining else NAMES)
+
+
 def calls_of(events: Iterable[str]) -> tuple[str, ...]:
     """Return the events less what is no call, and so is neither counted nor rolled up unless it is named."""
     return tuple(name for name in events if name not in task_events.NAMES)

@@ -40,6 +40,7 @@ _COMMON: Final[dict[str, object]] = {
     "entry": "none",
 }
 _INT: Final = {"width": 4, "signed": True, "type": "int"}
+_INFO: Final = {"width": 8, "signed": False, "type": "siginfo_t"}
 DOCUMENTS: Final[dict[str, dict[str, object]]] = {
     SIGNAL: {
         **_COMMON,
@@ -53,7 +54,7 @@ DOCUMENTS: Final[dict[str, dict[str, object]]] = {
         },
         "args": [
             {"name": "signal", "index": 0, "kind": "set", "set": "signal", **_INT},
-            {"name": "info", "index": 1, "kind": "struct", "struct": "siginfo", "slot": 0, **_INT, "width": 8},
+            {"name": "info", "index": 1, "kind": "struct", "struct": "siginfo", "slot": 0, **_INFO},
         ],
     },
     PROCESS_EXIT: {
