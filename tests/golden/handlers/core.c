@@ -501,19 +501,33 @@ static __always_inline int is_told(__u32 what)
 	return !task || !(task->flags & TASK_WAIT_EXEC);
 }
 
-/* status: as wait() gives it. */
 #if HAS_SCRATCH
+/*
+ * Room of a constant size that programs of syscalls do not use: they may be
+ * interrupted by these, as by all tracepoints, from 7.0 on half-way through a
+ * record. The sequence numbers are those of tracepoints for the same reason.
+ */
+static __always_inline void *reserve_told(__u32 bytes)
+{
+#if HAS_RINGBUF
+	return bpf_ringbuf_reserve(&events, bytes, 0);
+#else
+	return get_scratch(1);
+#endif
+}
+
+/* status: as wait() gives it. */
 static __always_inline int put_exit(void *ctx, __u32 status)
 {
-	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN };
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN | RECORD_CLASS_1 };
 	struct exit_record *record;
 	struct counter *counter;
 	__u32 seq = 0;
 
-	counter = count_emitted(EVENT_EXIT, 0, &seq, &call);
+	counter = count_emitted(EVENT_EXIT, 1, &seq, &call);
 	if (!counter)
 		return 0;
-	record = reserve_record(sizeof(*record));
+	record = reserve_told(sizeof(*record));
 	if (!record) {
 		counter->lost++;
 		return 0;
@@ -573,15 +587,15 @@ _Static_assert(offsetof(struct signal_record, data) == 104, "signal data");
 
 static __always_inline int put_signal(void *ctx, const struct signal_info *info, __u32 bytes)
 {
-	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN };
+	struct call call = { .ctx = ctx, .flags = RECORD_NO_RETURN | RECORD_CLASS_1 };
 	struct signal_record *record;
 	struct counter *counter;
 	__u32 seq = 0;
 
-	counter = count_emitted(EVENT_SIGNAL, 0, &seq, &call);
+	counter = count_emitted(EVENT_SIGNAL, 1, &seq, &call);
 	if (!counter)
 		return 0;
-	record = reserve_record(sizeof(*record));
+	record = reserve_told(sizeof(*record));
 	if (!record) {
 		counter->lost++;
 		return 0;
