@@ -166,6 +166,9 @@ def read_sequences(guest: Path, trace: str, run: str, *, of_stack: bool = False)
 
     ``of_stack``: less what level 4.4 has no room for, too.
     """
+    if skipped := read_ledger(guest, trace, run).get("skipped"):
+        # On raw tracepoints from 7.0 on: the account tells it, and `auto` takes another hook there.
+        raise NotOffered(f"the kernel skipped {skipped} runs of programs of {trace} at {run}")
     events = read_events(guest, trace, run)
     threads = list(dict.fromkeys(event["tid"] for event in events))
     sequences: Sequences = {}
