@@ -325,7 +325,7 @@ class _Reader:
             return Constant(value)
         # Python refuses to write very long numbers in decimal.
         shown = hex(value) if isinstance(value, int) and value.bit_length() > 1024 else str(value)
-        self._fail(f"{_shown(shown)} is no whole number of 64 bits and no text")
+        self._fail(f"{_shown(shown)} is neither a text nor a whole number of 64 bits")
 
     def _int(self, argument: ast.expr, depth: int) -> Expression:
         inner = self._value(argument, depth + 1)

@@ -1,7 +1,6 @@
 """What the columns of events hold, of a batch of records by numpy; ``evaluate`` has the expressions over them.
 
-Numbers are arrays with a mask of those that are there. Texts are factorised: a code for each event, and the texts that
-the codes stand for, so that a condition looks at each distinct text once.
+Numbers are arrays with a mask of those that are there. Texts are factorised: a condition sees each distinct text once.
 """
 
 import re

@@ -25,7 +25,7 @@ def resolve(*calls: bytes, fds: FdNames | None = None) -> list[str | None]:
     return EventPaths(SCHEMA.events.values(), SCHEMA.tables, fds or names()).resolve(records(*calls))
 
 
-def test_path_is_resolved_by_the_directory_beside_it() -> None:
+def test_path_is_resolved_by_its_directory_argument() -> None:
     assert resolve(
         made("openat", AT_FDCWD, path=b"/etc", ret=3),
         made("openat", 3, path=b"shadow", ret=4),

@@ -172,4 +172,4 @@ def test_without_tracefs_nothing_of_it_is_taken(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(uring, "read_format", refuse)
 
     assert not task_events._has_deliver_fields()
-    assert uring.choose_role({uring.RAW_ROLE, uring.ROLE}) is None
+    assert uring.choose_roles({uring.RAW_ROLE, uring.ROLE}) == []

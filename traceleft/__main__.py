@@ -25,7 +25,7 @@ def run() -> int:
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what ends us, but for Ctrl-C between two instructions of `run`."""
+    """Print an exception that ends us, except Ctrl-C between two instructions of `run`."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
 

@@ -104,7 +104,7 @@ def cut_document(data: bytes, names: Collection[str] | None = None) -> dict[str,
 
 
 def _core_events(names: Collection[str], parts: _Parts) -> dict[str, object]:
-    """Return the core's events among these, but for those that documents of older batteries lack tables for."""
+    """Return the core's events among these; older batteries may lack the tables for some."""
     wanted = {name: core_events.DOCUMENTS[name] for name in names if name in core_events.NAMES - parts.events.keys()}
     return {name: event for name, event in wanted.items() if _structs_of(event) <= parts.tables.structs.keys()}
 

@@ -1,6 +1,6 @@
 """Events that have no object of their own: their programs are the core's, and every battery has them.
 
-They are calls that no event is for (``others``), and what is told of threads beside their calls (``task_events``).
+They are calls that no event is for (``others``), and signals and ends of threads (``task_events``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ def part(expressions: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def calls_of(events: Iterable[str]) -> tuple[str, ...]:
-    """Return the events less what is no call, and so is neither counted nor rolled up unless it is named."""
+    """Return the events that are calls: signals and ends are not counted or rolled up unless they are named."""
     return tuple(name for name in events if name not in task_events.NAMES)
 
 

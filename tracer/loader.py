@@ -78,7 +78,7 @@ class Session:
         self._roles = Roles(plan, options, asks_identity=self.asks_identity)
         # The core's programs for its own events, by role.
         self._own = {part.spec.name: part.programs for part in plan.parts if part.spec.name in core_events.NAMES}
-        self._uring = None if options.loads_only else uring.choose_role(plan.core_programs)
+        self._uring = [] if options.loads_only else uring.choose_roles(plan.core_programs)
         self._near = choose_near(part.spec.name for part in self._objects() if self._roles.is_dispatched(part))
         self._offsets: Offsets | None = None
         self._only: OneProcess | None = None
@@ -151,7 +151,7 @@ class Session:
             if after == before:
                 break
             before = after
-        bypassed = {} if self._uring is None else uring.read_counts(self._core, self.cpus)
+        bypassed = uring.read_counts(self._core, self.cpus) if self._uring else {}
         return replace(before, skipped=self._run_stats.skipped(), bypassed=bypassed)
 
     def rolled_up(self) -> "RawGroups":
@@ -199,14 +199,15 @@ class Session:
         attaches = not self._options.loads_only
         finds_status = attaches and FIND_STATUS in self.plan.core_programs and task_offsets().status is None
         own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
-        self._core = self._open_core(sizes, own, [FIND_STATUS] if finds_status else [])
+        more = [FIND_STATUS] * finds_status + [FIND_PID] * ("kprobe_on_fork" in self._roles.names)
+        told = (role for programs in self._own.values() for role in programs)
+        self._core = self._open_core(sizes, own, [*more, *told, *self._uring])
         stack.callback(self._core.close)
-        roles = self._roles.names
-        is_stack = self.plan.level.is_stack
+        roles, is_stack = self._roles.names, self.plan.level.is_stack
         names = [*(STACK_NAMES if is_stack else (*NAMES, *OWNER_NAMES)), *(() if spec is None else spec.maps)]
-        names = [name for name in names if self._has_map(name)]
         # A map that was reused has the name, if any, that it was made with.
-        self.maps = Maps({name: own.get(name) or self._core.map_fd(name) for name in names}, is_stack)
+        found = {name: own.get(name) or self._core.map_fd(name) for name in names if self._has_map(name)}
+        self.maps = Maps(found, is_stack)
         if spec is not None:
             spec.prepare(self.maps.fds, self.cpus)
         self._offsets = find_offsets(roles)
@@ -222,10 +223,7 @@ class Session:
     def _open_core(self, sizes: dict[str, int], own: dict[str, int], more: list[str]) -> _native.Object:
         """Load the core's programs of our roles and some more; by helpers where the verifier lets none read a task."""
         while True:
-            finds_pid = [FIND_PID] if "kprobe_on_fork" in self._roles.names else []
-            of_events = (role for programs in self._own.values() for role in programs)
-            roles = {*self._roles.names, *of_events, *finds_pid, *more, *([self._uring] if self._uring else [])}
-            wanted = sorted(self.plan.core_programs[role] for role in roles)
+            wanted = sorted({self.plan.core_programs[role] for role in (*self._roles.names, *more)})
             try:
                 core = _native.Object(
                     self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
@@ -274,13 +272,11 @@ class Session:
         """Attach what tells of signals, of ends of threads, and of operations that are no calls."""
         if self._options.loads_only:
             return
-        roles = {role for name in task_events.NAMES for role in self._own.get(name, ())}
         if not self._own.keys().isdisjoint(task_events.NAMES):
             task_events.write_places(self._core, self._own)
-        if self._uring is not None:
-            uring.write_place(self._core, self._uring)
-            roles.add(self._uring)
-        for role in sorted(roles):
+        for role in self._uring:
+            uring.write_place(self._core, role)
+        for role in sorted({*self._uring, *(role for name in task_events.NAMES for role in self._own.get(name, ()))}):
             links = self._raw_links if role.startswith(RAW) else self._links
             links.append(attach_own(self._core, role, self.plan.core_programs[role]))
 

@@ -1,4 +1,4 @@
-"""What is told of threads beside their calls: signals that they get, and how they end, in lines as strace has them.
+"""Events of threads that are not syscalls: signals that they get, and how they end, in lines as strace has them.
 
 Each is an event whose programs are the core's (templates/core_tasks.j2). Whether a kernel tells them depends on what
 it has of raw tracepoints, tracepoints, BTF and kprobes, not on the hook by which calls are traced.
@@ -108,7 +108,7 @@ def _signal_ways(features: KernelFeatures) -> Iterator[tuple[str, ...]]:
         yield ("raw_signal",)
     if features.has("tracepoint") and _has_deliver_fields():
         if features.has("raw_tracepoint") and _knows_all(task_offsets()):
-            # Where the kernel skips a program on a raw tracepoint, it is no more than the line of one that kills.
+            # If the kernel skips the program on the raw tracepoint, only the line of a signal that kills is missing.
             yield "tp_signal", "raw_signal_sent", "tp_process_exit"
         yield ("tp_signal",)
 

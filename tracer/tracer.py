@@ -56,8 +56,7 @@ class Tracer(Facts):
     `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
     the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
-    ``stacks``: events tell where they were called from, of ``stack_entries`` different stacks; ``environment``: execs
-    show the strings of their environment.
+    ``stacks``: events tell their stacks, of ``stack_entries`` different ones; ``environment``: execs show its strings.
     A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
     Needs root, or CAP_BPF and CAP_PERFMON.
     """

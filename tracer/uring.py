@@ -38,13 +38,13 @@ OPCODES: Final = (
 _COUNT: Final = struct.Struct("=Q")
 
 
-def choose_role(roles: Collection[str]) -> str | None:
-    """Return the role of the core's program that counts operations here, of those held; None: nothing can."""
+def choose_roles(roles: Collection[str]) -> list[str]:
+    """Return the role of the core's program that counts operations here, of those held; nothing where none can."""
     if _field_offset() is None:
-        return None
+        return []
     if RAW_ROLE in roles and not may_preempt_tracepoints() and _request_offset() is not None:
-        return RAW_ROLE
-    return ROLE if ROLE in roles else None
+        return [RAW_ROLE]
+    return [ROLE] if ROLE in roles else []
 
 
 def write_place(core: _native.Object, role: str) -> None:

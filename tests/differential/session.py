@@ -61,7 +61,7 @@ class Threads:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """Both traces of one program: calls, and what is told of threads beside them (signals and ends)."""
+    """Both traces of one program: calls, signals and ends of threads."""
 
     ours: dict[Thread, list[Event]]
     theirs: dict[Thread, list[Call]]

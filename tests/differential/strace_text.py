@@ -236,7 +236,7 @@ def parse_told(tid: int, line: str) -> Signal | End | None:
 def parse_trace(lines: Iterable[str]) -> Iterator[Line]:
     """Yield a trace's calls in the order in which they ended, with signals and ends of threads among them.
 
-    A call in which its thread was killed is none.
+    A call in which its thread was killed is left out.
     """
     begun: dict[int, str] = {}
     for line in lines:

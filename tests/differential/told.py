@@ -1,4 +1,4 @@
-"""Compare what is told of a thread beside its calls: the signals that it got, and how it ended."""
+"""Compare the signals that a thread got, and how it ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher

@@ -450,8 +450,8 @@ int dispatch_tp_exit(void *ctx)
 #endif
 
 /*
- * What is told of threads beside their calls: the signals that they get, and
- * how they end (tracer/task_events.py).
+ * Events of threads that are not syscalls: signals that they get, and their
+ * ends (tracer/task_events.py).
  */
 #define EVENT_EXIT 1021
 #define EVENT_SIGNAL 1022
