@@ -21,9 +21,9 @@ Written by the test: `TRACELEFT_WRITE_DOCS=1 .venv/bin/python -m pytest tests/di
 Each program runs twice from the same state, under `strace -f -v` and under `traceleft trace -f --format json`. Calls
 are paired thread by thread, in order; each pair's arguments, as many as strace shows, are compared by the kind that the
 schema gives them, then result and error, and what the program printed and how it ended. Each thread's signals and its
-end are paired likewise. Addresses are not randomised, so they must be equal as well; processes and threads are compared by
-how they came to be. What may differ, and why, is in one table, `tests/differential/rules.py`; what it does not explain
-fails the test. A program that debugs others is traced without them (no `-f`): a process has one debugger.
+end are paired likewise. Addresses are not randomised, so they must be equal as well; processes and threads are compared
+by how they came to be. What may differ, and why, is in one table, `tests/differential/rules.py`; what it does not
+explain fails the test. A program that debugs others is traced without them (no `-f`): a process has one debugger.
 
 The hook `tracepoint` traces the calls that strace has shown (`-e`), `raw_tracepoint` all.
 """
