@@ -688,6 +688,7 @@ static int start_thread(DrainObject *self)
 	pthread_cond_init(&self->arrived, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	sigfillset(&all);
+	sigdelset(&all, CONFINE_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&self->thread, NULL, drain_main, self);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

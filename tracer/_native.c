@@ -1008,7 +1008,7 @@ PyMODINIT_FUNC PyInit__native(void)
 	if (!native_error || PyModule_AddObjectRef(module, "Error", native_error) ||
 	    add_type(module, "Object", &object_type) || add_type(module, "Link", &link_type) ||
 	    add_type(module, "Records", &records_type) || add_type(module, "Lines", &lines_type) ||
-	    add_type(module, "Drain", &drain_type)) {
+	    add_type(module, "Drain", &drain_type) || add_sandbox(module)) {
 		Py_DECREF(module);
 		return NULL;
 	}

@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -43,6 +44,12 @@ RecordsObject *records_alloc(size_t bytes, Py_ssize_t count);
 
 /* Add n to dict[(event, cpu)]. */
 int add_to_count(PyObject *dict, uint32_t event, uint32_t cpu, uint64_t n);
+
+/* Asks a thread to give up capabilities (_sandbox.c): no thread of ours holds it back. */
+#define CONFINE_SIGNAL (SIGRTMAX - 2)
+
+/* Put what _sandbox.c offers into the module. */
+int add_sandbox(PyObject *module);
 
 extern PyTypeObject records_type;
 extern PyTypeObject lines_type;

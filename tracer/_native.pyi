@@ -112,3 +112,21 @@ def program_fd_by_id(id: int, /) -> int: ...
 def enable_stats() -> int: ...
 def probe_program(type: int, helper: int = ..., next: int = ..., /) -> None: ...
 def btf_member_offset(struct: str, member: str, /) -> int: ...
+def capabilities() -> tuple[int, int]:
+    """Return this thread's capabilities as bits: the effective, and the permitted ones."""
+
+def set_effective(mask: int, /) -> None:
+    """Let this thread use these of its permitted capabilities alone, until it is called again."""
+
+def confine(mask: int, /) -> None:
+    """Keep no other capabilities in this thread, and set no_new_privs, for good. `confine_other` has the same mask."""
+
+def confine_other(tid: int, /) -> None:
+    """Ask another thread of this process, by a signal, to do as ``confine`` did; it does so a moment later."""
+
+def filter_calls(program: bytes, /) -> None:
+    """Give all threads of this process a seccomp filter (``struct sock_filter`` after another), for good."""
+
+CALL_NUMBERS: dict[str, int]
+AUDIT_ARCH: int
+CONFINE_SIGNAL: int
