@@ -85,13 +85,13 @@ class Session:
         self._links: list[_native.Link] = []
         self._raw_links: list[_native.Link] = []
         self._part_links: dict[int, list[_native.Link]] = {}
-        self._run_stats = RunStats()
         self._returns = ReturnProbes()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(more_open_files())
+            self._run_stats = stack.enter_context(contextlib.closing(RunStats()))
             stack.callback(self.detach)
             if self.plan.hook == "kprobe":
                 remove_leftovers()

@@ -8,16 +8,27 @@ from traceleft.tracer import _native
 
 
 class RunStats:
-    """The programs of a session, by their ids. Kernels below 4.13 have none, and keep no statistics either."""
+    """The programs of a session. Kernels below 4.13 tell nothing of them, and keep no statistics either.
+
+    It keeps their file descriptors: to find programs by their ids takes CAP_SYS_ADMIN, which a trace gives up.
+    """
 
     def __init__(self) -> None:
-        self._ids: list[int] = []
+        self._fds: list[int] = []
 
     def note(self, loaded: _native.Object, programs: Iterable[str]) -> None:
         """Count the runs of these programs of an object as well."""
         with contextlib.suppress(_native.Error):
-            infos = (_native.program_info(loaded.program_fd(program)) for program in programs)
-            self._ids += [int(info["id"]) for info in infos]
+            for program in programs:
+                fd = loaded.program_fd(program)
+                _native.program_info(fd)
+                self._fds.append(os.dup(fd))
+
+    def close(self) -> None:
+        """Release the programs; may be called again."""
+        fds, self._fds = self._fds, []
+        for fd in fds:
+            os.close(fd)
 
     def total_ns(self) -> int:
         """Return how long they have run, in nanoseconds."""
@@ -31,16 +42,4 @@ class RunStats:
         return self._sum("recursion_misses")
 
     def _sum(self, key: str) -> int:
-        return sum(_read_info(program, key) for program in self._ids)
-
-
-def _read_info(program: int, key: str) -> int:
-    try:
-        fd = _native.program_fd_by_id(program)
-    except _native.Error:
-        # It was shed.
-        return 0
-    try:
-        return int(_native.program_info(fd)[key])
-    finally:
-        os.close(fd)
+        return sum(int(_native.program_info(fd)[key]) for fd in self._fds)
