@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from traceleft.errors import CommandError
+from traceleft.tracer.ender import Ender
 
 # Python ignores these; a command of its own would expect their defaults.
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -46,10 +47,10 @@ class Command:
     """A child of ours that executes a command once it is released.
 
     It keeps our standard streams, environment, directory and signal mask. close() ends it if it still runs, leave()
-    lets it go on.
+    lets it go on. ``has_ender``: a process of its own signals it, as this one is about to give up the privilege to.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, has_ender: bool = False) -> None:
         if not arguments:
             raise CommandError("give a command after --", command="--")
         self._path = find_command(arguments[0])
@@ -66,6 +67,7 @@ class Command:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(go_read)
         os.close(failure_write)
+        self._ender = Ender() if has_ender else None
 
     def release(self) -> None:
         """Let the command begin; CommandError if the kernel does not execute it."""
@@ -85,9 +87,10 @@ class Command:
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, stopped or not, if it still runs."""
+        send = os.kill if self._ender is None else self._ender.send
         if self.poll() is None:
             for each in (signal.SIGCONT, number):
-                os.kill(self.pid, each)
+                send(self.pid, each)
 
     def leave(self) -> None:
         """Let the command go on; one that was not released never begins, and is waited for."""
@@ -102,6 +105,11 @@ class Command:
         self.wait(patience_s)
         self.send_signal(signal.SIGTERM)
         self.wait(grace_s)
+
+    def close_ender(self) -> None:
+        """End what signals the command for us, which is signalled no more; may be called again."""
+        if self._ender is not None:
+            self._ender.close()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for the command's end, but no longer than some seconds."""

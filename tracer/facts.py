@@ -1,13 +1,16 @@
 """What a tracer tells of its plan, of its command and of what was counted."""
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from traceleft.tracer import _native, sandbox
 from traceleft.tracer.choice import Choice
 from traceleft.tracer.command import Command
 from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
+from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Plan
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec, Tables
@@ -26,6 +29,9 @@ class Facts:
     _command: Command | None
     _command_line: Sequence[str] | None
     _session: Session | None
+    _options: Options
+    # Whether files, directories and sockets of traced processes are looked up in /proc.
+    asks_files = False
     kill: bool
     signal: int | None
 
@@ -84,6 +90,24 @@ class Facts:
         """Whether there is a command that has not ended."""
         return self._command is not None and self.status is None
 
+    def needed_capabilities(self) -> set[int]:
+        """Return the capabilities that the rest of a trace takes, once it has started.
+
+        To read of a process what belongs to its owner alone, and the maps where this kernel asks for that.
+        """
+        assert self._session is not None
+        keep: set[int] = set()
+        reads_files = self.asks_files or self._options.stacks
+        if reads_files or self._options.tasks_only:
+            keep.add(sandbox.CAP_SYS_PTRACE)
+        if reads_files:
+            keep.add(sandbox.CAP_DAC_READ_SEARCH)
+        if self.hook == "kprobe" and os.geteuid():
+            # Return probes are removed by files of root's.
+            keep.add(sandbox.CAP_DAC_OVERRIDE)
+        config = self._session.maps.fds["config"]
+        return keep.union(sandbox.find_map_capability(lambda: _native.map_keys(config, 4, 1), keep))
+
     def wait(self, seconds: float | None = None) -> int | None:
         """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
         if self._command is not None:
@@ -91,8 +115,11 @@ class Facts:
         return self.status
 
     def _end_command(self, command: Command) -> None:
-        if not self.kill and self.signal is None:
-            command.leave()
-            return
-        # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
-        command.close(patience_s=OWN_WAY_S if self.signal == signal.SIGINT else 0.0, grace_s=OWN_WAY_S)
+        try:
+            if not self.kill and self.signal is None:
+                command.leave()
+                return
+            # A terminal's Ctrl-C reaches the command as well: let it end in its own way.
+            command.close(patience_s=OWN_WAY_S if self.signal == signal.SIGINT else 0.0, grace_s=OWN_WAY_S)
+        finally:
+            command.close_ender()

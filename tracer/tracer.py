@@ -58,7 +58,7 @@ class Tracer(Facts):
     take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
     ``stacks``: events tell their stacks, of ``stack_entries`` different ones; ``environment``: execs show its strings.
     A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
-    Needs root, or CAP_BPF and CAP_PERFMON.
+    ``sandbox``: `sandbox.confine` follows the start. Needs root, or CAP_BPF and CAP_PERFMON.
     """
 
     def __init__(
@@ -91,7 +91,9 @@ class Tracer(Facts):
         stacks: bool = False,
         stack_entries: int | None = None,
         environment: bool = False,
+        sandbox: bool = False,
     ) -> None:
+        self._sandbox = sandbox
         self._filters = Filters(
             pids=find_targets(pids, own_pid=os.getpid()),
             follow=follow,
@@ -106,8 +108,7 @@ class Tracer(Facts):
         if rollup is not None and counting is not None:
             raise TraceleftError("a trace counts calls or rolls them up: choose one of counting and rollup")
         if rollup is not None and rollup.only and max_overhead_pct is not None:
-            # What is shed is told by how often it was called.
-            counting = "too"
+            counting = "too"  # What is shed is told by how often it was called.
         follows = bool(pids) or command is not None
         has_result_filter = success_only or failed_only or errno is not None
         self._options = Options(
@@ -159,8 +160,7 @@ class Tracer(Facts):
         self._command: Command | None = None
         self._is_released = False
         self._ledger: Ledger | None = None
-        # Not a method of ours, by which the dispatcher would keep us, and the buffers, from being freed.
-        self._patience = Patience()
+        self._patience = Patience()  # Not a method of ours, which would keep us, and the buffers, from being freed.
         self._dispatcher.ends_when(self._patience.is_over)
         self.signal: int | None = None
 
@@ -178,7 +178,7 @@ class Tracer(Facts):
         with contextlib.ExitStack() as stack:
             # The command is forked first: it inherits nothing of what follows.
             if self._command_line is not None:
-                self._command = Command(self._command_line)
+                self._command = Command(self._command_line, has_ender=self._sandbox)
                 stack.callback(self._end_command, self._command)
             session = stack.enter_context(
                 open_session(self._choice, self._plan, self._filters, self._options, tell=self._notice)
