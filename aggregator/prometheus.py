@@ -4,7 +4,6 @@ Times are seconds and sizes bytes, as Prometheus' names ask for. A rollup shows 
 further keys is added up in the series labelled ``other="true"``.
 """
 
-import signal
 import socket
 import socketserver
 import threading
@@ -21,6 +20,7 @@ from prometheus_client.registry import Collector
 from traceleft.aggregator.metric import FIGURES, OTHER, UNACCOUNTED, Figure, Metric, label_names, label_of, metric_of
 from traceleft.aggregator.rollup import KeyValue, Result, Rollup, Row
 from traceleft.aggregator.sink import Item, SinkError
+from traceleft.tracer.sandbox import block_signals
 
 MAX_SERIES: Final = 2000
 """How many groups of one rollup are shown, ``other`` not among them."""
@@ -244,8 +244,7 @@ class PrometheusTarget:
 
     @staticmethod
     def _serve(server: WSGIServer) -> None:
-        # Signals are the main thread's.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         server.serve_forever()
 
     @property

@@ -5,7 +5,6 @@ pauses, for a while. The account adds up: ``accepted`` is ``written`` and ``drop
 """
 
 import random
-import signal
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ import msgspec
 from traceleft.aggregator.rollup import Result
 from traceleft.errors import TraceleftError
 from traceleft.tracer.batch import Batch
+from traceleft.tracer.sandbox import block_signals
 
 Kind = Literal["events", "rows", "alerts", "ledger"]
 KINDS: Final[tuple[Kind, ...]] = ("events", "rows", "alerts", "ledger")
@@ -240,8 +240,7 @@ class Sink:
         return not self._queue or self._queued_bytes + item.size <= self.queue_bytes
 
     def _run(self) -> None:
-        # Signals are the main thread's.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         try:
             self._empty()
         finally:

@@ -7,7 +7,8 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ from traceleft.tracer.batch import Batch
 PORT: Final = 9435
 LOOPBACK: Final = "127.0.0.1"
 MAX_KEEP: Final = 10_000
+# Options of the jemalloc that comes with pyarrow.
+ALLOCATOR_CONFIG: Final = "JE_ARROW_MALLOC_CONF"
 _COMMON: Final = ("take", "queue")
 _SIZE: Final = re.compile(r"([0-9]{1,15})(|B|K|M|G|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _FACTORS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -178,11 +181,27 @@ def _open_ndjson(url: SinkUrl, host: str) -> Target:
 
 
 def _open_parquet(url: SinkUrl, host: str) -> Target:
-    from traceleft.aggregator.parquet_sink import EVERY_S, ParquetTarget
+    with _without_allocator_thread():
+        from traceleft.aggregator.parquet_sink import EVERY_S, ParquetTarget
 
     target = ParquetTarget(Path(url.place), host=host, every_s=url.time_ns("every", EVERY_S * _SECOND_NS) / _SECOND_NS)
     target.open()
     return target
+
+
+@contextmanager
+def _without_allocator_thread() -> Iterator[None]:
+    """Import pyarrow without its allocator's thread, which blocks all signals and could not give up privileges."""
+    before = os.environ.get(ALLOCATOR_CONFIG)
+    os.environ[ALLOCATOR_CONFIG] = ",".join(filter(None, (before, "background_thread:false")))
+    try:
+        yield
+    finally:
+        # A traced command has our environment.
+        if before is None:
+            del os.environ[ALLOCATOR_CONFIG]
+        else:
+            os.environ[ALLOCATOR_CONFIG] = before
 
 
 def _open_prometheus(url: SinkUrl, host: str) -> Target:

@@ -70,11 +70,15 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status; every error ends here as one line on stderr."""
+    """Run the command line and return the exit status; every error ends here as one line on stderr.
+
+    Without arguments it takes those of the process, which is its own then: a trace gives up privileges in it.
+    """
     guard_streams()
     try:
         with unwinding_on_signals():
-            status = invoke(sys.argv[1:] if arguments is None else list(arguments))
+            chosen = sys.argv[1:] if arguments is None else list(arguments)
+            status = invoke(chosen, owns_process=arguments is None)
             flush_output()
     except NoArgsIsHelpError as error:
         error.show()
@@ -104,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def invoke(arguments: list[str]) -> int:
+def invoke(arguments: list[str], *, owns_process: bool) -> int:
     """Run a command, or answer the shell's request for completion, and return the status.
 
     click's own main ends the process by itself when stdout is closed; here that is an error like others.
@@ -112,7 +116,7 @@ def invoke(arguments: list[str]) -> int:
     if instruction := os.environ.get(COMPLETION):
         return shell_complete(cli, {}, "traceleft", COMPLETION, instruction)
     try:
-        with cli.make_context("traceleft", arguments) as context:
+        with cli.make_context("traceleft", arguments, obj=owns_process) as context:
             status = cli.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

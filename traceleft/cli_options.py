@@ -105,6 +105,16 @@ _TRACING: Sequence[Callable[..., Any]] = (
     ),
     _FAIL_ON_LOSS,
     _LEDGER,
+    click.option(
+        "--no-sandbox",
+        "sandbox",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        # In a process of someone else's, nothing is given up.
+        callback=lambda context, _, value: value and bool(context.find_root().obj),
+        help="Keep all privileges while reading; by default those that are no longer needed are given up.",
+    ),
     click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]"),
 )
 _PRINTING: Sequence[Callable[..., Any]] = (

@@ -71,7 +71,9 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
         directory = own_directory() if options.command else None
         tracer.record(recorder, command=describe(options), directory=directory or "")
         stack.enter_context(closed_with_ledger(recorder, tracer))
-        return follow_tracer(options, tracer, ledger, outlets=outlets)
+        rotates = rotate_bytes is not None or rotate_s is not None
+        written = [recording.absolute().parent] if rotates else []
+        return follow_tracer(options, tracer, ledger, outlets=outlets, written=written)
 
 
 def describe(options: "TraceOptions") -> str:

@@ -20,7 +20,7 @@ from traceleft.cli_output import (
     report,
 )
 from traceleft.cli_signals import SIGNAL_BASE, signals_held
-from traceleft.cli_sinks import Outlets
+from traceleft.cli_sinks import Outlets, directories_of, use_network
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.tracer.command import find_command
@@ -70,6 +70,7 @@ class TraceOptions(PrintOptions):
     kill: bool = False
     stacks: bool = False
     environment: bool = False
+    sandbox: bool = False
 
     @property
     def all_pids(self) -> tuple[int, ...]:
@@ -178,6 +179,7 @@ def make_tracer(
         unfinished=unfinished,
         stacks=options.stacks or options.folds,
         environment=options.environment,
+        sandbox=options.sandbox,
     )
 
 
@@ -185,6 +187,7 @@ def live_names(tracer: "Tracer", battery: "Battery") -> "FdNames":
     """Return what knows the file descriptors and directories of a tracer's processes."""
     from traceleft.tracer.fdnames import FdNames
 
+    tracer.asks_files = True
     directory = own_directory() if tracer.has_command else None
     return FdNames(tracer.specs, catalogue_of(battery).names, directory=directory)
 
@@ -205,16 +208,20 @@ def follow_tracer(
     at_end: Callable[[], None] | None = None,
     meanwhile: AbstractContextManager[object] | None = None,
     outlets: Outlets | None = None,
+    written: Sequence[Path] = (),
 ) -> int:
     """Let a tracer run to its end, and account for its events however it ends; return the exit status.
 
     What happens ``meanwhile`` begins when the command was forked, which waits until then. A command that still runs
-    when the trace ends goes on, and is waited for, unless the options say that it is ended.
+    when the trace ends goes on, and is waited for, unless the options say that it is ended. In ``written`` directories
+    files are still to be made.
     """
     status: int | None = None
     try:
         with accounted(tracer, ledger, outlets):
             tracer.start()
+            if options.sandbox:
+                confine_reader(tracer, options.sinks, written)
             if outlets is not None:
                 outlets.start()
             with meanwhile or nullcontext():
@@ -230,6 +237,17 @@ def follow_tracer(
         status = await_command(tracer)
     has_dropped = outlets is not None and outlets.has_dropped
     return LOSS if options.fail_on_loss and has_dropped else exit_status(options, tracer, status)
+
+
+def confine_reader(tracer: "Tracer", sinks: Sequence[str], written: Sequence[Path]) -> None:
+    """Give up what is no longer needed once all is attached: this process only reads from now on."""
+    from traceleft.tracer import call_filter, sandbox
+
+    keep = tracer.needed_capabilities()
+    if not sandbox.may_write([*written, *directories_of(sinks)]):
+        keep.add(sandbox.CAP_DAC_OVERRIDE)
+    for line in sandbox.confine(keep, calls=call_filter.of_reader(network=bool(sinks) and use_network(sinks))):
+        warn(line)
 
 
 def await_command(tracer: "Tracer", *, why: str = "") -> int | None:

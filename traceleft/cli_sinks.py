@@ -87,6 +87,21 @@ def files_of(sinks: Sequence[str]) -> list[Path]:
     return [Path(url.place) for url in urls if url.scheme == "ndjson"]
 
 
+def directories_of(sinks: Sequence[str]) -> list[Path]:
+    """Return the directories in which sinks make files while a trace runs."""
+    if not sinks:
+        return []
+    from traceleft.aggregator.sinks import SinkUrl
+
+    places = {"ndjson": lambda place: Path(place).absolute().parent, "parquet": Path}
+    return [places[url.scheme](url.place) for url in map(SinkUrl.parse, sinks) if url.scheme in places]
+
+
+def use_network(sinks: Sequence[str]) -> bool:
+    """Tell whether a sink connects to others."""
+    return any(sink.startswith("otlp:") for sink in sinks)
+
+
 class Source(Protocol):
     """Where events come from: a running trace, or a recording."""
 

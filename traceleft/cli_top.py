@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import sys
 import termios
 import threading
@@ -132,8 +131,9 @@ class Display:
         self._print(self._look())
 
     def _run(self, keys: int | None) -> None:
-        # Signals are the main thread's.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        from traceleft.tracer.sandbox import block_signals
+
+        block_signals()
         try:
             self._draw_until_over(keys)
         except BaseException as error:
