@@ -17,7 +17,8 @@ from traceleft.tracer.decode import Decoder, UndecodableError
 from traceleft.tracer.jsonl import to_json_line
 from traceleft.tracer.lines import compile_program
 from traceleft.tracer.live_stacks import leave_probe, read_ids, unpack_addresses
-from traceleft.tracer.mappings import Mapping, Spaces, parse_maps
+from traceleft.tracer.mapped_files import open_mapped
+from traceleft.tracer.mappings import Spaces, parse_maps
 from traceleft.tracer.memory import choose_stack_entries
 from traceleft.tracer.recorded_stacks import RecordedStacks, StackNames, StackNotes
 from traceleft.tracer.recording import Recorder, Recording
@@ -25,7 +26,7 @@ from traceleft.tracer.recording_format import BrokenError, decode
 from traceleft.tracer.sideband import COMM, FORK, IS_EXEC, LOST, MMAP2, apply_note
 from traceleft.tracer.spec import STACKS
 from traceleft.tracer.stacks import Frame, Stack
-from traceleft.tracer.symbols import Symbols, find_file, import_bcc
+from traceleft.tracer.symbols import Symbols, import_bcc
 
 NAMED = Frame(0x401010, "read", 0x10, "/lib/libc.so.6")
 PLACED = Frame(0x401010, None, 0x1010, "/lib/libc.so.6")
@@ -361,16 +362,9 @@ def test_own_code_is_found_in_proc() -> None:
 
     assert found is not None
     assert "libc" in found.path
-    assert find_file(os.getpid(), found) == found.path
-
-
-def test_file_that_is_another_by_now_names_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
-    inode = (tmp_path / "a").stat().st_ino
-
-    assert find_file(NOBODY, Mapping(0, 1, 0, str(tmp_path / "a"), inode)) == str(tmp_path / "a")
-    assert find_file(NOBODY, Mapping(0, 1, 0, str(tmp_path / "a"), inode + 1)) is None
-    assert find_file(NOBODY, Mapping(0, 1, 0, "[vdso]", 0)) is None
+    with open_mapped(os.getpid(), found) as fd:
+        assert fd is not None
+        assert os.path.samestat(os.fstat(fd), os.stat(found.path))
 
 
 def test_without_bcc_the_kernel_s_list_names_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from tests.levels import RUNS
 from tests.vm import GUESTS_MAX, PYTHON, run_in
 from traceleft.battery import Battery
 from traceleft.tracer.levels import LEVELS
-from traceleft.tracer.symbols import import_bcc
 
 pytestmark = pytest.mark.vm
 
@@ -358,8 +357,6 @@ def test_kernel_rolls_up_what_the_events_say(guest: Path, level: str) -> None:
 
 @pytest.mark.parametrize("run", [run for run in RUN_IDS if not is_of_stack(run)], indirect=True)
 def test_stacks_are_those_of_the_program(offering: Path, run: str) -> None:
-    if import_bcc() is None:
-        pytest.skip("functions are named by the distribution's bcc (apt install python3-bpfcc)")
     events = read_events(offering, "stacks", run)
 
     assert {event["event"] for event in events} >= {*STACKED.split(",")} - {"openat"}

@@ -129,14 +129,11 @@ def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | Non
 
 
 def choose_symbols() -> Choice:
-    """Return what would name the functions in stacks."""
-    from traceleft.tracer.symbols import import_bcc
+    """Return what would name the kernel's functions in stacks; those of processes are read from their files."""
+    from traceleft.tracer.symbols import KALLSYMS, import_bcc
 
     bcc = import_bcc()
-    if bcc is None:
-        lacking = "functions of the kernel alone have names; install bcc (apt install python3-bpfcc)"
-        return Choice("symbols", False, lacking)
-    return Choice("symbols", True, f"bcc {getattr(bcc, '__version__', '')}".rstrip())
+    return Choice("symbols", True, str(KALLSYMS) if bcc is None else f"bcc {getattr(bcc, '__version__', '')}".rstrip())
 
 
 def choose_battery(named: Path | None) -> ChosenBattery:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import itertools
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from traceleft.tracer.memory import choose_stack_entries
 from traceleft.tracer.sideband import Sideband
 from traceleft.tracer.spec import STACKS
 from traceleft.tracer.stacks import Frames, Stack
+from traceleft.tracer.symbol_process import SymbolProcess
 from traceleft.tracer.symbols import Symbols, import_bcc
 
 FRAMES_MAX: Final = 127
@@ -51,24 +52,32 @@ def frames_limit() -> int:
 
 
 class LiveStacks:
-    """The stacks of a running trace: a context manager, to be entered before events flow.
+    """The stacks of a running trace: a context manager, to be entered before anything is loaded, then begun.
 
     A stack is read out of the kernel's map once, and named as its record comes, while most processes still live.
-    ``fixed_bytes`` are those of each event's records. ``lost`` counts records of which a stack could not be kept:
+    ``tell`` gets a line where names end. ``lost`` counts records of which a stack could not be kept:
     another had its place in the map, or the map was full.
     """
 
-    def __init__(self, map_fd: int, fixed_bytes: Mapping[int, int]) -> None:
+    def __init__(self, tell: Callable[[str], object] = lambda line: None) -> None:
         self.lost = 0
-        self._map_fd: int | None = map_fd
-        self._fixed_bytes = fixed_bytes
+        self._map_fd: int | None = None
+        self._fixed_bytes: Mapping[int, int] = {}
         self._value_bytes = 8 * frames_limit()
         self._addresses: dict[int, tuple[int, ...]] = {}
         self._kernel: dict[int, Frames] = {}
-        self._stack = contextlib.ExitStack()
-        self._sideband = self._stack.enter_context(Sideband())
-        self._symbols = Symbols(self._sideband.spaces, bcc=import_bcc())
-        self._stack.callback(self._symbols.close)
+        with contextlib.ExitStack() as stack:
+            process = stack.enter_context(SymbolProcess(tell))
+            self._sideband = stack.enter_context(Sideband())
+            self._symbols = Symbols(self._sideband.spaces, bcc=import_bcc(), process=process)
+            self._stack = stack.pop_all()
+
+    def begin(self, map_fd: int, fixed_bytes: Mapping[int, int]) -> None:
+        """Take stacks from a map of the kernel; ``fixed_bytes`` are those of each event's records."""
+        self._map_fd = map_fd
+        self._fixed_bytes = fixed_bytes
+        # Now: programs are among the kernel's functions, and it hides none of them from us yet.
+        self._symbols.kernel([0])
 
     def __enter__(self) -> "LiveStacks":
         return self

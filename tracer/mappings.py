@@ -4,6 +4,7 @@ Processes end long before their stacks are looked at, and go on as other program
 (``sideband``) are kept by time. Of a process that was there before, /proc tells.
 """
 
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -16,13 +17,16 @@ from traceleft.tracer.stacks import Frames, printable
 PROC: Final = Path("/proc")
 SPACES_MAX: Final = 8192
 MAPPINGS_MAX: Final = 65536
-_LINE: Final = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) \S+ (\d+)\s*(.*)")
+_LINE: Final = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)")
 _DELETED: Final = " (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Code from ``start`` to ``end``, which lies in a file from ``offset`` on; ``since_ns`` by CLOCK_MONOTONIC."""
+    """Code from ``start`` to ``end``, which lies in a file from ``offset`` on; ``since_ns`` by CLOCK_MONOTONIC.
+
+    ``device`` and ``inode`` tell the file from others; 0: unknown.
+    """
 
     start: int
     end: int
@@ -30,6 +34,7 @@ class Mapping:
     path: str
     inode: int = 0
     since_ns: int = 0
+    device: int = 0
 
 
 @dataclass(slots=True)
@@ -125,8 +130,8 @@ def parse_maps(lines: Iterable[bytes]) -> Iterator[Mapping]:
     for line in lines:
         found = _LINE.match(line)
         if found is not None:
-            start, end, offset = (int(each, 16) for each in found.groups()[:3])
-            yield Mapping(start, end, offset, show_path(found[5]), int(found[4]))
+            start, end, offset, major, minor = (int(each, 16) for each in found.groups()[:5])
+            yield Mapping(start, end, offset, show_path(found[7]), int(found[6]), device=os.makedev(major, minor))
 
 
 def show_path(path: bytes) -> str:

@@ -21,7 +21,7 @@ _ATTR: Final = struct.Struct("=IIQQQQQII8x8x8x8x4xi")
 _HEADER: Final = struct.Struct("=IHH")
 _POINTER: Final = struct.Struct("=Q")
 _PIDS: Final = struct.Struct("=II")
-_MMAP2: Final = struct.Struct("=IIQQQ8xQ16x")
+_MMAP2: Final = struct.Struct("=IIQQQIIQ16x")
 LOST, COMM, FORK, MMAP2 = 2, 3, 7, 10
 IS_EXEC: Final = 1 << 13
 HEAD_AT, TAIL_AT, DATA_AT = 1024, 1032, 1040
@@ -68,9 +68,10 @@ def apply_note(spaces: Spaces, kind: int, misc: int, data: bytes) -> None:
         if pid != parent:
             spaces.fork(pid, parent, at_ns)
     elif kind == MMAP2:
-        pid, _, start, size, offset, inode = _MMAP2.unpack_from(data)
+        pid, _, start, size, offset, major, minor, inode = _MMAP2.unpack_from(data)
         path = data[_MMAP2.size : -_POINTER.size].split(b"\0", 1)[0]
-        spaces.add(pid, Mapping(start, start + size, offset, show_path(path), inode, at_ns))
+        device = os.makedev(major, minor)
+        spaces.add(pid, Mapping(start, start + size, offset, show_path(path), inode, at_ns, device))
 
 
 def _time_of(data: bytes) -> int:

@@ -1,27 +1,28 @@
-"""Names of places in code: by bcc's symbol cache where the distribution's bcc is installed.
+"""Names of places in code: the kernel's own list for the kernel, a process without privileges for files.
 
-Without bcc the kernel's own list names its functions, and places in user space have their module and address. The only
-module that imports bcc.
+The only module that imports bcc, whose symbol cache reads the kernel's list where the distribution's bcc is installed.
 """
 
-import os
-from bisect import bisect_right
+import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from traceleft.tracer.mapped_files import VDSO, open_debug, open_function_list, open_mapped
 from traceleft.tracer.mappings import Mapping, Space, Spaces
+from traceleft.tracer.places import Place, Places, pack
 from traceleft.tracer.stacks import Frame, Frames, printable
+from traceleft.tracer.symbol_process import SymbolProcess
 
 KALLSYMS: Final = Path("/proc/kallsyms")
-PROC: Final = Path("/proc")
 CODE_TYPES: Final = "tTwW"
-CACHES_MAX: Final = 64
 MODULES_MAX: Final = 4096
+NAMES_MAX: Final = 1 << 18
+# How often the list of functions that a process makes at run time is looked at again.
+LIST_S: Final = 1.0
 
-Place = tuple[str, int]
-"""A function's name and the bytes from its start."""
+T = TypeVar("T")
 
 
 def import_bcc() -> Any:
@@ -35,16 +36,22 @@ def import_bcc() -> Any:
 
 
 class Symbols:
-    """Names frames of the kernel and of processes, as long as ``spaces`` know what these had mapped."""
+    """Names frames of the kernel and of processes, as long as ``spaces`` know what these had mapped.
 
-    def __init__(self, spaces: Spaces, *, bcc: Any = None) -> None:
+    Without a ``process`` that reads files, places in processes have their module and address.
+    """
+
+    def __init__(self, spaces: Spaces, *, bcc: Any = None, process: SymbolProcess | None = None) -> None:
         self._spaces = spaces
         self._bcc = bcc
-        self._modules: dict[tuple[str, int], Callable[[int], Place | None]] = {}
-        self._caches: dict[tuple[int, int], Any] = {}
+        self._process = process
+        self._modules: dict[tuple[str, int, int], _Module] = {}
+        self._lists: dict[tuple[int, int], _Module] = {}
+        self._numbers = 0
+        self._names = 0
 
     def kernel(self, addresses: Sequence[int]) -> Frames:
-        """Return the frames of a stack in the kernel."""
+        """Return the frames of a stack in the kernel, whose list of functions is read as this is first called."""
         return tuple(self._kernel_frame(address) for address in addresses)
 
     def user(self, pid: int, addresses: tuple[int, ...], at_ns: int) -> Frames:
@@ -52,196 +59,195 @@ class Symbols:
         space = self._spaces.find(pid, at_ns)
         found = space.found.get(addresses)
         if found is None:
-            frames = tuple(self._user_frame(pid, space, address, at_ns) for address in addresses)
+            mappings = [space.find(address, at_ns) for address in addresses]
+            self._ask(pid, space, list(zip(addresses, mappings, strict=True)))
+            frames = tuple(
+                self._user_frame(pid, space, address, mapping)
+                for address, mapping in zip(addresses, mappings, strict=True)
+            )
             space.found[addresses] = found = frames
         return found
 
-    def close(self) -> None:
-        """Release what bcc keeps of processes."""
-        for (pid, _), cache in self._caches.items():
-            self._bcc.libbcc.lib.bcc_free_symcache(cache.cache, pid)
-        self._caches.clear()
+    @cached_property
+    def _find_kernel(self) -> Callable[[int], Place | None]:
+        return _read_kernel(self._bcc)
 
     def _kernel_frame(self, address: int) -> Frame:
         place = self._find_kernel(address)
         return Frame(address) if place is None else Frame(address, *place)
 
-    @cached_property
-    def _find_kernel(self) -> Callable[[int], Place | None]:
-        if self._bcc is None:
-            return _Table.of_kernel().find
-        cache = self._bcc.SymbolCache(-1)
-
-        def find(address: int) -> Place | None:
-            name, offset, _ = cache.resolve(address, False)
-            return None if name is None else (show_name(name), offset)
-
-        return find
-
-    def _user_frame(self, pid: int, space: Space, address: int, at_ns: int) -> Frame:
-        mapping = space.find(address, at_ns)
+    def _user_frame(self, pid: int, space: Space, address: int, mapping: Mapping | None) -> Frame:
         if mapping is None:
             return Frame(address)
-        place = address - mapping.start + mapping.offset
-        named = self._module(pid, mapping)(place)
-        if named is None and self._bcc is not None and self._is_current(pid, space):
-            named = self._ask_process(pid, space, address)
-        module = mapping.path or None
+        module, place = self._place(pid, space, address, mapping)
+        named = None if module is None else module.names.get(place)
         if named is None:
-            return Frame(address, None, place, module) if module else Frame(address)
-        return Frame(address, *named, module)
+            at = address - mapping.start + mapping.offset
+            return Frame(address, None, at, mapping.path) if mapping.path else Frame(address)
+        return Frame(address, *named, mapping.path or None)
 
-    def _is_current(self, pid: int, space: Space) -> bool:
-        return self._spaces.latest(pid) is space
+    def _ask(self, pid: int, space: Space, addresses: Sequence[tuple[int, Mapping | None]]) -> None:
+        """Have the names of these addresses ready, each file asked once."""
+        if self._process is None:
+            return
+        if self._names > NAMES_MAX:
+            self._forget()
+        wanted: dict[_Module, list[int]] = {}
+        for address, mapping in addresses:
+            if mapping is not None:
+                module, place = self._place(pid, space, address, mapping)
+                if module is not None and place not in module.names:
+                    wanted.setdefault(module, []).append(place)
+        for module, places in wanted.items():
+            found = module.ask(self._process, list(dict.fromkeys(places)))
+            self._names += len(found)
+            module.names.update(found)
 
-    def _module(self, pid: int, mapping: Mapping) -> Callable[[int], Place | None]:
-        """Return what names places of a mapping's file."""
-        key = mapping.path, mapping.inode
-        if key not in self._modules:
-            path = find_file(pid, mapping) if self._bcc is not None else None
-            if len(self._modules) >= MODULES_MAX:
-                self._modules.clear()
-            self._modules[key] = _Module(self._bcc.libbcc.lib, path).find if path else _find_nothing
-        return self._modules[key]
+    def _place(self, pid: int, space: Space, address: int, mapping: Mapping) -> "tuple[_Module | None, int]":
+        """Return what names an address, and the place in it; None where no file does."""
+        if self._process is None:
+            return None, 0
+        if mapping.path.startswith("/") or mapping.path == VDSO:
+            key = mapping.path, mapping.device, mapping.inode
+            if key not in self._modules:
+                self._modules[key] = _File(self._next_number, pid, mapping)
+            return self._modules[key], address - mapping.start + mapping.offset
+        if self._spaces.latest(pid) is not space:
+            return None, 0
+        return self._lists.setdefault((pid, space.since_ns), _List(self._next_number, pid)), address
 
-    def _ask_process(self, pid: int, space: Space, address: int) -> Place | None:
-        """Name what lies in no file, as code does that was made at run time."""
-        key = pid, space.since_ns
-        if key not in self._caches:
-            if len(self._caches) >= CACHES_MAX:
-                self.close()
-            self._caches[key] = self._bcc.SymbolCache(pid)
-        name, offset, _ = self._caches[key].resolve(address, True)
-        return None if name is None else (show_name(name), offset)
+    def _next_number(self) -> int:
+        self._numbers += 1
+        if len(self._modules) + len(self._lists) > MODULES_MAX:
+            self._forget()
+        return self._numbers
 
-
-def _find_nothing(place: int) -> None:
-    return None
-
-
-def show_name(name: bytes) -> str:
-    """Return a symbol's name as text without control characters."""
-    return printable(name.decode(errors="backslashreplace"))
-
-
-def find_file(pid: int, mapping: Mapping) -> str | None:
-    """Return a path to the very file that was mapped, from here or from where the process sees it; None without one."""
-    if not mapping.path.startswith("/"):
-        return None
-    for path in (mapping.path, f"{PROC}/{pid}/root{mapping.path}"):
-        try:
-            if os.stat(path).st_ino == mapping.inode:
-                return path
-        except OSError:
-            continue
-    return None
-
-
-class _Table:
-    """Functions by where they begin; ``size`` 0 reaches to the next. Of several names of one the plainest is taken."""
-
-    def __init__(self, symbols: list[tuple[int, int, str]]) -> None:
-        symbols.sort(key=_rank)
-        self._starts = [start for start, _, _ in symbols]
-        self._symbols = symbols
-
-    @classmethod
-    def of_kernel(cls) -> "_Table":
-        """Read the kernel's list; empty where it hides the addresses (kernel.kptr_restrict)."""
-        symbols = []
-        try:
-            lines = KALLSYMS.read_text(errors="backslashreplace").splitlines()
-        except OSError:
-            lines = []
-        for line in lines:
-            address, kind, name = line.split(maxsplit=3)[:3]
-            if kind in CODE_TYPES and (start := int(address, 16)):
-                symbols.append((start, 0, name))
-        return cls(symbols)
-
-    def find(self, place: int) -> Place | None:
-        rank = bisect_right(self._starts, place) - 1
-        # Names of one place lie side by side; the first that reaches so far is taken.
-        while rank >= 0:
-            start, size, name = self._symbols[rank]
-            if not size or place < start + size:
-                return name, place - start
-            if rank and self._starts[rank - 1] != start:
-                return None
-            rank -= 1
-        return None
-
-
-def _rank(symbol: tuple[int, int, str]) -> tuple[int, int, int, str]:
-    start, _, name = symbol
-    return start, len(name.lstrip("_")) - len(name), -len(name), name
+    def _forget(self) -> None:
+        """Make room: names are asked for again, those that were given out stay."""
+        self._modules.clear()
+        self._lists.clear()
+        self._names = 0
 
 
 class _Module:
-    """The functions of one file, as bcc reads them (with the debug file that belongs to it), when first asked for."""
+    """What names places, and the names that are known; None for a place that has none."""
 
-    def __init__(self, lib: Any, path: str) -> None:
-        self._lib = lib
-        self._path = os.fsencode(path)
+    def __init__(self, next_number: Callable[[], int], pid: int) -> None:
+        self.names: dict[int, Place | None] = {}
+        self._next_number = next_number
+        self._pid = pid
+        self._number = 0
+        self._generation = -1
+        # It cannot be read; or its reading has ended a worker, so that it is not given to another one.
+        self._is_unreadable = False
+        self._is_poison = False
 
-    def find(self, place: int) -> Place | None:
-        """Name a place in the file."""
-        for address, size, offset in self._segments:
-            if offset <= place < offset + size:
-                found = self._table.find(place - offset + address)
-                return None if found is None else (self._demangle(found[0]), found[1])
-        return None
+    def ask(self, process: SymbolProcess, places: Sequence[int]) -> dict[int, Place | None]:
+        """Return what places are called; all nameless where the file cannot be read."""
+        found = self._ask(process, places)
+        if found is None and not self._is_broken and self._generation == process.generation:
+            # It had to make room for others there.
+            self._generation = -1
+            found = self._ask(process, places)
+        return dict(zip(places, map(_printed, found or [None] * len(places)), strict=True))
 
-    @cached_property
-    def _segments(self) -> list[tuple[int, int, int]]:
-        import ctypes
+    @property
+    def _is_broken(self) -> bool:
+        return self._is_unreadable or self._is_poison
 
-        segments: list[tuple[int, int, int]] = []
-        number = ctypes.c_uint64
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, number, number, number, ctypes.c_void_p)
+    def _ask(self, process: SymbolProcess, places: Sequence[int]) -> Sequence[Place | None] | None:
+        if not self._is_broken and self._needs_load(process):
+            self._number = self._next_number()
+            self._is_unreadable = not self._guard(process, lambda: self._load(process, self._number))
+            self._generation = process.generation
+        return None if self._is_broken else self._guard(process, lambda: process.name(self._number, places))
 
-        def take(address: int, size: int, offset: int, _: object) -> int:
-            segments.append((address, size, offset))
-            return 0
+    def _guard(self, process: SymbolProcess, ask: Callable[[], T]) -> T:
+        """Ask something, and notice whether that ended the worker."""
+        before = process.failures
+        answer = ask()
+        self._is_poison = process.failures > before
+        return answer
 
-        self._lib.bcc_elf_foreach_load_section(self._path, kind(take), None)
-        return segments
+    def _needs_load(self, process: SymbolProcess) -> bool:
+        return self._generation != process.generation
 
-    @cached_property
-    def _table(self) -> _Table:
-        import ctypes
+    def _load(self, process: SymbolProcess, number: int) -> bool:
+        """Hand the file over; whether its functions can be read."""
+        raise AssertionError
 
-        symbols: list[tuple[int, int, str]] = []
-        number = ctypes.c_uint64
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, number, number, ctypes.c_void_p)
-        from bcc.libbcc import bcc_symbol_option
 
-        # Functions, and those that are chosen when the program starts (STT_FUNC, STT_GNU_IFUNC).
-        option = bcc_symbol_option(1, 1, 0, 1 << 2 | 1 << 10)
+class _File(_Module):
+    """The file of a mapping, with its debug information if there is any."""
 
-        def take(name: bytes, address: int, size: int, _: object) -> int:
-            if name and address:
-                symbols.append((address, size or 1, show_name(name)))
-            return 0
+    def __init__(self, next_number: Callable[[], int], pid: int, mapping: Mapping) -> None:
+        super().__init__(next_number, pid)
+        self._mapping = mapping
 
-        self._lib.bcc_elf_foreach_sym(self._path, kind(take), ctypes.byref(option), None)
-        return _Table(symbols)
+    def _load(self, process: SymbolProcess, number: int) -> bool:
+        with open_mapped(self._pid, self._mapping) as fd:
+            reply = None if fd is None else process.load(number, fd)
+        if reply is None:
+            return False
+        if reply.build_id or reply.link:
+            with open_debug(self._mapping.path, reply.build_id, reply.link) as fd:
+                if fd is not None:
+                    process.load_debug(number, fd, checksum=reply.checksum if reply.link else None)
+        return True
 
-    def _demangle(self, name: str) -> str:
-        if not name.startswith("_Z"):
-            return name
-        import ctypes
 
-        demangle = getattr(self._lib, "__cxa_demangle", None)
-        if demangle is None:
-            return name
-        demangle.restype = ctypes.c_void_p
-        text = demangle(name.encode(), None, None, None)
-        if not text:
-            return name
-        try:
-            return show_name(ctypes.string_at(text))
-        finally:
-            release = ctypes.CDLL(None).free
-            release.argtypes = [ctypes.c_void_p]
-            release(text)
+class _List(_Module):
+    """The functions that a process makes at run time, as it lists them itself."""
+
+    def __init__(self, next_number: Callable[[], int], pid: int) -> None:
+        super().__init__(next_number, pid)
+        self._due = 0.0
+
+    def ask(self, process: SymbolProcess, places: Sequence[int]) -> dict[int, Place | None]:
+        """Return what places are called; one without a name may get one later."""
+        self._is_unreadable &= time.monotonic() < self._due
+        found = super().ask(process, places)
+        return {place: each for place, each in found.items() if each is not None}
+
+    def _needs_load(self, process: SymbolProcess) -> bool:
+        return super()._needs_load(process) or time.monotonic() >= self._due
+
+    def _load(self, process: SymbolProcess, number: int) -> bool:
+        self._due = time.monotonic() + LIST_S
+        with open_function_list(self._pid) as fd:
+            return fd is not None and process.load(number, fd, kind="list") is not None
+
+
+def _printed(place: Place | None) -> Place | None:
+    return None if place is None else (printable(place[0]), place[1])
+
+
+def _read_kernel(bcc: Any) -> Callable[[int], Place | None]:
+    """Read the kernel's list of functions, which hides their addresses from who has lost CAP_SYSLOG."""
+    if bcc is None:
+        return _kernel_places().find
+    cache = bcc.SymbolCache(-1)
+
+    def find(address: int) -> Place | None:
+        name, offset, _ = cache.resolve(address, False)
+        return None if name is None else (printable(name.decode(errors="backslashreplace")), offset)
+
+    # It reads the list as it is first asked.
+    find(0)
+    return find
+
+
+def _kernel_places() -> Places:
+    """Read the kernel's list; empty where it hides the addresses (kernel.kptr_restrict)."""
+    names: list[str] = []
+    functions: list[int] = []
+    try:
+        lines = KALLSYMS.read_text(errors="backslashreplace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        address, kind, name = line.split(maxsplit=3)[:3]
+        if kind in CODE_TYPES and (start := int(address, 16)):
+            functions.append(pack(start, 0, len(names)))
+            names.append(name)
+    return Places(functions, names.__getitem__)

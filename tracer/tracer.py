@@ -180,6 +180,10 @@ class Tracer(Facts):
             if self._command_line is not None:
                 self._command = Command(self._command_line, has_ender=self._sandbox)
                 stack.callback(self._end_command, self._command)
+            if self._options.stacks:
+                from traceleft.tracer.live_stacks import LiveStacks
+
+                self._stacks = stack.enter_context(LiveStacks(self._notice))
             session = stack.enter_context(
                 open_session(self._choice, self._plan, self._filters, self._options, tell=self._notice)
             )
@@ -191,8 +195,8 @@ class Tracer(Facts):
             seed_tasks(session.maps, self._filters.pids, follow=self._filters.follow)
             self._narrow(session)
             self._dispatcher.offset_ns = clock_offset_ns()
-            if self._options.stacks:
-                self._take_stacks(session, stack)
+            if self._stacks is not None:
+                self._begin_stacks(self._stacks, session)
             if self._sink is not None:
                 self._begin_sink(self._sink)
             session.enable()
@@ -209,12 +213,9 @@ class Tracer(Facts):
     def _begin_sink(self, sink: "RecordingSink") -> None:
         sink.begin(offset_ns=self._dispatcher.offset_ns, hook=self.hook, level=self.level, stacks=self._stacks)
 
-    def _take_stacks(self, session: Session, stack: contextlib.ExitStack) -> None:
-        from traceleft.tracer.live_stacks import LiveStacks
-
-        fixed_bytes = {part.spec.id: part.spec.fixed_size for part in self._plan.parts}
-        self._stacks = stack.enter_context(LiveStacks(session.maps.fds["stacks"], fixed_bytes))
-        self._dispatcher.take_stacks(self._stacks)
+    def _begin_stacks(self, stacks: "LiveStacks", session: Session) -> None:
+        stacks.begin(session.maps.fds["stacks"], {part.spec.id: part.spec.fixed_size for part in self._plan.parts})
+        self._dispatcher.take_stacks(stacks)
 
     def _narrow(self, session: Session) -> None:
         command = self._command
@@ -308,8 +309,7 @@ class Tracer(Facts):
         return self.events()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        # Who iterates so has imported it; for others it is a tenth of the start.
-        import asyncio
+        import asyncio  # Who iterates so has imported it; for others it is a tenth of the start.
 
         reader = self._begin(None)
         while (records := await asyncio.to_thread(reader.next_batch)) is not None:
