@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.elf_files import make_elf, make_link
+from traceleft.tracer.cgroups import find_cgroup_mount
 
 pytestmark = pytest.mark.kernel
 
@@ -98,6 +99,46 @@ def test_recording_of_hostile_names_is_read_back_whole(
     assert (replayed.returncode, len(stacks(replayed.stdout))) == (0, 3), replayed.stderr
     for _, frame in stacks(replayed.stdout):
         assert frame.isprintable()
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup whose path is as long as a name may be, six times, and shows as four times that."""
+    mount = find_cgroup_mount()
+    if mount is None:
+        pytest.skip("cgroup v2 is not mounted")
+    made = []
+    path = mount
+    try:
+        for _ in range(6):
+            path = path / os.fsdecode(b"\x1b\xff\x07\x01\\\xe2\x80\xae" * 30)
+            path.mkdir()
+            made.append(path)
+        yield path
+    finally:
+        for path in reversed(made):
+            path.rmdir()
+
+
+def test_recording_of_a_hostile_cgroup_is_read_back_whole(
+    kernel_battery: Path, program: Path, tmp_path: Path, cgroup: Path
+) -> None:
+    (tmp_path / "a").write_bytes(make_elf(FUNCTIONS))
+    words = ("record", "--battery", kernel_battery, "-e", "getppid", "--cgroup", cgroup, "-o", tmp_path / "r")
+    inside = 'echo $$ > "$0/cgroup.procs"; exec "$@"'
+
+    done = run(*words, "--", "sh", "-c", inside, cgroup, program, *[tmp_path / "a"] * 3)
+    replayed = run("replay", "--format", "json", tmp_path / "r")
+    stat = run("stat", "-i", tmp_path / "r", "--by", "cgroup", "--format", "json")
+
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1), done.stderr
+    assert b" 0 lost" in done.stderr
+    events = [json.loads(line) for line in replayed.stdout.splitlines()]
+    assert (replayed.returncode, sum(event["event"] == "getppid" for event in events)) == (0, 3), replayed.stderr
+    (row,) = [json.loads(line) for line in stat.stdout.splitlines()]
+    names = cgroup.relative_to(find_cgroup_mount() or "/")
+    assert row["cgroup"].startswith("/\x1b\ufffd\x07") and row["cgroup"].count("/") == len(names.parts)
+    assert (row["count"], b"\x1b" in stat.stdout) == (3, False), row
 
 
 def test_files_that_end_the_reader_cost_names_and_no_events(
