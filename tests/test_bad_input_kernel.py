@@ -339,7 +339,9 @@ def test_fifo_whose_reader_goes_ends_the_trace(place: Place, trace: tuple[str, .
         errors = process.stderr.read() if process.stderr else ""
 
     assert process.returncode == 0
-    assert errors.count("\n") == 1
+    # On a busy machine the command, which gets no signal, takes its time.
+    (account,) = [line for line in errors.splitlines() if "waiting for the command" not in line]
+    assert " 0 lost" in account
     assert adds_up(place.directory / "ledger")["dropped"] > 0
 
 
@@ -427,12 +429,17 @@ def test_ignored_hangup_stays_ignored(place: Place, trace: tuple[str, ...]) -> N
 
 def test_killed_tracer_leaves_the_command_running_and_nothing_attached(place: Place, trace: tuple[str, ...]) -> None:
     process = begin(place, trace, "--", "sleep", "100")
-    (sleeper,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    (sleeper,) = (pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
 
     process.kill()
     process.wait()
 
     assert Path(f"/proc/{sleeper}").exists()
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in children if Path(f"/proc/{pid}").exists()]) != [sleeper]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
     os.kill(sleeper, signal.SIGKILL)
     process.communicate()
 
