@@ -34,6 +34,9 @@ class Unread:
     def settle(self, handout: Handout) -> None:
         """End it."""
 
+    def look_ahead(self) -> None:
+        """Nothing is to come."""
+
 
 def capture(place: Place) -> tuple[bytes, Mapping[int, EventSpec]]:
     """Return records of opens and closes, end to end as the drain gives them, and their events by id."""

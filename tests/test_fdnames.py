@@ -4,7 +4,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from tests.records import SETS, Capture, Record, document, encode, event_document
+from traceleft.tracer import _native
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.event import Event
@@ -174,6 +177,35 @@ def test_child_whose_first_event_comes_before_its_parent_s_return_has_its_parent
     # What the child did since stays.
     assert fds.name(call("read", 3, pid=11)) == {}
     assert fds.name(call("read", 3)) == {"fd": "/a"}
+
+
+def records_of(*forks: Event) -> _native.Records:
+    spec = SCHEMA.events["clone"]
+    data = b"".join(encode(spec, Record((), {}, ret=each.ret or 0, ids=(each.pid, each.pid, 0, 0))) for each in forks)
+    return _native.Records(data)
+
+
+def test_child_that_is_gone_has_a_fork_among_the_records_to_come() -> None:
+    """Where the parent runs late, its fork returns after all that the child did."""
+    fork = call("clone", ret=11)
+    coming = [records_of(), records_of(call("clone", ret=12)), records_of(fork, call("clone", ret=13)), None]
+    fds = names(parents={10: 1})
+    fds.look_ahead_by(SCHEMA.events.values(), SCHEMA.tables, lambda: coming.pop(0))
+    fds.name(call("openat", -100, path=b"/a", ret=3))
+
+    assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
+    assert coming == [None]
+    fds.name(fork)
+    assert fds.name(call("read", 3, pid=13)) == {"fd": "/a"}
+    assert fds.name(call("read", 3, pid=99)) == {}
+
+
+def test_process_that_is_there_is_not_looked_for_ahead() -> None:
+    fds = names(parents={10: 1, 11: 10})
+    fds.look_ahead_by(SCHEMA.events.values(), SCHEMA.tables, lambda: pytest.fail("it looks ahead"))
+    fds.name(call("openat", -100, path=b"/a", ret=3, pid=10))
+
+    assert fds.name(call("read", 3, pid=11)) == {"fd": "/a"}
 
 
 def test_child_that_no_fork_tells_of_is_asked_for_its_parent() -> None:

@@ -82,6 +82,7 @@ class Source(Protocol):
     def on_batch(self, events: str, callback: "Callable[[Batch], object]") -> None: ...
     def write_json(self, writer: "Writer", *, raw: bool = False) -> None: ...
     def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None: ...
+    def foresee(self, names: "FdNames") -> None: ...
 
 
 class Output:
@@ -188,6 +189,7 @@ def connect_output(
     if found is not None:
         from traceleft.tracer.fdnames import FORKING
 
+        source.foresee(found)
         if forks := FORKING & set(source.specs):
             source.on_batch(",".join(sorted(forks)), found.foresee)
     # By name: a pattern such as /./ means syscalls alone.

@@ -6,7 +6,7 @@ numpy is imported on first use only.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from traceleft.errors import BatteryError, UnsupportedError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from traceleft.tracer import _native
     from traceleft.tracer.stacks import Stack
 
 HEADER_COLUMNS: Final = (
@@ -309,6 +310,14 @@ class Batch:
         if all(value is None or isinstance(value, str) for value in values):
             return pyarrow.array([value_to_column(value) for value in values], type=pyarrow.string())
         return pyarrow.array([None if value is None else _as_text(value) for value in values], type=pyarrow.string())
+
+
+def batches_of(records: "_native.Records", decoders: Iterable[Decoder]) -> Iterator[Batch]:
+    """Yield a batch of each of these events that is among some records."""
+    for decoder in decoders:
+        fixed, heap, ends, rows = records.columns(decoder.spec.id, decoder.spec.fixed_size)
+        if fixed:
+            yield Batch(decoder, fixed, heap, ends, rows=rows)
 
 
 def _as_text(value: Value) -> str:

@@ -34,6 +34,7 @@ class Account(Protocol):
 
     def hand_out(self, records: _native.Records) -> Handout: ...
     def settle(self, handout: Handout) -> None: ...
+    def look_ahead(self) -> _native.Records | None: ...
 
 
 class Dispatcher:
@@ -53,6 +54,7 @@ class Dispatcher:
         self._sink: RecordingSink | None = None
         self._stacks: StackSource | None = None
         self._paths: EventPaths | None = None
+        self._account: Account | None = None
 
     def on(self, specs: Sequence[EventSpec], callback: EventCallback) -> None:
         """Call back with each of these events."""
@@ -100,6 +102,14 @@ class Dispatcher:
         from traceleft.tracer.event_paths import EventPaths
 
         self._paths = EventPaths(self._specs.values(), self._tables, names)
+        self.foresee(names)
+
+    def foresee(self, names: "FdNames") -> None:
+        """Let names look at records before their turn, for the forks among them."""
+        names.look_ahead_by(self._specs.values(), self._tables, self._look_ahead)
+
+    def _look_ahead(self) -> _native.Records | None:
+        return None if self._account is None else self._account.look_ahead()
 
     def dispatch(
         self,
@@ -120,6 +130,7 @@ class Dispatcher:
         else:
             self._sink.take(reader, records, records if wanted == len(records) else cut_records(records, wanted))
             handout = Handout(records)
+        self._account = reader
         try:
             if self._batch_callbacks:
                 if self._paths is not None and paths is None:
@@ -140,6 +151,8 @@ class Dispatcher:
                     callback(event)
             handout.done = wanted
         finally:
+            # Kept no longer than needed: a reader has the buffers.
+            self._account = None
             if self._sink is None:
                 reader.settle(handout)
 

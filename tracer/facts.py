@@ -3,17 +3,21 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native, sandbox
 from traceleft.tracer.choice import Choice
 from traceleft.tracer.command import Command
+from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.loader import Session
 from traceleft.tracer.maps import Count
 from traceleft.tracer.options import Options
 from traceleft.tracer.plan import Plan
 from traceleft.tracer.reader import Reader
 from traceleft.tracer.spec import EventSpec, Tables
+
+if TYPE_CHECKING:
+    from traceleft.tracer.fdnames import FdNames
 
 # How long a command may take to end, in its own way by Ctrl-C, and by SIGTERM: a signal ends all within two seconds.
 OWN_WAY_S: Final = 0.7
@@ -30,6 +34,7 @@ class Facts:
     _command_line: Sequence[str] | None
     _session: Session | None
     _options: Options
+    _dispatcher: Dispatcher
     # Whether files, directories and sockets of traced processes are looked up in /proc.
     asks_files = False
     kill: bool
@@ -89,6 +94,10 @@ class Facts:
     def is_command_running(self) -> bool:
         """Whether there is a command that has not ended."""
         return self._command is not None and self.status is None
+
+    def foresee(self, names: "FdNames") -> None:
+        """Let what knows file descriptors look at events to come, for the forks among them."""
+        self._dispatcher.foresee(names)
 
     def needed_capabilities(self) -> set[int]:
         """Return the capabilities that the rest of a trace takes, once it has started.

@@ -4,13 +4,15 @@ Names are learned from the events themselves, in their order, which is exact for
 descriptors are among them (``CLOSING``). What was not learned is asked of ``/proc/PID/fd``; that shows how it
 is now, a little after the call. A name is a text as ``texts.to_text`` makes it.
 
-A child begins with its parent's descriptors. Its first event may come before the fork returns in its parent: who its
-parent is, is told by the forks of the same batch (``foresee``), else by /proc. An exec keeps what does not close on it.
+A child begins with its parent's descriptors. Its first event may come before the fork returns in its parent: the forks
+of the same batch (``foresee``) say who its parent is, then /proc. A child that is gone from there was waited for, so
+that its fork has returned before: that is among the records to come (``look_ahead_by``). An exec keeps what does not
+close on it.
 """
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import join, normpath
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -23,14 +25,18 @@ from traceleft.tracer.texts import to_text
 from traceleft.tracer.values import Value
 
 if TYPE_CHECKING:
+    from traceleft.tracer import _native
     from traceleft.tracer.batch import Batch
     from traceleft.tracer.recording import Recording
+    from traceleft.tracer.spec import EventSpec, Tables
 
 # A process's directory has this place among its descriptors.
 CWD: Final = -1
 MOVING: Final = frozenset({"chdir", "fchdir"})
 MAX_PROCESSES: Final = 4096
 MAX_FDS: Final = 4096
+# How often records to come are looked at for one process.
+LOOKS_MAX: Final = 5
 
 OPENING: Final = {"open": "", "creat": "", "openat": "dfd", "openat2": "dfd"}
 SOCKETS: Final = frozenset({"socket", "accept", "accept4"})
@@ -106,6 +112,24 @@ class FdNames:
         self._describe = describe
         self._processes: OrderedDict[int, Fds] = OrderedDict()
         self._parents: OrderedDict[int, int] = OrderedDict()
+        self._look_ahead: Callable[[], bool] = lambda: False
+
+    def look_ahead_by(
+        self, specs: "Iterable[EventSpec]", tables: "Tables", take: "Callable[[], _native.Records | None]"
+    ) -> None:
+        """Let records to come tell who forks whom; ``take`` returns some of them, None where there are no more."""
+        from traceleft.tracer.batch import batches_of
+        from traceleft.tracer.decode import Decoder
+
+        decoders = [Decoder(spec, tables) for spec in specs if spec.name in FORKING]
+
+        def look() -> bool:
+            records = take() if decoders else None
+            for batch in () if records is None else batches_of(records, decoders):
+                self.foresee(batch)
+            return records is not None
+
+        self._look_ahead = look
 
     def foresee(self, batch: "Batch") -> None:
         """Note who forks whom, of a batch of forks whose events are still to be named."""
@@ -190,7 +214,7 @@ class FdNames:
         """Return a process's descriptors; at first they are its parent's."""
         fds = self._processes.get(pid)
         if fds is None:
-            parent = self._parents.pop(pid, None) or self._read_parent(pid)
+            parent = self._find_parent(pid)
             inherited = self._processes.get(parent) if parent else None
             if inherited is None and self._directory is not None:
                 inherited = OrderedDict({CWD: Fd(self._directory, closes=False)})
@@ -199,6 +223,14 @@ class FdNames:
         if len(self._processes) > MAX_PROCESSES:
             self._processes.popitem(last=False)
         return fds
+
+    def _find_parent(self, pid: int) -> int | None:
+        parent = self._parents.pop(pid, None) or self._read_parent(pid)
+        for _ in range(LOOKS_MAX):
+            if parent is not None or not self._look_ahead():
+                break
+            parent = self._parents.pop(pid, None)
+        return parent
 
     def _learn(self, event: Event, values: Mapping[str, Value]) -> None:
         name, pid, ret = event.event, event.pid, event.ret
@@ -230,11 +262,17 @@ class FdNames:
             self._forget(pid, values.get("fd"), values.get("fd"))
         elif name == "close_range" and values.get("flags") in (0, "0"):
             self._forget(pid, values.get("fd"), values.get("max_fd"))
-        elif name in FORKING and ret > 0 and ret not in self._processes:
-            self._parents[ret] = pid
-            self._table(ret)
+        elif name in FORKING and ret > 0:
+            self._learn_fork(pid, ret)
         elif choose_case(event.spec.ret, event.raw).kind == "fd":
             self._learn_other(pid, ret, closes=closes)
+
+    def _learn_fork(self, pid: int, child: int) -> None:
+        if child in self._processes:
+            self._parents.pop(child, None)
+        else:
+            self._parents[child] = pid
+            self._table(child)
 
     def _learn_directory(self, pid: int, values: Mapping[str, Value]) -> None:
         path, fd, before = values.get("filename"), values.get("fd"), self._find(pid, CWD)

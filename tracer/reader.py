@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from traceleft.tracer.rollup import RawGroups
 
 WAIT_MS: Final = 20
+# So many batches are looked at before their turn.
+AHEAD_MAX: Final = 8
 # How often to look whether what is followed has ended, while records keep coming.
 LOOK_S: Final = 0.25
 
@@ -65,6 +67,7 @@ class Reader:
         self._has_ended = False
         self._deadline: float | None = None
         self._next_look = 0.0
+        self._ahead: deque[_native.Records] = deque()
         self._made = b""
         self._made_tally: Tally = {}
         self._kernel = KernelCounts()
@@ -103,18 +106,29 @@ class Reader:
         """Return the next records in order of time; None when the trace has ended and all were read."""
         with self._lock:
             while not self._has_ended:
-                records = self._session.drain.take(self._wait_ms())
+                records = self._ahead.popleft() if self._ahead else self._session.drain.take(self._wait_ms())
                 for tick in self._ticks:
                     tick()
                 if self._is_due(is_idle=not len(records)):
                     self._end()
                 if len(records):
                     return records
-            rest = self._session.drain.take(0, final=True)
+            rest = self._ahead.popleft() if self._ahead else self._session.drain.take(0, final=True)
             if len(rest):
                 return rest
             made, self._made = self._made, b""
             return _native.Records(made) if made else None
+
+    def look_ahead(self) -> _native.Records | None:
+        """Return records before `next_batch` does so, for who has to know what comes; None where there are no more."""
+        with self._lock:
+            if len(self._ahead) >= AHEAD_MAX:
+                return None
+            ended = self._has_ended
+            records = self._session.drain.take(0, final=True) if ended else self._session.drain.take(WAIT_MS)
+            if len(records):
+                self._ahead.append(records)
+            return None if ended and not len(records) else records
 
     def hand_out(self, records: _native.Records) -> Handout:
         """Begin to deliver records; whoever does so settles the account at the end, or close() does."""
@@ -158,6 +172,8 @@ class Reader:
             self.settle(self._handout)
         with self._lock:
             self._end()
+            while self._ahead:
+                self._drop(self._ahead.popleft().tally())
             while len(rest := self._session.drain.take(0, final=True)):
                 self._drop(rest.tally())
             if self._made:

@@ -10,6 +10,7 @@ import msgspec
 
 from traceleft.errors import RecordingError
 from traceleft.tracer import _native
+from traceleft.tracer.ahead import Ahead
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.decode import Decoder
 from traceleft.tracer.dispatch import iter_events
@@ -157,8 +158,9 @@ class Recording:
     def rounds(self, events: Collection[str] | None = None, *, resolves_paths: bool = False) -> Iterator[list[Batch]]:
         """Yield what `batches` does, those together that come together."""
         wanted = {spec.id: spec for name, spec in self.specs.items() if events is None or name in events}
-        resolver = self._path_resolver() if resolves_paths else None
-        for records in self.records():
+        ahead = Ahead(self.records())
+        resolver = self._path_resolver(ahead) if resolves_paths else None
+        for records in ahead:
             present = {event for event, _ in records.tally()}
             paths = None if resolver is None else resolver.resolve(records)
             batches = []
@@ -170,11 +172,13 @@ class Recording:
                 batches.append(Batch(self.decoder(event), fixed, tails, ends, offset_ns=self.offset_ns, paths=of_batch))
             yield batches
 
-    def _path_resolver(self) -> "EventPaths":
+    def _path_resolver(self, ahead: Ahead) -> "EventPaths":
         from traceleft.tracer.event_paths import EventPaths
         from traceleft.tracer.fdnames import recorded_names
 
-        return EventPaths(self.specs.values(), self.schema.tables, recorded_names(self))
+        names = recorded_names(self)
+        names.look_ahead_by(self.specs.values(), self.schema.tables, ahead.look)
+        return EventPaths(self.specs.values(), self.schema.tables, names)
 
     def events(self) -> Iterator[Event]:
         """Yield the events one by one, in the order of the file; what does not fit is passed over and counted."""

@@ -10,6 +10,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
+from traceleft.tracer.ahead import Ahead
 from traceleft.tracer.choice import select_specs
 from traceleft.tracer.counts import Count
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback, cut_records
@@ -69,7 +70,8 @@ class Replay:
         self._dispatcher = Dispatcher(self._specs, recording.schema.tables)
         self._dispatcher.offset_ns = recording.offset_ns
         self._dispatcher.take_stacks(recording.stacks)
-        self._account = _Account()
+        self._records = Ahead(recording.records())
+        self._account = _Account(self._records)
         self._tallies: list[Callable[[_native.Records], object]] = []
         self._paths: EventPaths | None = None
 
@@ -106,6 +108,11 @@ class Replay:
         from traceleft.tracer.event_paths import EventPaths
 
         self._paths = EventPaths(self._recording.specs.values(), self._recording.schema.tables, names)
+        self.foresee(names)
+
+    def foresee(self, names: "FdNames") -> None:
+        """Let what knows file descriptors look at events to come, for the forks among all that were recorded."""
+        names.look_ahead_by(self._recording.specs.values(), self._recording.schema.tables, self._records.look)
 
     def on_round(self, callback: Callable[[], object]) -> None:
         """Call back when the batches of all events that came together have been handed over."""
@@ -122,7 +129,7 @@ class Replay:
     def run(self, *, max_events: int | None = None) -> None:
         """Go through the recording; RecordingError at damage, once what lies before was handed over."""
         left = max_events
-        for records in self._recording.records():
+        for records in self._records:
             paths = None if self._paths is None else self._paths.resolve(records)
             shown, mask = self._filter(records)
             if paths is not None and mask is not None:
@@ -205,9 +212,10 @@ class Replay:
 class _Account:
     """Stands where a reader accounts for what was handed out: how much was, and how much was refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: Ahead) -> None:
         self.done = 0
         self.refused = 0
+        self.look_ahead = records.look
 
     def hand_out(self, records: _native.Records) -> Handout:
         """Begin to deliver records."""
