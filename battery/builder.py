@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from traceleft import __version__
+from traceleft.battery._object import find_offences
 from traceleft.battery.check import Checked
 from traceleft.battery.checkers import FEWEST, Checkers
 from traceleft.battery.compiler import Compiler, find_compiler, shared_flags
@@ -199,6 +200,9 @@ def _gather(futures: Sequence[Future[T]], progress: Progress | None) -> list[T]:
 
 
 def _made(job: _Job, checked: Checked, data: bytes) -> _Made:
+    offences = find_offences(data, "core" if job.source.event == CORE else "handler")
+    if offences:
+        raise CompileError(f"{job.source.file}: {offences[0]}", source=job.source.file, log="")
     layout = job.source.layout
     entry = ObjectEntry(
         event=job.source.event,

@@ -1,8 +1,10 @@
-"""What a battery's objects need, held against what its levels, and a kernel, give."""
+"""What a battery's objects do and need, held against what they may, and what its levels, and a kernel, give."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from traceleft.battery._object import find_offences
 from traceleft.battery.floor import Floor, find_floor
 from traceleft.battery.level import sort_levels
 from traceleft.battery.manifest import ObjectEntry
@@ -13,7 +15,7 @@ from traceleft.errors import BatteryError
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """An object that needs more than it may: which, and the reason."""
+    """An object that does or needs more than it may: which, and the reason."""
 
     event: str
     place: str
@@ -26,6 +28,15 @@ class Offence:
 def find_floors(battery: Battery) -> dict[str, Floor]:
     """Return the floor of each object, from its bytes; BatteryError names an object that cannot be read."""
     return {digest: _floor(battery, digest, entry) for digest, entry in sorted(battery.manifest.objects.items())}
+
+
+def check_objects(battery: Battery) -> Iterator[Offence]:
+    """Yield what each object does that it may not, or why it is damaged: no load hands such an object to libbpf."""
+    cores = {digest for release in battery.manifest.releases.values() for digest in release.core.values()}
+    for digest, entry in sorted(battery.manifest.objects.items()):
+        role: Literal["core", "handler"] = "core" if digest in cores else "handler"
+        for offence in find_offences(battery.object_bytes(digest), role):
+            yield Offence(entry.event, f"levels {', '.join(sort_levels(entry.sources))}", offence)
 
 
 def check_levels(battery: Battery) -> Iterator[Offence]:

@@ -1,8 +1,11 @@
-"""Batteries of which the kernel refuses an object: an instruction of its programs is none."""
+"""Batteries with an object that the kernel refuses: its programs end with a value in a field that is reserved."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 from msgspec.structs import replace
 
 from traceleft.battery import Battery, Manifest, dump_manifest
@@ -10,8 +13,8 @@ from traceleft.battery.manifest import digest_of
 from traceleft.battery.store import object_path
 
 EXIT: Final = bytes.fromhex("9500000000000000")
-UNKNOWN: Final = bytes.fromhex("ff00000000000000")
-REASON: Final = "last insn is not an exit or jmp"
+ODD_EXIT: Final = bytes.fromhex("9500000001000000")
+REASON: Final = "BPF_EXIT uses reserved fields"
 
 
 def refuse(path: Path, event: str, level: str) -> None:
@@ -21,7 +24,7 @@ def refuse(path: Path, event: str, level: str) -> None:
     for name, release in manifest.releases.items():
         before = release.core[level] if event == "core" else release.events[event][level]
         data = battery.object_bytes(before)
-        after = _store(path, data.replace(EXIT, UNKNOWN))
+        after = _store(path, with_odd_exits(data))
         entry = manifest.objects[before]
         objects = {**manifest.objects, after: replace(entry, sources={level: entry.sources[level]})}
         if event == "core":
@@ -30,6 +33,16 @@ def refuse(path: Path, event: str, level: str) -> None:
             changed = replace(release, events={**release.events, event: {**release.events[event], level: after}})
         manifest = replace(manifest, objects=objects, releases={**manifest.releases, name: changed})
     _write(path, manifest)
+
+
+def with_odd_exits(data: bytes) -> bytes:
+    """Return an object that is sound, and whose programs the kernel refuses."""
+    changed = bytearray(data)
+    for section in ELFFile(BytesIO(data)).iter_sections():
+        if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
+            begin, end = section["sh_offset"], section["sh_offset"] + section["sh_size"]
+            changed[begin:end] = changed[begin:end].replace(EXIT, ODD_EXIT)
+    return bytes(changed)
 
 
 def _store(path: Path, data: bytes) -> str:

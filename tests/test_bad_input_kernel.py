@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.mutants import BTF_HEAD
 from tests.refusals import COMMAND, Place, assert_kernel_is_clean, assert_one_line, kernel_objects
 from traceleft import Battery, Tracer
 from traceleft.tracer.batch import Batch
@@ -629,6 +630,45 @@ def test_forged_object_is_refused_in_one_line_or_runs(place: Place, small_batter
         assert done.returncode in (0, 1)
         assert done.stderr.count("\n") == 1, done.stderr
         assert "internal" not in done.stderr, done.stderr
+
+
+def with_signal(data: bytes) -> bytes:
+    """Return an object that sends a signal where it would write a record."""
+    return data.replace(bytes((0x85, 0, 0, 0, 130, 0, 0, 0)), bytes((0x85, 0, 0, 0, 109, 0, 0, 0)))
+
+
+def with_pin(data: bytes) -> bytes:
+    """Return an object one of whose maps is to be pinned."""
+    return data.replace(b"\0map_flags\0", b"\0pinning\0e\0")
+
+
+def with_wrong_type(data: bytes) -> bytes:
+    """Return an object whose first type, a pointer, leads to none."""
+    at = data.index(BTF_HEAD) + 24
+    return data[: at + 8] + b"\xff\xff\0\0" + data[at + 12 :]
+
+
+HOSTILE = {
+    "program raw_exit_openat calls bpf_send_signal (helper 109), which handlers may not": with_signal,
+    "map saved is to be pinned, which no map may": with_pin,
+    "damaged: type 1 of its BTF is not sound": with_wrong_type,
+}
+
+
+@pytest.mark.parametrize("offence", HOSTILE, ids=["signal", "pin", "type"])
+def test_battery_that_does_more_than_trace_is_refused_by_check_and_load(
+    place: Place, small_battery: Path, offence: str
+) -> None:
+    resign(small_battery, HOSTILE[offence])
+
+    checked = place.run("battery", "check", "battery")
+    traced = place.run("trace", "--battery", "battery", "-e", "openat", "--", "true")
+
+    assert checked.returncode == 1
+    assert f"battery: openat, levels 5.8: {offence}\n" in checked.stderr
+    assert traced.returncode == 1
+    assert traced.stderr.startswith("traceleft: openat: cannot trust the object: ")
+    assert traced.stderr.count("\n") == 1
 
 
 def damage(turn: int, generator: random.Random, data: bytes) -> bytes:

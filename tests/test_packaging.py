@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = ("aggregator", "battery", "generator", "templates", "tracer")
-# Sources of the native module: compiled, not shipped in a wheel.
+# Sources of the native modules: compiled, not shipped in a wheel.
 NOT_SHIPPED = {".c", ".h", ".pyc", ".so"}
 
 
@@ -54,10 +54,11 @@ def test_wheel_holds_nothing_outside_the_package(wheel: zipfile.Path) -> None:
     assert not any("manifest.json" in name for name in wheel.root.namelist())
 
 
-def test_wheel_holds_the_native_module_and_the_licences(wheel: zipfile.Path) -> None:
+def test_wheel_holds_the_native_modules_and_the_licences(wheel: zipfile.Path) -> None:
     names = wheel.root.namelist()
 
-    assert any(name.startswith("traceleft/tracer/_native.") and name.endswith(".so") for name in names)
+    for module in ("battery/_object", "tracer/_native"):
+        assert any(name.startswith(f"traceleft/{module}.") and name.endswith(".so") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.endswith("licenses/LICENSES/GPL-2.0.txt") for name in names)
 

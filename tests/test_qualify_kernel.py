@@ -5,15 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
 from msgspec import structs
 
+from tests.refusing import with_odd_exits
 from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.battery.manifest import digest_of, dump_manifest
@@ -28,7 +26,6 @@ FORMATS = ROOT / "tests/data/formats/6.1.0-50-cloud-amd64.json.xz"
 LEVELS = {"5.8": HOOKS, "4.18": HOOKS, "4.11": HOOKS[1:]}
 TRIED = [(level, hook) for level, hooks in LEVELS.items() for hook in hooks]
 SYSCALLS = len(EVENTS) + 1
-EXIT = b"\x95" + bytes(7)
 # Twelve calls a round, then what the grandchild calls, two of execve and the end.
 MADE = 14 * ROUNDS + 4
 
@@ -65,16 +62,6 @@ def replace_object(battery: Path, event: str, level: str, change: Callable[[byte
     (battery / "manifest.json").write_bytes(dump_manifest(forged))
 
 
-def without_exits(data: bytes) -> bytes:
-    """Return an object whose programs load a number where they ended."""
-    changed = bytearray(data)
-    for section in ELFFile(BytesIO(data)).iter_sections():
-        if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
-            begin, end = section["sh_offset"], section["sh_offset"] + section["sh_size"]
-            changed[begin:end] = changed[begin:end].replace(EXIT, b"\xb7" + EXIT[1:])
-    return bytes(changed)
-
-
 def run_qualify(battery: Path, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     command = [sys.executable, "-m", "traceleft.tracer.qualify", str(battery), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -100,7 +87,7 @@ def test_running_kernel_does_all_that_it_offers(battery: Path) -> None:
 def test_object_that_does_not_load_is_named_with_the_reason(battery: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(battery, broken)
-    replace_object(broken, "mmap", "5.8", without_exits)
+    replace_object(broken, "mmap", "5.8", with_odd_exits)
 
     status, (line,), _ = run_qualify(broken, "--level", "5.8", "--hook", "raw_tracepoint")
 

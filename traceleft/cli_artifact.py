@@ -172,18 +172,21 @@ def show_summary(path: Path, summary: Mapping[str, Any]) -> None:
 @place_argument
 @click.option("--kernel", metavar="V", help="Ask whether this kernel can load an object of every event.")
 def check_command(path: Path, kernel: str | None) -> int:
-    """Read what every object needs, and hold it against what its level gives.
+    """Read what every object does and needs: nothing but trace, on its level.
 
     \b
-    The exit status is 0 if no object needs a newer kernel than its level's first,
-    with --kernel if that kernel can load an object of every event; else 1.
+    The exit status is 0 if every object does nothing but trace (helpers, types
+    of maps, no pins) and none needs a newer kernel than its level's first, with
+    --kernel if that kernel can load an object of every event; else 1.
     """
     from traceleft.battery import Battery
-    from traceleft.battery.proof import check_kernel, check_levels
+    from traceleft.battery.proof import check_kernel, check_levels, check_objects
     from traceleft.battery.since import Kernel
 
     battery = Battery.read(path)
-    offences = check_kernel(battery, Kernel.parse(kernel)) if kernel else check_levels(battery)
+    asked = None if kernel is None else Kernel.parse(kernel)
+    # What an object needs that may not be loaded is of no interest.
+    offences = list(check_objects(battery)) or (check_kernel(battery, asked) if asked else check_levels(battery))
     count = 0
     for count, offence in enumerate(offences, start=1):
         if count <= OFFENCES_SHOWN:

@@ -8,6 +8,8 @@
 #include "_hazard.h"
 #include "_settle.h"
 
+#include "../battery/_object.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -393,14 +395,36 @@ static int check_programs(struct bpf_object *object, struct log *log)
 	return 0;
 }
 
-static int open_and_load(BpfObject *self, Py_buffer *data, const char *name, PyObject *reuse, PyObject *sizes,
+static void log_offence(void *to, const char *offence)
+{
+	add_to_log(to, "%s; build the battery again\n", offence);
+}
+
+/* What the check of a battery refuses does not come to libbpf, which trusts what it reads. */
+static int check_object(const Py_buffer *data, enum object_role role, struct log *log)
+{
+	bool is_sound;
+
+	Py_BEGIN_ALLOW_THREADS
+	is_sound = object_check(data->buf, (size_t)data->len, role, log_offence, log);
+	Py_END_ALLOW_THREADS
+	return is_sound ? 0 : -EPERM;
+}
+
+static int open_and_load(BpfObject *self, Py_buffer *data, const char *role, PyObject *reuse, PyObject *sizes,
 			 PyObject *names, PyObject *offsets, struct log *log, const char **what)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = role);
 	__u32 version = kernel_version();
 	struct bpf_object *object;
 	int err;
 
+	*what = "trust the object";
+	if (object_role(role) < 0)
+		return -EINVAL;
+	err = check_object(data, (enum object_role)object_role(role), log);
+	if (err)
+		return err;
 	*what = "open";
 	object = bpf_object__open_mem(data->buf, (size_t)data->len, &options);
 	if (!object)
@@ -444,14 +468,14 @@ static void object_release(BpfObject *self)
 
 static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 {
-	static char *keywords[] = {"data", "name", "reuse", "sizes", "programs", "offsets", NULL};
+	static char *keywords[] = {"data", "role", "reuse", "sizes", "programs", "offsets", NULL};
 	PyObject *reuse = NULL, *sizes = NULL, *programs = NULL, *offsets = NULL, *names;
-	const char *name = "object", *what;
+	const char *role = "handler", *what;
 	struct log log = {0};
 	Py_buffer data;
 	int err;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!OO!", keywords, &data, &name, &PyDict_Type, &reuse,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!OO!", keywords, &data, &role, &PyDict_Type, &reuse,
 					 &PyDict_Type, &sizes, &programs, &PyDict_Type, &offsets))
 		return -1;
 	names = programs ? PySequence_Tuple(programs) : PyTuple_New(0);
@@ -461,7 +485,7 @@ static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 	}
 	object_release(self);
 	log_begin(&log);
-	err = open_and_load(self, &data, name, reuse, sizes, names, offsets, &log, &what);
+	err = open_and_load(self, &data, role, reuse, sizes, names, offsets, &log, &what);
 	log_end();
 	if (err) {
 		object_release(self);

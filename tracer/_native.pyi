@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 T = TypeVar("T")
 
@@ -15,6 +15,7 @@ class Link:
 class Object:
     """An ELF object loaded into the kernel.
 
+    libbpf gets it only if it is sound and does no more than its ``role`` may (battery/_allowed.h).
     Only ``programs`` are loaded. A map named in ``reuse`` is the one behind that fd, one named in ``sizes`` gets that
     many entries. Where a load of a program has the key of ``offsets`` for an offset, it gets the value. Links made
     from it outlive it.
@@ -24,7 +25,7 @@ class Object:
         self,
         data: bytes,
         *,
-        name: str,
+        role: Literal["core", "handler"] = ...,
         reuse: dict[str, int] = ...,
         sizes: dict[str, int] = ...,
         programs: Iterable[str] = ...,

@@ -226,7 +226,7 @@ class Session:
             wanted = sorted({self.plan.core_programs[role] for role in (*self._roles.names, *more)})
             try:
                 core = _native.Object(
-                    self.plan.core, name="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
+                    self.plan.core, role="core", sizes=sizes, programs=wanted, reuse=own, offsets=self._roles.offsets
                 )
             except _native.Error as exc:
                 if not self._roles.reads_task:
@@ -344,7 +344,7 @@ class Session:
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:
             loaded = _native.Object(
-                part.data, name="handler", reuse=dict(self.maps.fds), programs=sorted(part.programs.values())
+                part.data, role="handler", reuse=dict(self.maps.fds), programs=sorted(part.programs.values())
             )
         except _native.Error as exc:
             raise convert_error(exc, part.spec.name) from exc

@@ -200,7 +200,7 @@ class _Trial:
         sizes = {"events": _native.possible_cpus() if self._level.is_perf else PAGE_BYTES, "counters": 1, "counts": 1}
         try:
             data, offsets = self._battery.object_bytes(digest), dict(find_task_offsets() or {})
-            return _native.Object(data, name=CORE, sizes=sizes, programs=programs, offsets=offsets)
+            return _native.Object(data, role="core", sizes=sizes, programs=programs, offsets=offsets)
         except _native.Error as exc:
             raise convert_error(exc, CORE) from exc
 
@@ -209,7 +209,7 @@ class _Trial:
         entry = self._battery.entry(digest)
         try:
             data, programs = self._battery.object_bytes(digest), self._programs(entry)
-            _native.Object(data, name="handler", reuse=dict(maps), programs=programs).close()
+            _native.Object(data, role="handler", reuse=dict(maps), programs=programs).close()
         except _native.Error as exc:
             return str(convert_error(exc, entry.event))
         return ""

@@ -50,7 +50,7 @@ def test_calls_of_32_bit_code_are_counted_and_not_decoded(
 def test_status_is_found_without_btf_where_btf_has_it(levels: Battery, level: str) -> None:
     core = levels.object_bytes(select_running(levels).release.core[level])
     loaded = _native.Object(
-        core, name="core", sizes={"events": 4096, "counters": 1, "counts": 1}, programs=[FIND_STATUS]
+        core, role="core", sizes={"events": 4096, "counters": 1, "counts": 1}, programs=[FIND_STATUS]
     )
     try:
         maps = Maps({name: loaded.map_fd(name) for name in NAMES})

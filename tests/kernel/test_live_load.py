@@ -30,7 +30,7 @@ NO_EXIT: Final = {"exit", "exit_group"}
 def maps(battery: Battery) -> Iterator[dict[str, int]]:
     """The core's maps, which all objects share."""
     data = battery.object_bytes(release_of(battery).core[LEVEL])
-    with closing(_native.Object(data, name="core", sizes={"events": 4096, "counters": 4096, "counts": 4096})) as core:
+    with closing(_native.Object(data, role="core", sizes={"events": 4096, "counters": 4096, "counts": 4096})) as core:
         yield {name: core.map_fd(name) for name in NAMES}
 
 
@@ -52,7 +52,7 @@ def test_every_object_loads(battery: Battery, maps: dict[str, int], hook: str) -
         if not programs:
             return
         try:
-            _native.Object(battery.object_bytes(digest), name="handler", reuse=maps, programs=list(programs)).close()
+            _native.Object(battery.object_bytes(digest), role="handler", reuse=maps, programs=list(programs)).close()
         except _native.Error as exc:
             refused[name] = str(exc)
 
