@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
@@ -30,6 +30,7 @@ from traceleft.battery.manifest import (
     digest_of,
     objects_digest,
 )
+from traceleft.battery.rendered import render_tree, write_tree
 from traceleft.battery.source import CORE, Source, SourceTree, read_sources
 from traceleft.battery.store import Battery, describe
 from traceleft.battery.writer import BatteryWriter, open_writer
@@ -40,6 +41,8 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 WAIT_S: Final = 0.2
 STRIPPED_AT_ONCE: Final = 16
+# Where in a build's own directory the sources lie that clang reads.
+SOURCES: Final = "sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,18 @@ def build(
     levels: Sequence[str] | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
+    foreign_sources: bool = False,
 ) -> BuildResult:
     """Build what ``traceleft generate`` wrote into a battery: made if it is not there, added to if it is.
 
+    Sources that are not what ``generate`` renders from their schema are refused unless ``foreign_sources``.
     The release that the sources are for is replaced, others are kept. Sources that did not change since the battery
     was built are not compiled again. A build that fails or is interrupted leaves the battery as it was. ``levels``
     None means the default ones, ``jobs`` None one per CPU; ``progress`` is called with (done, total) as objects are
     compiled. Raises FormatError (sources), CompileError, BatteryError or UnsupportedError, each of one line.
     """
     tree = read_sources(source)
+    rendered = None if foreign_sources else render_tree(tree)
     chosen = [find_level(name) for name in dict.fromkeys(levels or DEFAULT_LEVELS)]
     compiler = find_compiler()
     plan = _plan(tree, chosen, compiler.version)
@@ -93,6 +99,9 @@ def build(
         _check_machine(writer.manifest, tree, battery)
         found = _reusable(writer, plan) | _other_levels(writer, tree, chosen, compiler.version)
         missing = [job for job in plan if job not in found]
+        if missing and rendered is not None:
+            write_tree(rendered, writer.work / SOURCES)
+            tree = replace(tree, path=writer.work / SOURCES)
         try:
             made = _make(compiler, tree, missing, writer.work, jobs or len(os.sched_getaffinity(0)), progress)
         except CompileError as exc:

@@ -1,6 +1,7 @@
 """What ``traceleft generate`` wrote, read: sources, headers, and the schema that they were made from."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -79,17 +80,22 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """A directory that ``traceleft generate`` wrote; ``shared`` is the digest of its headers."""
+    """A directory that ``traceleft generate`` wrote; ``headers`` has the digest of each header by name."""
 
     path: Path
     release: str
     machine: str
     byte_order: ByteOrder
     schema: bytes
-    shared: str
+    headers: Mapping[str, str]
     sources: tuple[Source, ...]
     borrowed: tuple[str, ...]
     notices: tuple[str, ...]
+
+    @property
+    def shared(self) -> str:
+        """The digest of all headers."""
+        return digest_of(canonical(dict(self.headers)))
 
 
 def identifier(event: str) -> str:
@@ -116,7 +122,7 @@ def read_sources(path: Path) -> SourceTree:
         machine=schema.machine,
         byte_order=schema.byte_order,
         schema=data,
-        shared=_digest_headers(path),
+        headers=_digest_headers(path),
         sources=tuple(_sources(path, schema)),
         borrowed=tuple(sorted(name for name, event in schema.events.items() if event.borrowed)),
         notices=schema.notices,
@@ -137,10 +143,10 @@ def _sources(path: Path, schema: _Schema) -> list[Source]:
     return [Source(name, file, digests[file], events.get(name)) for name, file in files.items()]
 
 
-def _digest_headers(path: Path) -> str:
+def _digest_headers(path: Path) -> dict[str, str]:
     directory = path / HEADERS
     names = sorted(f"{HEADERS}/{name}" for name in os.listdir(directory)) if directory.is_dir() else []
-    return digest_of(canonical({name: digest_of(_read(path, name, SOURCE_BYTES_MAX)) for name in names}))
+    return {name: digest_of(_read(path, name, SOURCE_BYTES_MAX)) for name in names}
 
 
 def _read(path: Path, name: str, limit: int) -> bytes:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from traceleft import __version__
+from traceleft.errors import FormatError
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
 from traceleft.generator.stack_model import STACK_RECORD_BYTES
@@ -28,6 +29,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        # Templates do not change while they are rendered.
+        auto_reload=False,
     )
 
 
@@ -73,12 +76,26 @@ def _shared_files() -> Iterator[tuple[str, str]]:
     yield "core.c", _render("core.c.j2", **BOUNDS)
 
 
+def render_sources(document: Mapping[str, Any]) -> dict[str, str]:
+    """Give every C file of a schema document: relative path to text.
+
+    Raises FormatError for a document that `generate` does not write. Its numbers and names must have been checked: they
+    stand in C as they are.
+    """
+    files = dict(_shared_files())
+    try:
+        structs = document["tables"]["structs"]
+        for name, event in document["events"].items():
+            files[f"{name}.bpf.c"] = render_handler(name, event, structs)
+    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as exc:
+        raise FormatError("describes an event that cannot be rendered") from exc
+    return files
+
+
 def render(document: Mapping[str, Any]) -> dict[str, str]:
     """Give every file of a schema document: relative path to text."""
-    files = dict(_shared_files())
-    structs = document["tables"]["structs"]
-    for name, event in sorted(document["events"].items()):
-        files[f"{name}.bpf.c"] = render_handler(name, event, structs)
+    files = render_sources(document)
+    for name, event in document["events"].items():
         files[f"decoders/{name.replace(':', '__')}.py"] = render_decoder(name, event, document)
     files["schema.json"] = dump_document(document)
     return dict(sorted(files.items()))

@@ -51,7 +51,7 @@ SEC("kprobe") int kprobe_{event}(struct {event}_record *record)
 const char layout[] SEC(".traceleft.layout") = "{digest}";
 """
 # The objects of this module use what kernels below 5.8 lack.
-build = partial(builder.build, levels=["5.8"])
+build = partial(builder.build, levels=["5.8"], foreign_sources=True)
 CORE = """
 #include "include/own.h"
 SEC("raw_tp") int dispatch_exit(void *ctx) { return 0; }
@@ -465,7 +465,7 @@ def test_interrupted_build_leaves_the_battery_as_it_was(
     slow = slow_clang(tmp_path)
     program = (
         "import sys; from pathlib import Path; from traceleft.battery.builder import build\n"
-        "try: build(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "try: build(Path(sys.argv[1]), Path(sys.argv[2]), foreign_sources=True)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
     command = [sys.executable, "-c", program, str(sources), str(prepared)]

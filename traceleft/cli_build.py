@@ -24,15 +24,26 @@ Report = Callable[[int, int], None]
 )
 @click.option("--level", "levels", multiple=True, metavar="L", help="Level to build for; repeatable; default: all.")
 @click.option("-j", "jobs", type=click.IntRange(1, 1024), metavar="N", help="Compilers at once; default: one per CPU.")
-def build_command(directory: Path, battery: Path, levels: tuple[str, ...], jobs: int | None) -> None:
+@click.option("--foreign-sources", is_flag=True, help="Compile sources that generate would render otherwise.")
+def build_command(
+    directory: Path, battery: Path, levels: tuple[str, ...], jobs: int | None, foreign_sources: bool
+) -> None:
     """Compile what generate wrote into a battery.
 
-    Adds to BATTERY if it exists; a build that fails leaves it as it was.
+    Adds to BATTERY if it exists; a build that fails leaves it as it was. Compiles
+    the sources that generate renders from the schema in DIR, and refuses others.
     """
     from traceleft.battery.builder import build
 
     with progress_bar(f"building {battery}") as progress:
-        result = build(directory, battery, levels=levels or None, jobs=jobs, progress=progress)
+        result = build(
+            directory,
+            battery,
+            levels=levels or None,
+            jobs=jobs,
+            progress=progress,
+            foreign_sources=foreign_sources,
+        )
     click.echo(f"{battery}: {result.compiled} objects compiled, {result.reused} reused", err=True)
 
 
