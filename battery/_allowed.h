@@ -44,7 +44,7 @@ static const struct {
 	{BPF_FUNC_probe_read_kernel, BY_BOTH},
 	{BPF_FUNC_probe_read_user_str, BY_HANDLERS},
 	{BPF_FUNC_probe_read_kernel_str, BY_HANDLERS},
-	{BPF_FUNC_ringbuf_output, BY_HANDLERS},
+	{BPF_FUNC_ringbuf_output, BY_BOTH},
 	{BPF_FUNC_ringbuf_reserve, BY_BOTH},
 	{BPF_FUNC_ringbuf_submit, BY_BOTH},
 	{BPF_FUNC_get_current_task_btf, BY_CORE},
@@ -66,7 +66,7 @@ static const enum bpf_map_type allowed_maps[] = {
 };
 
 #define ALLOWED_MAP_FLAGS BPF_F_NO_PREALLOC
-/* What all entries of one map take, before the loader sizes it for a trace. */
+/* What the entries of all maps take, before the loader sizes some of them for a trace. */
 #define MAP_BYTES_MAX (256u << 20)
 
 enum section_kind {

@@ -33,6 +33,8 @@ struct types {
 	uint32_t names_size;
 	struct type *all;
 	uint32_t n;
+	/* What the entries of the maps so far take. */
+	uint64_t map_bytes;
 };
 
 /* Of a map's definition. */
@@ -314,8 +316,9 @@ static bool read_map_member(struct types *self, const char *name, const uint8_t 
 	return is_read ? true : offend(self->object, "damaged: map %s has a member %s that is not sound", name, what);
 }
 
-static bool check_map(struct object *object, const char *name, const struct map *map)
+static bool check_map(struct types *self, const char *name, const struct map *map)
 {
+	struct object *object = self->object;
 	uint64_t entry = map->key_size + map->value_size;
 	size_t i;
 
@@ -326,9 +329,11 @@ static bool check_map(struct object *object, const char *name, const struct map 
 		return offend(object, "map %s is of type %u, which no map may be", name, map->type);
 	if (map->flags & ~(uint32_t)ALLOWED_MAP_FLAGS)
 		return offend(object, "map %s has the flags %#x, which no map may", name, map->flags);
-	if (map->key_size > KEY_BYTES_MAX || map->value_size > MAP_BYTES_MAX ||
-	    (entry ? entry : 1) * map->entries > MAP_BYTES_MAX)
-		return offend(object, "map %s takes more than %u MiB, which no map may", name, MAP_BYTES_MAX >> 20);
+	if (map->key_size > KEY_BYTES_MAX || map->value_size > MAP_BYTES_MAX)
+		return offend(object, "map %s has entries that are too large", name);
+	self->map_bytes += (entry ? entry : 1) * map->entries;
+	if (self->map_bytes > MAP_BYTES_MAX)
+		return offend(object, "with map %s, maps take more than %u MiB", name, MAP_BYTES_MAX >> 20);
 	return true;
 }
 
@@ -346,7 +351,7 @@ static bool check_definition(struct types *self, uint32_t variable)
 	for (i = 0; i < definition->count; i++)
 		read_map_member(self, of->name, definition->rest + 12 * i, &map);
 	if (object->offences == before)
-		check_map(object, of->name, &map);
+		check_map(self, of->name, &map);
 	return true;
 }
 

@@ -16,11 +16,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Final, Literal
 
 from traceleft.battery._object import find_offences
+from traceleft.battery.btf import MapFacts
 from traceleft.battery.elf import inspect_object
 from traceleft.errors import BatteryError
 from traceleft.tracer import _native
@@ -39,7 +41,7 @@ COUNTERS: Final = struct.Struct("<QQQQ")
 Make = Callable[[int], tuple["Sound", bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sound:
     """An object as it was built, and where its parts lie."""
 
@@ -48,6 +50,7 @@ class Sound:
     role: Literal["core", "handler"]
     parts: tuple[range, ...]
     programs: tuple[str, ...]
+    maps: tuple[MapFacts, ...]
 
 
 def read_sound(path: Path) -> Sound:
@@ -58,8 +61,9 @@ def read_sound(path: Path) -> Sound:
     heads = [struct.unpack_from("<IIQQQQ", data, at + SECTION_BYTES * each) for each in range(count)]
     parts = [range(start, start + size) for *_, start, size in heads if size]
     table = range(at, at + SECTION_BYTES * count)
-    programs = [each.name for each in inspect_object(data).programs if each.section in ("tp", "raw_tp")]
-    return Sound(path.name, data, role, (range(HEADER_BYTES), table, table, *parts), tuple(programs))
+    facts = inspect_object(data)
+    programs = tuple(each.name for each in facts.programs if each.section in ("tp", "raw_tp"))
+    return Sound(path.name, data, role, (range(HEADER_BYTES), table, table, *parts), programs, facts.maps)
 
 
 def make_mutant(sound: Sound, random: Random) -> bytes:
@@ -84,13 +88,26 @@ def make_mutant(sound: Sound, random: Random) -> bytes:
     return bytes(data)
 
 
+@cache
+def core_maps(sound: Sound) -> dict[str, int]:
+    """Make the maps that the core has for an event's object."""
+    if sound.role == "core":
+        return {}
+    numbers = {each.name: each.numbers for each in sound.maps}
+    shapes = {
+        name: (each["type"], each.get("key_size", 0), each.get("value_size", 0), each["max_entries"])
+        for name, each in numbers.items()
+    }
+    return {name: _native.map_create(*shape, numbers[name].get("map_flags", 0)) for name, shape in shapes.items()}
+
+
 def try_case(sound: Sound, data: bytes, *, loads_programs: bool) -> int:
     """Check and load an object; WRONG where the checks disagree."""
     offences = find_offences(data, sound.role)
     sizes = dict.fromkeys(("counters", "counts"), 1) | {"events": 4096}
     programs = sound.programs if loads_programs and not offences else ()
     try:
-        _native.Object(data, role=sound.role, sizes=sizes, programs=programs).close()
+        _native.Object(data, role=sound.role, sizes=sizes, programs=programs, reuse=core_maps(sound)).close()
     except _native.Error as exc:
         if (exc.args[1] == "trust the object") != bool(offences):
             return WRONG

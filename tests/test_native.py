@@ -46,7 +46,7 @@ def own_tgid() -> bytes:
 
 
 def open_tiny(tiny: bytes, *, ring_bytes: int = 1 << 20) -> _native.Object:
-    loaded = _native.Object(tiny, sizes={"events": ring_bytes}, programs=["on_enter"])
+    loaded = _native.Object(tiny, role="core", sizes={"events": ring_bytes}, programs=["on_enter"])
     _native.map_update(loaded.map_fd("owner"), ZERO, own_tgid())
     return loaded
 
@@ -330,7 +330,7 @@ def test_everything_can_be_closed_twice_and_leaves_nothing(tiny: bytes) -> None:
 
 def test_refused_program_tells_the_verifiers_reason(tiny: bytes) -> None:
     with pytest.raises(_native.Error) as refused:
-        _native.Object(tiny, programs=["refused"])
+        _native.Object(tiny, role="core", programs=["refused"])
 
     number, what, log = refused.value.args
     assert (number, what) == (13, "load")
@@ -345,7 +345,7 @@ def test_a_long_log_keeps_the_verifiers_reason(tmp_path: Path) -> None:
     subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-c", source, "-o", compiled], check=True)
 
     with pytest.raises(_native.Error) as refused:
-        _native.Object(compiled.read_bytes(), programs=["long_program"])
+        _native.Object(compiled.read_bytes(), role="core", programs=["long_program"])
 
     log = refused.value.args[2]
     assert len(log) < 300_000
@@ -354,7 +354,7 @@ def test_a_long_log_keeps_the_verifiers_reason(tmp_path: Path) -> None:
 
 def test_log_of_libbpf_stays_off_stderr(tiny: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(_native.Error):
-        _native.Object(tiny, programs=["refused"])
+        _native.Object(tiny, role="core", programs=["refused"])
     with pytest.raises(_native.Error):
         _native.Object(b"\x7fELF" + bytes(100))
 
@@ -370,18 +370,18 @@ def test_data_that_is_no_object_is_refused(data: bytes) -> None:
 def test_truncated_object_is_refused(tiny: bytes) -> None:
     for size in range(0, len(tiny), 97):
         with pytest.raises(_native.Error):
-            _native.Object(tiny[:size], programs=["on_enter"]).close()
+            _native.Object(tiny[:size], role="core", programs=["on_enter"]).close()
 
 
 def test_unknown_program_is_refused(tiny: bytes) -> None:
     with pytest.raises(_native.Error) as refused:
-        _native.Object(tiny, programs=["nonesuch"])
+        _native.Object(tiny, role="core", programs=["nonesuch"])
 
     assert refused.value.args[:2] == (2, "find program")
 
 
 def test_attaching_where_there_is_nothing_is_refused(tiny: bytes) -> None:
-    loaded = _native.Object(tiny, programs=["on_enter", "on_tracepoint"])
+    loaded = _native.Object(tiny, role="core", programs=["on_enter", "on_tracepoint"])
 
     with pytest.raises(_native.Error):
         loaded.attach_raw_tracepoint("on_enter", "nonesuch")
@@ -392,7 +392,7 @@ def test_attaching_where_there_is_nothing_is_refused(tiny: bytes) -> None:
 
 def test_maps_are_shared_by_reuse(tiny: bytes) -> None:
     first = open_tiny(tiny)
-    second = _native.Object(tiny, reuse={"owner": first.map_fd("owner")}, programs=["on_enter"])
+    second = _native.Object(tiny, role="core", reuse={"owner": first.map_fd("owner")}, programs=["on_enter"])
 
     assert _native.map_lookup(second.map_fd("owner"), ZERO, 4) == own_tgid()
     assert _native.map_lookup(second.map_fd("counters"), ZERO, 16 * _native.possible_cpus()) is not None

@@ -159,7 +159,7 @@ def test_the_loader_refuses_an_object_with_the_remedy(tmp_path: Path) -> None:
     subprocess.run(["clang", "-O2", "-g", "-target", "bpf", "-c", source, "-o", compiled], check=True)
 
     with pytest.raises(_native.Error) as caught:
-        _native.Object(compiled.read_bytes(), programs=["program"])
+        _native.Object(compiled.read_bytes(), role="core", programs=["program"])
 
     error = convert_error(caught.value, "object")
     assert isinstance(error, ProbeError)

@@ -99,7 +99,7 @@ HOSTILE: Final = {
     ),
     "map_size": (
         PLAIN.replace("(*max_entries)[1]", "(*max_entries)[0x7fffffff]"),
-        "map table takes more than 256 MiB, which no map may",
+        "with map table, maps take more than 256 MiB",
     ),
     "attach": (
         PLAIN.replace('"tp"', '"fentry/do_exit"'),
@@ -136,6 +136,15 @@ def test_what_does_more_than_trace_is_refused(compiled: Compile, name: str) -> N
         _native.Object(data, programs=["tp_exit_openat"])
     assert str(convert_error(caught.value, "openat")) == (
         f"openat: cannot trust the object: {offence}; build the battery again"
+    )
+
+
+def test_maps_are_the_core_s(compiled: Compile) -> None:
+    with pytest.raises(_native.Error) as caught:
+        _native.Object(compiled(PLAIN), role="handler")
+
+    assert str(convert_error(caught.value, "openat")) == (
+        "openat: cannot set up maps: map table is not the core's, and handlers have no other; build the battery again"
     )
 
 
@@ -230,7 +239,7 @@ def test_types_that_are_not_there_never_reach_libbpf() -> None:
         data = sound.data[:at] + struct.pack("<I", 0x00FF_FFFF) + sound.data[at + 4 :]
         offences = find_offences(data, "handler")
         refused += bool(offences)
-        assert all(line.startswith(("damaged: ", "map ")) for line in offences)
+        assert all(line.startswith(("damaged: ", "map ", "with map ")) for line in offences)
 
     assert refused > 500
 

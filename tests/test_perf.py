@@ -169,7 +169,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def open_perf(tiny: bytes, *, pages: int = 64, queue_bytes: int = QUEUE_BYTES) -> SimpleNamespace:
-    loaded = _native.Object(tiny, sizes={"events": _native.possible_cpus()}, programs=["on_enter"])
+    loaded = _native.Object(tiny, role="core", sizes={"events": _native.possible_cpus()}, programs=["on_enter"])
     _native.map_update(loaded.map_fd("owner"), ZERO, own_tgid())
     drain = _native.Drain(loaded.map_fd("events"), LAYOUTS, queue_bytes, pages)
     return SimpleNamespace(object=loaded, drain=drain, link=loaded.attach_raw_tracepoint("on_enter", "sys_enter"))
@@ -294,7 +294,7 @@ def test_impossible_perf_buffer_is_refused(tiny: bytes, pages: int) -> None:
 
 @pytest.mark.kernel
 def test_perf_buffer_of_another_map_is_refused(tiny: bytes) -> None:
-    loaded = _native.Object(tiny, sizes={"events": _native.possible_cpus()}, programs=["on_enter"])
+    loaded = _native.Object(tiny, role="core", sizes={"events": _native.possible_cpus()}, programs=["on_enter"])
 
     with pytest.raises(_native.Error):
         _native.Drain(loaded.map_fd("counters"), LAYOUTS, QUEUE_BYTES, 1)

@@ -258,6 +258,18 @@ typedef struct {
 	struct bpf_object *object;
 } BpfObject;
 
+static void add_to_log(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_to_log(struct log *log, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	current_log = log;
+	keep_log(LIBBPF_WARN, format, args);
+	va_end(args);
+}
+
 static int reuse_map(struct bpf_map *map, PyObject *reuse, PyObject *sizes)
 {
 	const char *name = bpf_map__name(map);
@@ -276,12 +288,18 @@ static int reuse_map(struct bpf_map *map, PyObject *reuse, PyObject *sizes)
 	return 0;
 }
 
-static int prepare_maps(struct bpf_object *object, PyObject *reuse, PyObject *sizes)
+static int prepare_maps(struct bpf_object *object, enum object_role role, PyObject *reuse, PyObject *sizes,
+			struct log *log)
 {
 	struct bpf_map *map;
 	int err;
 
 	bpf_object__for_each_map(map, object) {
+		if (role == ROLE_HANDLER && !(reuse && PyDict_GetItemString(reuse, bpf_map__name(map)))) {
+			add_to_log(log, "map %s is not the core's, and handlers have no other; build the battery again\n",
+				   bpf_map__name(map));
+			return -EPERM;
+		}
 		err = reuse_map(map, reuse, sizes);
 		if (err)
 			return err;
@@ -342,18 +360,6 @@ static int prepare_programs(struct bpf_object *object, PyObject *offsets)
 			return err;
 	}
 	return 0;
-}
-
-static void add_to_log(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void add_to_log(struct log *log, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	current_log = log;
-	keep_log(LIBBPF_WARN, format, args);
-	va_end(args);
 }
 
 static bool has_ring_buffer(const struct bpf_object *object)
@@ -433,7 +439,7 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *role, PyO
 	if (version)
 		bpf_object__set_kversion(object, version);
 	*what = "set up maps";
-	err = prepare_maps(object, reuse, sizes);
+	err = prepare_maps(object, (enum object_role)object_role(role), reuse, sizes, log);
 	if (err)
 		return err;
 	*what = "find program";

@@ -26,7 +26,7 @@ from traceleft.tracer.kernel import HOOKS, KernelFeatures, probe_kernel
 from traceleft.tracer.ledger import Ledger
 from traceleft.tracer.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
 from traceleft.tracer.loader import LOADERS_MAX
-from traceleft.tracer.maps import NAMES
+from traceleft.tracer.maps import NAMES, OWNER_NAMES
 from traceleft.tracer.memory import PAGE_BYTES
 from traceleft.tracer.plan import CORE, EVENT_ROLE, ROLES
 from traceleft.tracer.schema import load_schema
@@ -284,7 +284,7 @@ class _Trial:
 def _map_fds(core: _native.Object) -> dict[str, int]:
     """The shared maps that a level has."""
     found = {}
-    for name in NAMES:
+    for name in (*NAMES, *OWNER_NAMES):
         with contextlib.suppress(_native.Error):
             found[name] = core.map_fd(name)
     return found
