@@ -20,6 +20,7 @@ from traceleft.aggregator.parse import parse_condition
 from traceleft.aggregator.rollup import KeyValue, Measure, Rollup
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.expression import Catalogue, suggest
+from traceleft.terminal import printable
 from traceleft.tracer.spec import EventSpec
 from traceleft.tracer.texts import mark_bytes
 
@@ -31,7 +32,6 @@ MAX_MESSAGE: Final = 1000
 _LIMIT: Final = re.compile(r"([0-9]{1,6})\s*/\s*(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 _PERIODS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COUNT: Final = re.compile(r"\s*(>=|>|==)\s*([0-9]{1,18})\s*", re.ASCII)
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def _show(value: KeyValue) -> str:
     """Return a value for a message; what a terminal would take for a command is escaped."""
     if not isinstance(value, str):
         return "-" if value is None else str(value)
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", value)
+    return printable(value)
 
 
 def read_rules(paths: Iterable[Path]) -> tuple[Rule, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from traceleft.errors import BatteryError
+from traceleft.terminal import printable
 
 ANEW: Final = "remove the battery and build it again"
 SCHEMA: Final = 1
@@ -142,7 +143,7 @@ def _spell_plain(value: object) -> bytes:
 
 def one_line(text: object) -> str:
     """Return a message about foreign data fit for a terminal: one line, nothing unprintable, of bounded length."""
-    return "".join(c if c.isprintable() else "?" for c in str(text)[:300])
+    return printable(str(text)[:300])[:300]
 
 
 def dump_manifest(manifest: Manifest) -> bytes:

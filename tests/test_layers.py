@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("templates", "generator", "battery", "tracer", "aggregator")
-BASE = {"document", "errors", "expression", "tracefs", "__version__"}
+BASE = {"document", "errors", "expression", "terminal", "tracefs", "__version__"}
 ALLOWED = {
     "templates": set[str](),
     "generator": {"templates"},
@@ -92,7 +92,7 @@ def test_layer_imports_only_what_lies_below_it(layer: str) -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize("name", ["document", "errors", "expression", "tracefs"])
+@pytest.mark.parametrize("name", ["document", "errors", "expression", "terminal", "tracefs"])
 def test_base_module_imports_only_base(name: str) -> None:
     names = imported_names((ROOT / "traceleft" / f"{name}.py").read_text())
     ours = {name.split(".")[1] for name in names if name.startswith("traceleft.")}

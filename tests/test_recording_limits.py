@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.recordings import calls, head
+from traceleft.terminal import printable
 from traceleft.tracer import _native
 from traceleft.tracer.recorded_stacks import RecordedStacks, StackNotes, split
 from traceleft.tracer.recording import Recorder, Recording
@@ -22,7 +23,7 @@ from traceleft.tracer.recording_limits import (
     cut_line,
     portions,
 )
-from traceleft.tracer.stacks import Frame, Frames, Stack, printable
+from traceleft.tracer.stacks import Frame, Frames, Stack
 
 HOSTILE = st.one_of(
     st.text(max_size=40),

@@ -124,7 +124,7 @@ def test_condition_over_single_events_tells_of_each() -> None:
 
     alerts, _ = watch("where = 'error == \"EACCES\" or ret == -13'\nmessage = '{comm} {path} {ret}'\n", calls)
 
-    assert [alert.message for alert in alerts] == ["cat /etc/a -13", "cat /etc/\\x1b[31m\\x0a -13"]
+    assert [alert.message for alert in alerts] == ["cat /etc/a -13", "cat /etc/\\x1b[31m\\n -13"]
     assert alerts[0].values == {"comm": "cat", "path": "/etc/a", "ret": -13}
     assert alerts[0].to_json()["window_start"] is None
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import StringIO
 
@@ -13,6 +15,7 @@ from click.shell_completion import shell_complete
 from traceleft import __version__
 from traceleft.cli_signals import unwinding_on_signals
 from traceleft.errors import TraceleftError
+from traceleft.terminal import notice
 
 INTERRUPTED = 130
 COMPLETION = "_TRACELEFT_COMPLETE"
@@ -75,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Without arguments it takes those of the process, which is its own then: a trace gives up privileges in it.
     """
     guard_streams()
+    warnings.showwarning = tell_warning
     try:
         with unwinding_on_signals():
             chosen = sys.argv[1:] if arguments is None else list(arguments)
@@ -138,6 +142,12 @@ def guard_streams() -> None:
         sys.stderr = StringIO()
 
 
+def tell_warning(message: Warning | str, *where: object, **more: object) -> None:
+    """Print a warning of a library as our other lines are, without the place in its code."""
+    with suppress(OSError):
+        notice(f"warning: {message}")
+
+
 def usage_line(error: click.UsageError) -> str:
     """Return a usage error as one line that says where help is."""
     path = error.ctx.command_path if error.ctx else "traceleft"
@@ -161,11 +171,8 @@ def system_line(error: OSError) -> str:
 
 def fail(message: str, status: int = 1) -> int:
     """Print one line on stderr and return the status."""
-    line = " ".join(message.split())
-    try:
-        print(f"traceleft: {line}", file=sys.stderr)
-    except OSError:
-        return status
+    with suppress(OSError):
+        notice(message)
     return status
 
 

@@ -10,6 +10,7 @@ import click
 
 from traceleft.cli_table import print_table
 from traceleft.errors import BatteryError
+from traceleft.terminal import say, tell
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
@@ -50,7 +51,7 @@ def list_command(path: Path, as_json: bool) -> None:
     events = list_events(battery)
     if as_json:
         for name, (event, releases) in events.items():
-            print(json.dumps(event_json(name, event, levels_of(battery, name), releases)))
+            say(json.dumps(event_json(name, event, levels_of(battery, name), releases)))
         return
     count = len(battery.releases)
     rows = [
@@ -89,7 +90,7 @@ def show_command(path: Path, as_json: bool) -> None:
 
     summary = summarise(Battery.read(path))
     if as_json:
-        print(json.dumps(summary))
+        say(json.dumps(summary))
         return
     show_summary(path, summary)
 
@@ -147,23 +148,25 @@ def signer(battery: "Battery") -> str | None:
 
 def show_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Print what ``battery show`` shows as text."""
-    print(f"{path}: {summary['objects']} objects, {summary['bytes']:,} bytes, for {summary['machine']}")
-    print(f"made by traceleft {summary['traceleft']}, {summary['compiler']}")
-    print(summary["digest"])
-    print(f"signed by {summary['signed_by']}\n" if summary["signed_by"] else "not signed\n")
+    say(f"{path}: {summary['objects']} objects, {summary['bytes']:,} bytes, for {summary['machine']}")
+    say(f"made by traceleft {summary['traceleft']}, {summary['compiler']}")
+    say(summary["digest"])
+    say(f"signed by {summary['signed_by']}" if summary["signed_by"] else "not signed")
+    say()
     releases = [
         (name, str(each["events"]), " ".join(each["levels"]), " ".join(each["borrowed"]) or "-")
         for name, each in summary["releases"].items()
     ]
     print_table(("RELEASE", "EVENTS", "LEVELS", "BORROWED"), releases, right=(1,))
-    print()
+    say()
     levels = [(name, str(e["objects"]), f"{e['bytes']:,}", e["floor"]) for name, e in summary["levels"].items()]
     print_table(("LEVEL", "OBJECTS", "BYTES", "FLOOR"), levels, right=(1, 2))
     if not summary["evidence"]:
-        print("\nno evidence from real kernels; see: docs/battery.md")
+        say()
+        say("no evidence from real kernels; see: docs/battery.md")
         return
     columns = ("kernel", "date", "level", "hook", "built", "loaded", "attached", "made", "delivered")
-    print()
+    say()
     evidence = [tuple(str(each[column]) for column in columns) for each in summary["evidence"]]
     print_table([column.upper() for column in columns], evidence, right=range(4, 9))
 
@@ -190,14 +193,12 @@ def check_command(path: Path, kernel: str | None) -> int:
     count = 0
     for count, offence in enumerate(offences, start=1):
         if count <= OFFENCES_SHOWN:
-            click.echo(f"{path}: {offence}", err=True)
+            tell(f"{path}: {offence}")
     if count > OFFENCES_SHOWN:
-        click.echo(f"{path}: … and {count - OFFENCES_SHOWN} more", err=True)
+        tell(f"{path}: … and {count - OFFENCES_SHOWN} more")
     given = f"kernel {kernel}" if kernel else "their levels"
     if not count:
-        click.echo(
-            f"{path}: {len(battery.manifest.objects)} objects need no more than {given} give{'s' * bool(kernel)}"
-        )
+        say(f"{path}: {len(battery.manifest.objects)} objects need no more than {given} give{'s' * bool(kernel)}")
     return int(count > 0)
 
 
@@ -228,22 +229,22 @@ def qualify_command(path: Path, kernels: tuple[Path, ...], timeout: float, as_js
             show_seen(each, as_json=as_json)
         has_failed |= any(each.status == "failed" for each in seen) or all(each.status != "ok" for each in seen)
         if add_evidence(path, seen):
-            click.echo(f"{path}: no longer signed, since its manifest has new evidence; sign it again", err=True)
+            tell(f"{path}: no longer signed, since its manifest has new evidence; sign it again")
     return int(has_failed)
 
 
 def show_seen(seen: "Seen", *, as_json: bool) -> None:
     """Print what was seen of one level and hook."""
     if as_json:
-        print(json.dumps({name: getattr(seen, name) for name in seen.__struct_fields__}), flush=True)
+        say(json.dumps({name: getattr(seen, name) for name in seen.__struct_fields__}))
         return
     figures = (
         f"loaded {seen.loaded} of {seen.built}, attached {seen.attached}, delivered {seen.delivered} of {seen.made}"
     )
     said = seen.why if seen.status == "absent" else figures
-    print(f"{seen.kernel}  {seen.level:4}  {seen.hook:14}  {seen.status:6}  {said}", flush=True)
+    say(f"{seen.kernel}  {seen.level:4}  {seen.hook:14}  {seen.status:6}  {said}")
     for line in seen.problems or filter(None, [seen.why if seen.status == "ok" else ""]):
-        click.echo(f"{seen.kernel}, level {seen.level}, {seen.hook}: {line}", err=True)
+        tell(f"{seen.kernel}, level {seen.level}, {seen.hook}: {line}")
 
 
 @battery_command.command("diff")
@@ -260,7 +261,7 @@ def diff_command(before: str, after: str, as_json: bool) -> None:
     (first, old), (second, new) = (name_release(text) for text in (before, after))
     difference: Any = compare(view_events(first, old), view_events(second, new))
     if as_json:
-        print(json.dumps({"before": old, "after": new, **difference}))
+        say(json.dumps({"before": old, "after": new, **difference}))
         return
     show_difference(difference)
 
@@ -284,15 +285,15 @@ def show_difference(difference: Mapping[str, Any]) -> None:
     """Print what differs as text: events that came, went, and changed."""
     for sign, key in (("+", "added"), ("-", "removed")):
         for name in difference[key]:
-            print(f"{sign} {name}")
+            say(f"{sign} {name}")
     for name, change in difference["changed"].items():
-        print(f"~ {name}{' (other record)' if 'layout' in change else ''}")
+        say(f"~ {name}{' (other record)' if 'layout' in change else ''}")
         if "number" in change:
-            print(f"    number {change['number'][0]} -> {change['number'][1]}")
+            say(f"    number {change['number'][0]} -> {change['number'][1]}")
         for field in change.get("fields", ()):
-            print(f"    {field['before'] or 'nothing'} -> {field['after'] or 'nothing'}")
+            say(f"    {field['before'] or 'nothing'} -> {field['after'] or 'nothing'}")
     if difference["format_only"]:
-        print(f"= {len(difference['format_only'])} more, of which only the format's text differs")
+        say(f"= {len(difference['format_only'])} more, of which only the format's text differs")
 
 
 @battery_command.command("pack")
@@ -303,7 +304,7 @@ def pack_command(path: Path, output: Path) -> None:
     from traceleft.battery.archive import pack_battery
 
     size = pack_battery(path, output)
-    click.echo(f"{output}: {size:,} bytes", err=True)
+    tell(f"{output}: {size:,} bytes")
 
 
 @battery_command.command("unpack")
@@ -322,7 +323,7 @@ def unpack_command(archive: Path, output: Path, key: Path | None) -> None:
             return check_signature(battery, key)
 
     battery = unpack_battery(archive, output, check=check)
-    click.echo(f"{output}: {len(battery.manifest.objects)} objects", err=True)
+    tell(f"{output}: {len(battery.manifest.objects)} objects")
 
 
 @battery_command.command("sign")
@@ -333,7 +334,7 @@ def sign_command(path: Path, key: Path) -> None:
     from traceleft.battery.ed25519 import sign_battery
 
     signature = sign_battery(path, key, passphrase=ask_passphrase)
-    click.echo(f"{path}: signed by {signature.fingerprint}", err=True)
+    tell(f"{path}: signed by {signature.fingerprint}")
 
 
 def ask_passphrase() -> str:
@@ -360,4 +361,4 @@ def verify_command(path: Path, key: Path | None) -> None:
     else:
         name = signer(battery)
         said = f"says it is signed by {name}; --key checks that" if name else "not signed"
-    click.echo(f"{path}: {len(battery.manifest.objects)} objects, whole; {said}")
+    say(f"{path}: {len(battery.manifest.objects)} objects, whole; {said}")

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from traceleft.cli_build import DEFAULT_BATTERY, progress_bar
 from traceleft.errors import BatteryError, ExpressionError, FormatError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, select
+from traceleft.terminal import notice
 from traceleft.tracefs import find_tracefs
 
 if TYPE_CHECKING:
@@ -276,8 +276,3 @@ def locked(path: Path) -> Iterator[None]:
 def notice_once(text: str) -> None:
     """Print a line on stderr, the first time."""
     notice(text)
-
-
-def notice(text: str) -> None:
-    """Print one line on stderr, in one piece: it may lie where the data goes, too."""
-    sys.stderr.write(f"traceleft: {text}\n")

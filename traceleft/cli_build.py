@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from traceleft.terminal import printable, tell
+
 DEFAULT_BATTERY = Path("build/battery")
 Report = Callable[[int, int], None]
 
@@ -44,7 +46,7 @@ def build_command(
             progress=progress,
             foreign_sources=foreign_sources,
         )
-    click.echo(f"{battery}: {result.compiled} objects compiled, {result.reused} reused", err=True)
+    tell(f"{battery}: {result.compiled} objects compiled, {result.reused} reused")
 
 
 @contextmanager
@@ -56,9 +58,9 @@ def progress_bar(title: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
 
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

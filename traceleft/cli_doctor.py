@@ -9,6 +9,7 @@ import click
 
 from traceleft.cli_explain import Finding, explain_battery
 from traceleft.errors import TraceleftError
+from traceleft.terminal import printable, say_lines
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
@@ -60,7 +61,7 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
     )
     findings = explain_battery(battery) if battery else ()
     describe = describe_json if as_json else describe_text
-    click.echo(describe(features, choices, findings))
+    say_lines(describe(features, choices, findings))
 
 
 def try_battery(chosen: "ChosenBattery") -> "Trial | TraceleftError | None":
@@ -177,7 +178,7 @@ def describe_text(features: "KernelFeatures", choices: tuple[Choice, ...], findi
     lines += [line(choice.name, choice.is_there, choice.value) for choice in choices]
     lines += ["", "the battery"] if findings else []
     lines += [line(each.name, each.is_there, each.text) for each in findings]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def line(name: str, is_there: bool, text: str) -> str:

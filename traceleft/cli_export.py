@@ -32,7 +32,7 @@ def export_command(recordings: tuple[Path, ...], output: Path, form: str, expres
     exported again replaces its own files.
     """
     from traceleft.aggregator.export import export
-    from traceleft.cli_battery import notice
+    from traceleft.terminal import notice
 
     written = export(recordings, output, form, expressions=expressions)
     notice(f"{written:,} events written to {output}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from traceleft.cli_types import expression_option
+from traceleft.terminal import say, tell
 
 OUTPUT_DIRECTORY = click.Path(path_type=Path)
 OUTPUT_FILE = click.Path(path_type=Path)
@@ -21,7 +22,7 @@ def snapshot_command(output: Path) -> None:
 
     source = read_source(None)
     write_snapshot(source, output)
-    click.echo(f"{output}: {len(source.formats)} formats of {source.release}", err=True)
+    tell(f"{output}: {len(source.formats)} formats of {source.release}")
 
 
 @click.command("list")
@@ -38,7 +39,7 @@ def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
     formats, own = part(expressions)
     events = describe(None, expressions=formats).document["events"] if formats or not expressions else {}
     for name, event in (*events.items(), *((name, DOCUMENTS[name]) for name in own)):
-        click.echo(json.dumps(summary(name, event)) if as_json else signature(name, event))
+        say(json.dumps(summary(name, event)) if as_json else signature(name, event))
 
 
 @click.command("generate")
@@ -60,8 +61,8 @@ def generate_command(formats: Path | None, expressions: tuple[str, ...], config:
 
     generated = generate(formats, expressions=expressions, config=config, output=output)
     for notice in generated.notices:
-        click.echo(f"notice: {notice}", err=True)
-    click.echo(f"{output}: {len(generated.events)} events of {generated.release}", err=True)
+        tell(f"notice: {notice}")
+    tell(f"{output}: {len(generated.events)} events of {generated.release}")
 
 
 def signature(name: str, event: Mapping[str, Any]) -> str:

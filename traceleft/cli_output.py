@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from traceleft.cli_battery import notice
+from traceleft.terminal import notice
 
 if TYPE_CHECKING:
     from traceleft.tracer import Tracer

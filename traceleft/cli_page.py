@@ -44,7 +44,7 @@ def open_recordings(paths: Iterable[Path], stack: ExitStack) -> "tuple[list[Reco
 
 def raise_all(errors: Sequence[RecordingError]) -> None:
     """Raise an error, if there is one, once the others are told."""
-    from traceleft.cli_battery import notice
+    from traceleft.terminal import notice
 
     for error in errors[:-1]:
         notice(str(error))

@@ -131,7 +131,7 @@ def is_same(output: Path, file: str) -> bool:
 
 def report_replay(recording: "Recording", replay: "Replay") -> None:
     """Tell on stderr what was passed over, and the account of the trace that was recorded."""
-    from traceleft.cli_battery import notice
+    from traceleft.terminal import notice
 
     if replay.undecodable:
         notice(f"{replay.undecodable:,} records undecodable: their bytes do not fit their events")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery, notice
+from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery
 from traceleft.cli_output import (
     Output,
     PrintOptions,
@@ -23,6 +23,7 @@ from traceleft.cli_signals import SIGNAL_BASE, signals_held
 from traceleft.cli_sinks import Outlets, directories_of, use_network
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
+from traceleft.terminal import notice
 from traceleft.tracer.command import find_command
 from traceleft.tracer.following import find_targets
 from traceleft.tracer.kernel import probe_kernel

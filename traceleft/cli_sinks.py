@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 from click.core import ParameterSource
 
-from traceleft.cli_battery import catalogue_of, notice
+from traceleft.cli_battery import catalogue_of
 from traceleft.cli_types import Decorated
 from traceleft.errors import ExpressionError
+from traceleft.terminal import notice
 
 if TYPE_CHECKING:
     from traceleft.aggregator.rollup import Result

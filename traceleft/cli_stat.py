@@ -175,10 +175,10 @@ def make_rollup(stat: StatOptions) -> "Rollup":
 
 def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
     """Roll up a running trace, print the rows, and return the exit status."""
-    from traceleft.cli_battery import notice
     from traceleft.cli_output import open_output
     from traceleft.cli_rollup import make_rolling, with_events
     from traceleft.cli_session import TraceOptions, choose, follow_tracer
+    from traceleft.terminal import notice
 
     rollup = make_rollup(stat)
     options = with_events(TraceOptions(**values, form=stat.form, output=stat.output), rollup)
@@ -322,7 +322,7 @@ class RowPrinter:
 
 def tell_result(result: "Result") -> None:
     """Tell on stderr what the rows do not: events in no window, keys beyond the limit, the engine's notices."""
-    from traceleft.cli_battery import notice
+    from traceleft.terminal import notice
 
     for text in result.notices:
         notice(text)

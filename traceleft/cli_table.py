@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Sequence
 
+from traceleft.terminal import printable, say
+
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table; the columns that ``right`` names by number are numbers."""
+    rows = [[*map(printable, row)] for row in rows]
     if sys.stdout.isatty():
         draw_table(head, rows, right=right)
         return
@@ -15,7 +18,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Se
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def draw_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traceleft.aggregator.show import show_duration, show_keys
+from traceleft.terminal import as_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,7 +83,7 @@ class Screen:
         errors = f"{view.errors:,} errors {show_rate(view.error_rate)}/s"
         second = Text(f"{view.calls:,} calls {show_rate(view.rate)}/s  {errors}{rest}")
         if self.loss:
-            return [first, second, Text(self.loss, style="bold red")]
+            return [first, second, Text(as_line(self.loss), style="bold red")]
         return [first, second, Text(f"{NO_LOSS}  {KEYS}" if self.has_keys else NO_LOSS, style="dim")]
 
     def _table(self, rows: "Sequence[LiveRow]", width: int) -> Table:

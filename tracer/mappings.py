@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from traceleft.tracer.stacks import Frames, printable
+from traceleft.terminal import printable
+from traceleft.tracer.stacks import Frames
 
 PROC: Final = Path("/proc")
 SPACES_MAX: Final = 8192

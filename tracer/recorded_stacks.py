@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 import msgspec
 
+from traceleft.terminal import printable
 from traceleft.tracer.recording_limits import (
     CHARACTER_BYTES,
     FRAMES_MAX,
@@ -15,7 +16,7 @@ from traceleft.tracer.recording_limits import (
     portions,
     size_of_text,
 )
-from traceleft.tracer.stacks import Frame, Frames, Stack, printable
+from traceleft.tracer.stacks import Frame, Frames, Stack
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native

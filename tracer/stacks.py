@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+# By this name symbols have it.
+from traceleft.terminal import printable as printable
 from traceleft.tracer.values import Value
 
 if TYPE_CHECKING:
@@ -85,11 +87,6 @@ class Stack:
 
 def _shown(frames: Frames | None) -> list[Value] | None:
     return None if frames is None else [str(frame) for frame in frames]
-
-
-def printable(text: str) -> str:
-    """Return a name that comes from a traced process without what could move a cursor."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 class StackSource(Protocol):

@@ -123,9 +123,16 @@ def mutate_recording(random: Random, sound: bytes, blocks: list[tuple[dict[str, 
 
 
 def mutate_content(random: Random, kind: int, content: bytes) -> bytes:
-    if kind == RECORDS or random.random() < 0.2:
-        return mutate_bytes(random, content)
-    return encode_document(random, mutate_document(random, json.loads(content)))
+    try:
+        document = None if kind == RECORDS or random.random() < 0.2 else json.loads(content)
+    except ValueError:
+        # It was changed before.
+        document = None
+    return (
+        mutate_bytes(random, content)
+        if document is None
+        else encode_document(random, mutate_document(random, document))
+    )
 
 
 @kind("recording", 14)
