@@ -36,9 +36,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from traceleft import __version__
+from traceleft.aggregator.http import BoundedSession
 from traceleft.aggregator.metric import FIGURES, OTHER, UNACCOUNTED, Metric, label_names, label_of, metric_of
 from traceleft.aggregator.rollup import Result, Row
 from traceleft.aggregator.sink import Item, SinkError
+from traceleft.terminal import hide_credentials
 
 LOGS_A_REQUEST: Final = 512
 TIMEOUT_S: Final = 5.0
@@ -52,8 +54,9 @@ _SEVERITIES: Final = {
 _UNITS: Final = {"seconds": "s", "bytes": "By", "": "1"}
 _TRY_AGAIN: Final = (408, 425, 429)
 # What the exporters say of failures, the account says.
-logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
-logging.getLogger("opentelemetry").propagate = False
+for _party in ("opentelemetry", "requests", "urllib3"):
+    logging.getLogger(_party).addHandler(logging.NullHandler())
+    logging.getLogger(_party).propagate = False
 
 
 class _Event(msgspec.Struct):
@@ -76,10 +79,11 @@ class OtlpTarget:
 
     def __init__(self, endpoint: str, *, host: str, timeout_s: float = TIMEOUT_S) -> None:
         self._endpoint = endpoint.rstrip("/")
+        self._shown = hide_credentials(self._endpoint)
         self._resource = Resource({"service.name": "traceleft", "service.version": __version__, "host.name": host})
         self._status: int | None = None
         self._begun_ns = time.time_ns()
-        session = requests.Session()
+        session = BoundedSession()
         session.hooks["response"].append(self._see)
         # A proxy does not lead to this machine.
         session.trust_env = not _is_loopback(self._endpoint)
@@ -122,24 +126,28 @@ class OtlpTarget:
     def _send_logs(self, logs: Iterable[LogRecord]) -> None:
         batch = [ReadableLogRecord(log, self._resource, _SCOPE) for log in logs]
         self._status = None
-        if self._logs.export(batch) is not LogRecordExportResult.SUCCESS:
-            raise self._failure()
+        self._check(self._logs.export(batch) is LogRecordExportResult.SUCCESS)
 
     def _send_metrics(self, metrics: Sequence[OtelMetric]) -> None:
         scope = ScopeMetrics(_SCOPE, metrics, "")
         data = MetricsData([ResourceMetrics(self._resource, [scope], "")])
         self._status = None
-        if metrics and self._metrics.export(data) is not MetricExportResult.SUCCESS:
-            raise self._failure()
+        if metrics:
+            self._check(self._metrics.export(data) is MetricExportResult.SUCCESS)
 
     def _see(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self._status = response.status_code
 
+    def _check(self, is_success: bool) -> None:
+        """Raise what came of the last request; a redirection, which the exporters take for success, is not followed."""
+        if not is_success or (self._status is not None and self._status >= 300):
+            raise self._failure()
+
     def _failure(self) -> Exception:
         """Return what came of the last request: an answer that stays the same is no reason to ask again."""
         if self._status is None:
-            return OSError(f"no answer from {self._endpoint}")
-        message = f"{self._endpoint} answered {self._status}"
+            return OSError(f"no answer from {self._shown}")
+        message = f"{self._shown} answered {self._status}"
         is_final = 300 <= self._status < 500 and self._status not in _TRY_AGAIN
         return SinkError(message) if is_final else OSError(message)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from traceleft.aggregator.rollup import Result
 from traceleft.errors import TraceleftError
+from traceleft.terminal import hide_credentials
 from traceleft.tracer.batch import Batch
 from traceleft.tracer.sandbox import block_signals
 
@@ -308,7 +309,8 @@ class Sink:
         except Exception as exc:
             # The thread goes on: what it cannot write is dropped, and said.
             error = f"{type(exc).__name__}: {exc}"
-        self._count(before - _counted(item), lost, error)
+        # Libraries repeat the address that they were given.
+        self._count(before - _counted(item), lost, hide_credentials(error))
         return again
 
     def _count(self, written: int, lost: int, error: str) -> None:

@@ -7,7 +7,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from traceleft.aggregator.sink import (
 )
 from traceleft.errors import ExpressionError, UnsupportedError
 from traceleft.expression import suggest
+from traceleft.terminal import HIDDEN
 from traceleft.tracer.batch import Batch
 
 PORT: Final = 9435
@@ -41,6 +42,7 @@ ALLOCATOR_CONFIG: Final = "JE_ARROW_MALLOC_CONF"
 _COMMON: Final = ("take", "queue")
 _SIZE: Final = re.compile(r"([0-9]{1,15})(|B|K|M|G|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _FACTORS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_USER: Final = re.compile(r"((?:otlp:)?(?:[a-z]{1,32}://)?).*@", re.DOTALL)
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -69,7 +71,8 @@ class SinkUrl:
         scheme, colon, rest = text.partition(":")
         if not colon or scheme not in _SCHEMES:
             known = ", ".join(f"{name}:" for name in _SCHEMES)
-            raise ExpressionError(f"sink {text[:64]!r} is none: it begins with one of {known}", expression=text[:64])
+            shown = hide_secrets(text)[:64]
+            raise ExpressionError(f"sink {shown!r} is none: it begins with one of {known}", expression=shown)
         place, question, query = rest.rpartition("?")
         if not question:
             place, query = rest, ""
@@ -77,7 +80,9 @@ class SinkUrl:
         url = cls(text, scheme, place, options)
         known_options = (*_SCHEMES[scheme].options, *_COMMON)
         for pair in filter(None, query.split("&")):
-            name, _, value = pair.partition("=")
+            name, equals, value = pair.partition("=")
+            if not equals:
+                raise url.wrong(f"has an option that is not NAME=VALUE; known: {', '.join(known_options)}")
             if name not in known_options:
                 hint = suggest(name, known_options) or f"; known: {', '.join(known_options)}"
                 raise url.wrong(f"unknown option {name[:64]!r}{hint}")
@@ -88,6 +93,11 @@ class SinkUrl:
             raise url.wrong("says nothing after the colon; write where to")
         url.check()
         return url
+
+    @property
+    def name(self) -> str:
+        """The sink as errors and accounts name it, without what is secret."""
+        return hide_secrets(self.text)
 
     def check(self) -> None:
         """Read every option, and tell of the first that is wrong."""
@@ -101,7 +111,7 @@ class SinkUrl:
         if self.scheme == "prometheus":
             self.address()
         if self.scheme == "otlp" and not _is_web_address(self.place):
-            raise self.wrong("is no http:// or https:// address")
+            raise self.wrong("is no http:// or https:// address, without a query")
         self.takes()
 
     def takes(self) -> frozenset[Kind]:
@@ -153,13 +163,30 @@ class SinkUrl:
 
     def wrong(self, message: str) -> ExpressionError:
         """Return the error for this URL."""
-        return ExpressionError(f"sink {self.text[:200]}: {message}", expression=self.text[:64])
+        return ExpressionError(f"sink {self.name[:200]}: {message}", expression=self.name[:64])
+
+
+def hide_secrets(text: str) -> str:
+    """Return a sink's URL, or what was to be one, without user, password, and values of options that there are not."""
+    is_address = text.startswith("otlp:") or "://" in text
+    if is_address:
+        text = _USER.sub(rf"\1{HIDDEN}@", text)
+    scheme = _SCHEMES.get(text.partition(":")[0])
+    known = {*_COMMON, *(name for each in ([scheme] if scheme else _SCHEMES.values()) for name in each.options)}
+    place, question, query = text.partition("?") if is_address else text.rpartition("?")
+    shown = "".join(_hide_value(pair, known) for pair in re.split("([?&])", query))
+    return f"{place}?{shown}" if question else text
+
+
+def _hide_value(pair: str, known: Collection[str]) -> str:
+    name, equals, _ = pair.partition("=")
+    return pair if name in known or pair in ("", "?", "&") else f"{name}={HIDDEN}" if equals else HIDDEN
 
 
 def _is_web_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
     except ValueError:
         return False
 
@@ -336,10 +363,10 @@ def open_sinks(
     opened: list[tuple[Sink, bool]] = []
     try:
         for url in map(SinkUrl.parse, urls):
-            if any(url.text == sink.name for sink, _ in opened):
-                raise SinkError(f"sink {url.text} is given twice")
+            if any(url.name == sink.name for sink, _ in opened):
+                raise SinkError(f"sink {url.name} is given twice")
             sink = Sink(
-                url.text,
+                url.name,
                 _open(url, host),
                 takes=url.takes(),
                 queue_bytes=url.size("queue", QUEUE_BYTES),

@@ -251,9 +251,9 @@ def open_outlets(options: "PrintOptions", stack: ExitStack, *, host: str | None 
     from traceleft.aggregator.sinks import SinkUrl
     from traceleft.cli_sinks import Outlets
 
-    for text in options.sinks:
-        if "rows" not in SinkUrl.parse(text).takes():
-            raise click.UsageError(f"--sink {text}: it takes no rows", click.get_current_context())
+    for url in map(SinkUrl.parse, options.sinks):
+        if "rows" not in url.takes():
+            raise click.UsageError(f"--sink {url.name}: it takes no rows", click.get_current_context())
     return stack.enter_context(Outlets(options, host=host, is_live=host is None)) if options.sinks else None
 
 
