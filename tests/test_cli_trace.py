@@ -332,6 +332,25 @@ def test_command_is_ended_with_the_trace_where_asked_for(traceleft: Runner, tmp_
     assert (done.returncode, WAITS in done.stderr) == (0, False)
 
 
+@pytest.mark.parametrize("is_asked", [True, False], ids=["--kill", "signal"])
+def test_command_that_ignores_sigterm_is_told_of(traceleft: Runner, tmp_path: Path, is_asked: bool) -> None:
+    deaf = "trap '' TERM; echo $$ >pid; exec sleep 600 >/dev/null 2>&1 <&-"
+    options = ("--kill", "--duration", "0.5", "-o", "/dev/null") if is_asked else ()
+    command = (*options, "-e", "execve", "--", "sh", "-c", f"cd {tmp_path}; {deaf}")
+    if is_asked:
+        errors = traceleft.trace(*command).stderr
+    else:
+        process = traceleft.start(*command)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+
+    told = f"traceleft: the command was sent SIGTERM and still runs as process {pid}; kill -KILL {pid} ends it"
+    assert errors.splitlines()[-1] == told
+    assert traceleft.ledger()["unaccounted"] == 0
+
+
 def test_small_buffer_loses_and_says_so(traceleft: Runner) -> None:
     program = "import os\nfor i in range(300000): os.getppid()"
 

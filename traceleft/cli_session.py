@@ -252,8 +252,11 @@ def confine_reader(tracer: "Tracer", sinks: Sequence[str], written: Sequence[Pat
 
 
 def await_command(tracer: "Tracer", *, why: str = "") -> int | None:
-    """Wait for a command that the trace did not outlive, and say so; return its status, None if there is none."""
-    if tracer.wait(BRIEFLY_S) is None and tracer.is_command_running:
+    """Wait for a command that the trace did not outlive, and say so; return its status, None if there is none.
+
+    One that was sent SIGTERM, and goes on, is not waited for.
+    """
+    if tracer.unended is None and tracer.wait(BRIEFLY_S) is None and tracer.is_command_running:
         warn(f"the trace has ended before its command{why}; waiting for the command (Ctrl-C ends the waiting)")
         tracer.wait()
     return tracer.status
@@ -281,6 +284,8 @@ def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None =
                         outlets.finish(tracer.ledger)
                 finally:
                     report(tracer, ledger, sinks=None if outlets is None else outlets.dropped())
+            if (pid := tracer.unended) is not None:
+                warn(f"the command was sent SIGTERM and still runs as process {pid}; kill -KILL {pid} ends it")
 
 
 def exit_status(options: TraceOptions, tracer: "Tracer", status: int | None) -> int:

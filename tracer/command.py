@@ -55,6 +55,8 @@ class Command:
             raise CommandError("give a command after --", command="--")
         self._path = find_command(arguments[0])
         self._status: int | None = None
+        self.was_told_to_end = False
+        """Whether it was sent SIGTERM, or has ended before that."""
         go_read, self._go = os.pipe()
         self._failure, failure_write = os.pipe()
         # A signal in between would run our handler in the child, too.
@@ -103,6 +105,7 @@ class Command:
         """End the command if it still runs after `patience_s`, and wait `grace_s` for that; may be called again."""
         self._close_pipes()
         self.wait(patience_s)
+        self.was_told_to_end = True
         self.send_signal(signal.SIGTERM)
         self.wait(grace_s)
 

@@ -117,6 +117,12 @@ class Facts:
         config = self._session.maps.fds["config"]
         return keep.union(sandbox.find_map_capability(lambda: _native.map_keys(config, 4, 1), keep))
 
+    @property
+    def unended(self) -> int | None:
+        """The pid of a command that was sent SIGTERM and still runs; None where there is none."""
+        command = self._command
+        return command.pid if command is not None and command.was_told_to_end and self.is_command_running else None
+
     def wait(self, seconds: float | None = None) -> int | None:
         """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
         if self._command is not None:
