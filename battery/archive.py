@@ -8,14 +8,14 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from traceleft.battery.manifest import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, one_line
 from traceleft.battery.signature import FILE as SIGNATURE
 from traceleft.battery.signature import SIGNATURE_BYTES_MAX
-from traceleft.battery.store import SCHEMA_BYTES_MAX, Battery, describe, read_file
+from traceleft.battery.store import SCHEMA_BYTES_MAX, Battery, describe, is_full, read_file
 from traceleft.battery.verify import named_files, verify_battery
 from traceleft.errors import BatteryError
 
@@ -66,22 +66,38 @@ def unpack_battery(archive: Path, directory: Path, *, check: Check | None = None
     try:
         if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
             raise BatteryError("is there already, and not empty; name another directory", path=str(directory))
+        with _working_beside(directory) as work:
+            try:
+                _extract(archive, work)
+                battery = verify_battery(work)
+                if check is not None:
+                    check(battery)
+            except BatteryError as exc:
+                message = str(exc).removeprefix(f"{work}: ").replace(f"{work}/", "")
+                raise BatteryError(message, path=str(archive)) from exc
+            work.chmod(0o755)
+            os.replace(work, directory)
+    except OSError as exc:
+        place = directory if is_full(exc) else exc.filename or directory
+        raise BatteryError(describe(exc), path=str(place)) from exc
+    return Battery.read(directory)
+
+
+@contextmanager
+def _working_beside(directory: Path) -> Iterator[Path]:
+    """Yield a directory beside another one; it is gone afterwards, as are parents that were made for nothing."""
+    missing = [each for each in directory.parents if not each.exists()]
+    try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
-            _extract(archive, work)
-            battery = verify_battery(work)
-            if check is not None:
-                check(battery)
-            work.chmod(0o755)
-            os.replace(work, directory)
-        except BatteryError as exc:
-            raise BatteryError(str(exc).removeprefix(f"{work}: ").replace(f"{work}/", ""), path=str(archive)) from exc
+            yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    except OSError as exc:
-        raise BatteryError(describe(exc), path=str(exc.filename or directory)) from exc
-    return Battery.read(directory)
+    finally:
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
 
 
 def _member(name: str, data: bytes) -> bytes:

@@ -209,9 +209,14 @@ def describe(exc: OSError) -> str:
     """Say in words what the system refused."""
     if exc.errno == errno.ELOOP:
         return "a symbolic link; nothing in a battery may be one"
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left on the device; free some and build again"
+    if is_full(exc):
+        return "no space left on the device; free some and try again"
     return one_line(exc.strerror or exc).lower()
+
+
+def is_full(exc: OSError) -> bool:
+    """Whether there was no room, or no more of it for this user."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def why_untrusted(path: str | os.PathLike[str]) -> str | None:

@@ -5,8 +5,10 @@ import json
 import lzma
 import os
 import shutil
+import subprocess
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,40 @@ def refusal_of(call: Callable[[], object]) -> str:
 
 def test_sound_battery_verifies(battery: Path) -> None:
     assert len(verify_battery(battery).manifest.objects) == 3
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system without room."""
+    place = tmp_path / "full"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=True, timeout=60)
+    try:
+        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True, timeout=60)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["out", "a/b/out"])
+def test_full_disk_is_called_that_by_unpack_and_left_as_it_was(battery: Path, full_disk: Path, name: str) -> None:
+    pack_battery(battery, battery.parent / "packed")
+
+    line = refusal_of(lambda: unpack_battery(battery.parent / "packed", full_disk / name))
+
+    assert line == f"{full_disk / name}: no space left on the device; free some and try again"
+    assert [path.name for path in full_disk.rglob("*")] == ["filler"]
+
+
+@pytest.mark.kernel
+def test_full_disk_is_called_that_by_pack_and_left_as_it_was(battery: Path, full_disk: Path) -> None:
+    line = refusal_of(lambda: pack_battery(battery, full_disk / "out"))
+
+    assert line == f"{full_disk / 'out'}: no space left on the device; free some and try again"
+    assert [path.name for path in full_disk.rglob("*")] == ["filler"]
 
 
 def test_flipped_bit_in_any_byte_of_any_file_is_refused(battery: Path) -> None:

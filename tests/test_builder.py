@@ -519,7 +519,7 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 def test_full_disk_is_told_in_one_line_and_leaves_nothing(sources: Path, small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(b"x" * 4096)
 
-    with pytest.raises(TraceleftError, match="no space left on the device; free some and build again"):
+    with pytest.raises(TraceleftError, match="no space left on the device; free some and try again"):
         build(sources, small_disk / "battery")
 
     assert sorted(tree(small_disk)) == ["filler"]

@@ -1,5 +1,7 @@
 """What a recording gives back is what was written to it."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,41 @@ def test_records_wait_for_a_second_at_most(tmp_path: Path) -> None:
         now[0] = 1.0
         assert (recorder.flush_if_due(), recorder.stored) == (True, 5)
         assert (recorder.flush_if_due(), recorder.stored) == (False, 5)
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["the first", "a later one"])
+@pytest.mark.parametrize("room", [0, 10, 16, 40, 200])
+def test_file_without_room_for_its_head_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int, room: int
+) -> None:
+    path = tmp_path / "r"
+    before = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("r.1" if part else "/r"):
+            free = room - os.fstat(fd).st_size
+            if free <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return before(fd, data[:free])
+        return before(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space left"), Recorder(path, rotate_bytes=1) as recorder:
+        try:
+            recorder.begin(head())
+            for first in (0, 3):
+                recorder.write(b"".join(calls(3, first=first)))
+                recorder.flush()
+        finally:
+            recorder.close(LEDGER)
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["r"] * part
+    if part:
+        with pytest.raises(RecordingError), Recording.open(path) as recording:
+            found = 0
+            for records in recording.records():
+                found += len(records)
+                assert found == 3
 
 
 def test_cgroups_are_named_as_they_appear(tmp_path: Path) -> None:

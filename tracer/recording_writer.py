@@ -84,6 +84,7 @@ class Recorder:
         self._blocks = 0
         self._part_records = 0
         self._is_broken = False
+        self._has_head = False
         self.stored = 0
         """Records that have been written to the file."""
         self._is_new = not os.path.lexists(self._path)
@@ -173,7 +174,8 @@ class Recorder:
             if self._fd is not None and self._head is not None:
                 if not self._is_broken:
                     self.flush()
-                self._put(self._pack(END, encode(make_end(self._part_records, ledger))))
+                if self._has_head:
+                    self._put(self._pack(END, encode(make_end(self._part_records, ledger))))
         except OSError:
             if not self._is_broken:
                 raise
@@ -181,12 +183,13 @@ class Recorder:
             self.release()
 
     def release(self) -> None:
-        """Close the file as it is; may be called again. Where nothing began, what was there stays, and no more."""
+        """Close the file as it is; may be called again. A file without a head is no recording, and goes."""
         fd, self._fd = self._fd, None
         if fd is not None:
+            is_plain = S_ISREG(os.fstat(fd).st_mode) and not self.file.is_symlink()
             os.close(fd)
-            if self._head is None and self._is_new:
-                self._path.unlink(missing_ok=True)
+            if not self._has_head and is_plain and (self._is_new or self._head is not None):
+                self.file.unlink(missing_ok=True)
 
     def _take(self, data: memoryview, records: int) -> None:
         if not self._waiting.records:
@@ -222,6 +225,7 @@ class Recorder:
         self._take_back()
         self._put(pack_preamble(), is_block=False)
         self._put(self._pack(HEAD, encode(msgspec.structs.replace(self._head, part=self._part))))
+        self._has_head = True
         self._put_cgroups(self._cgroups)
 
     def _next_part(self) -> None:
@@ -229,6 +233,7 @@ class Recorder:
         self.release()
         self._part += 1
         self._size = self._blocks = self._part_records = 0
+        self._has_head = False
         self._first_ns = None
         if self._stacks is not None:
             self._stacks.begin()
