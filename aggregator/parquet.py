@@ -238,7 +238,8 @@ def _check_file(file: Path, *, has_host: bool) -> None:
         raise FormatError("is not a regular file", file=str(file))
     try:
         schema = parquet.read_schema(file)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        # A name of a column may be no text.
         reason = " ".join(str(error).split())
         raise FormatError(f"is damaged, or no Parquet: {reason}", file=str(file)) from error
     found = dict(zip(schema.names, schema.types, strict=True))

@@ -204,3 +204,12 @@ def test_what_is_no_data_is_refused(tmp_path: Path, path: str, message: str) -> 
 
     with pytest.raises(FormatError, match=message):
         open_data(tmp_path / path)
+
+
+def test_name_of_a_column_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = store(tmp_path, table_of(EVENTS)).files[0]
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"duration_ns", b"duration\xe7ns"))
+
+    with pytest.raises(FormatError, match="is damaged, or no Parquet: 'utf-8' codec can't decode"):
+        open_data(tmp_path)
