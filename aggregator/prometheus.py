@@ -9,6 +9,7 @@ import socketserver
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -25,6 +26,7 @@ from traceleft.tracer.sandbox import block_signals
 MAX_SERIES: Final = 2000
 """How many groups of one rollup are shown, ``other`` not among them."""
 REQUEST_S: Final = 10
+MAX_REQUESTS: Final = 16
 _TAKEN_LABELS: Final = frozenset({"le", OTHER, "quantile"})
 
 Labels = tuple[str, ...]
@@ -196,7 +198,35 @@ def _number(figure: object) -> float:
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """Answers a few clients at a time, each for a bounded time; others are turned away, as each takes a thread."""
+
     daemon_threads = True
+
+    def __init__(self, *args: Any) -> None:
+        self._room = threading.BoundedSemaphore(MAX_REQUESTS)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a client in a thread of its own if there is room."""
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a client, and cut one off that takes too long in all: the timeout of sockets begins with each byte."""
+        timer = threading.Timer(REQUEST_S, _cut_off, [request])
+        timer.daemon = True
+        timer.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            timer.cancel()
+            self._room.release()
 
     def server_bind(self) -> None:
         # HTTPServer's asks for the host's name, which may take long.
@@ -206,6 +236,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a client went away."""
+
+
+def _cut_off(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Server6(_Server):

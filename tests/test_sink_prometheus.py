@@ -1,8 +1,10 @@
 """The sink of metrics: what is shown, by which names, types and units, and what bounds it."""
 
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
+from time import sleep
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -146,6 +148,42 @@ def test_two_rollups_of_one_name_as_metrics_do_not_clash(sinks: Sinks) -> None:
     names = sorted(name for name, _ in scrape(sinks) if name.startswith("traceleft_a_b"))
 
     assert names == ["traceleft_a_b_events__total", "traceleft_a_b_events_total"]
+
+
+def test_clients_that_never_end_are_few_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "REQUEST_S", 0.5)
+    target = PrometheusTarget("127.0.0.1", 0)
+    target.open()
+    before = threading.active_count()
+    try:
+        clients = [socket.create_connection(("127.0.0.1", target.port), timeout=60) for _ in range(60)]
+        most = 0
+        for _ in range(200):
+            most = max(most, threading.active_count())
+            sleep(0.001)
+        ends = [ended(client) for client in clients]
+    finally:
+        target.close()
+
+    # Each takes a thread, and a timer another.
+    assert 0 < most - before <= 2 * prometheus.MAX_REQUESTS
+    assert all(ends)
+
+
+def ended(client: socket.socket) -> bool:
+    """Send a byte every now and then until the server has enough; tell whether that came."""
+    with client:
+        client.settimeout(0.05)
+        for _ in range(1000):
+            try:
+                client.send(b"G")
+                if not client.recv(1):
+                    return True
+            except TimeoutError:
+                continue
+            except OSError:
+                return True
+    return False
 
 
 def test_port_in_use_is_one_clear_error() -> None:
