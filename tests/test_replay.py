@@ -200,6 +200,17 @@ def test_what_a_sink_dropped_of_a_recording_is_loss(tmp_path: Path) -> None:
     assert (done.returncode, "records dropped" in done.stderr) == (3, True)
 
 
+def test_stdin_that_is_no_recording_is_not_read_to_its_end() -> None:
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        assert endless.stdout is not None
+        done = run("-", stdin=endless.stdout.fileno())
+        endless.stdout.close()
+        endless.kill()
+
+    assert done.returncode == 1
+    assert done.stderr == "traceleft: stdin: is no recording; make one with: traceleft record -o FILE\n"
+
+
 @pytest.mark.parametrize("is_pipe", [False, True], ids=["file", "pipe"])
 def test_command_reads_stdin(tmp_path: Path, is_pipe: bool) -> None:
     path = write_recording(tmp_path / "r", MIXED)

@@ -11,6 +11,7 @@ import click
 
 from traceleft.cli_options import printing_options, recorded_options, refuse_contradictions
 from traceleft.cli_sinks import Outlets, complete_sinks, files_of, sink_options
+from traceleft.errors import RecordingError
 
 if TYPE_CHECKING:
     from traceleft.tracer.recording import Recording
@@ -101,6 +102,7 @@ def make_filters(values: dict[str, Any]) -> "ReplayFilters":
 def read_stdin(stack: ExitStack) -> "Recording":
     """Read a recording from stdin; it is kept in a temporary file if it cannot be sought."""
     from traceleft.tracer.recording import Recording
+    from traceleft.tracer.recording_format import PREAMBLE, BrokenError, read_preamble
 
     if sys.stdin is None:
         raise click.UsageError("stdin is closed", click.get_current_context())
@@ -109,6 +111,13 @@ def read_stdin(stack: ExitStack) -> "Recording":
     import tempfile
 
     kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    # What does not even begin as a recording may never end.
+    kept.write(sys.stdin.buffer.read(PREAMBLE.size))
+    kept.seek(0)
+    try:
+        read_preamble(kept.read())
+    except BrokenError as exc:
+        raise RecordingError(str(exc), file="stdin") from exc
     shutil.copyfileobj(sys.stdin.buffer, kept)
     kept.seek(0)
     return Recording.read_from(kept, "stdin")
