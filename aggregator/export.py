@@ -11,7 +11,7 @@ import msgspec
 import pyarrow
 from pyarrow import csv, ipc
 
-from traceleft.aggregator.parquet import ParquetWriter, refuse_foreign
+from traceleft.aggregator.parquet import ParquetWriter, reason_of, refuse_foreign
 from traceleft.aggregator.table import SCHEMA, batch_to_table
 from traceleft.errors import FormatError
 from traceleft.expression import select
@@ -62,8 +62,8 @@ def export(paths: Sequence[Path], output: Path, form: str, *, expressions: Seque
         if error.filename is not None:
             raise
         # pyarrow's have no number.
-        reason = error.strerror or " ".join(str(error).split())
-        raise OSError(error.errno or errno.EIO, f"{reason}; it is incomplete", str(output)) from error
+        number = error.errno or errno.EIO
+        raise OSError(number, f"{reason_of(error)}; it is incomplete", str(output)) from error
 
 
 def _export(paths: Sequence[Path], output: Path, form: str, expressions: Sequence[str]) -> int:

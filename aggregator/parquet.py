@@ -32,6 +32,8 @@ UNFINISHED: Final = ".unfinished"
 """How names of files end while they are written; they begin with a dot, too, so that no engine reads them."""
 _ESCAPED: Final = re.compile(r"(?![A-Za-z0-9_.~-])[\x00-\x7f]")
 _EPOCH: Final = date(1970, 1, 1)
+# As pyarrow names what the system refused.
+_ERRNO: Final = re.compile(r"\[errno ([0-9]{1,4})\]")
 _PARTITION: Final = re.compile(rf"host=[^/]+/{DAY}=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/[^/]+")
 
 
@@ -148,7 +150,12 @@ class _File:
         self._first_ts: int | None = None
         self.rows = 0
         self._path = directory / f".{secrets.token_hex(8)}{UNFINISHED}"
-        self._writer: Any = parquet.ParquetWriter(self._path, SCHEMA, compression="zstd")
+        try:
+            self._writer: Any = parquet.ParquetWriter(self._path, SCHEMA, compression="zstd")
+        except BaseException:
+            # A full disk has room for its name, and for nothing in it.
+            self._path.unlink(missing_ok=True)
+            raise
 
     def write(self, table: pyarrow.Table) -> None:
         """Take rows; write those that fill a row group."""
@@ -182,6 +189,13 @@ class _File:
         with suppress(OSError, pyarrow.ArrowException):
             self._writer.close()
         self._path.unlink(missing_ok=True)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something could not be written, in one line: the system's word where pyarrow hides it in its own."""
+    if number := _ERRNO.search(str(error)):
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def split(table: pyarrow.Table) -> Iterator[tuple[str, pyarrow.Table]]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from traceleft.aggregator.parquet import ParquetWriter, refuse_foreign
+from traceleft.aggregator.parquet import ParquetWriter, reason_of, refuse_foreign
 from traceleft.aggregator.sink import Item, LostError, SinkError
 from traceleft.aggregator.table import batch_to_table
 from traceleft.errors import FormatError
@@ -78,5 +78,4 @@ class ParquetTarget:
             lost, self.pending = self.pending, 0
             with suppress(Exception):
                 self._writer.close()
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            raise LostError(lost, f"{self._directory}: {reason}") from error
+            raise LostError(lost, f"{self._directory}: {reason_of(error)}") from error
