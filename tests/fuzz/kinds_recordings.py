@@ -125,7 +125,7 @@ def mutate_recording(random: Random, sound: bytes, blocks: list[tuple[dict[str, 
 def mutate_content(random: Random, kind: int, content: bytes) -> bytes:
     try:
         document = None if kind == RECORDS or random.random() < 0.2 else json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         # It was changed before.
         document = None
     return (
