@@ -72,7 +72,7 @@ class SinkUrl:
         if not colon or scheme not in _SCHEMES:
             known = ", ".join(f"{name}:" for name in _SCHEMES)
             shown = hide_secrets(text)[:64]
-            raise ExpressionError(f"sink {shown!r} is none: it begins with one of {known}", expression=shown)
+            raise ExpressionError(f"invalid sink {shown!r}: must begin with one of {known}", expression=shown)
         place, question, query = rest.rpartition("?")
         if not question:
             place, query = rest, ""
@@ -111,7 +111,7 @@ class SinkUrl:
         if self.scheme == "prometheus":
             self.address()
         if self.scheme == "otlp" and not _is_web_address(self.place):
-            raise self.wrong("is no http:// or https:// address, without a query")
+            raise self.wrong("must be an http:// or https:// address without a query")
         self.takes()
 
     def takes(self) -> frozenset[Kind]:

@@ -66,7 +66,7 @@ def unpack_battery(archive: Path, directory: Path, *, check: Check | None = None
     try:
         if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
             raise BatteryError("is there already, and not empty; name another directory", path=str(directory))
-        with _working_beside(directory) as work:
+        with _working_next_to(directory) as work:
             try:
                 _extract(archive, work)
                 battery = verify_battery(work)
@@ -84,8 +84,8 @@ def unpack_battery(archive: Path, directory: Path, *, check: Check | None = None
 
 
 @contextmanager
-def _working_beside(directory: Path) -> Iterator[Path]:
-    """Yield a directory beside another one; it is gone afterwards, as are parents that were made for nothing."""
+def _working_next_to(directory: Path) -> Iterator[Path]:
+    """Yield a directory next to another one; it is gone afterwards, as are parents that were made for nothing."""
     missing = [each for each in directory.parents if not each.exists()]
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

@@ -333,7 +333,7 @@ def test_command_is_ended_with_the_trace_where_asked_for(traceleft: Runner, tmp_
 
 
 @pytest.mark.parametrize("is_asked", [True, False], ids=["--kill", "signal"])
-def test_command_that_ignores_sigterm_is_told_of(traceleft: Runner, tmp_path: Path, is_asked: bool) -> None:
+def test_command_that_ignores_sigterm_is_reported(traceleft: Runner, tmp_path: Path, is_asked: bool) -> None:
     deaf = "trap '' TERM; echo $$ >pid; exec sleep 600 >/dev/null 2>&1 <&-"
     options = ("--kill", "--duration", "0.5", "-o", "/dev/null") if is_asked else ()
     command = (*options, "-e", "execve", "--", "sh", "-c", f"cd {tmp_path}; {deaf}")
@@ -346,8 +346,8 @@ def test_command_that_ignores_sigterm_is_told_of(traceleft: Runner, tmp_path: Pa
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
 
-    told = f"traceleft: the command was sent SIGTERM and still runs as process {pid}; kill -KILL {pid} ends it"
-    assert errors.splitlines()[-1] == told
+    line = f"traceleft: the command was sent SIGTERM and still runs as process {pid}; kill -KILL {pid} ends it"
+    assert errors.splitlines()[-1] == line
     assert traceleft.ledger()["unaccounted"] == 0
 
 

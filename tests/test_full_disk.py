@@ -54,13 +54,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_full_disk_is_told_with_the_file_and_a_status(place: Path, name: str) -> None:
+def test_full_disk_is_named_with_the_file_and_a_status(place: Path, name: str) -> None:
     done = traceleft(*WRITING[name], cwd=place)
 
-    told = [line for line in done.stderr.splitlines() if FULL in line]
+    lines = [line for line in done.stderr.splitlines() if FULL in line]
     assert done.returncode in (1, 3)
-    assert told, done.stderr
-    assert all("full/out" in line and line.startswith("traceleft: ") for line in told)
+    assert lines, done.stderr
+    assert all("full/out" in line and line.startswith("traceleft: ") for line in lines)
     assert "Traceback" not in done.stderr
     left = files_below(place / "full" / "out")
     shutil.rmtree(place / "full" / "out", ignore_errors=True)

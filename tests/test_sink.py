@@ -279,8 +279,8 @@ def test_first_failure_is_told_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "begins with one of ndjson:, parquet:, prometheus:, otlp:"),
-        ("ftp:x", "begins with one of"),
+        ("nonsense", "begin with one of ndjson:, parquet:, prometheus:, otlp:"),
+        ("ftp:x", "begin with one of"),
         ("ndjson:", "write where to"),
         ("ndjson:x?rotat=1", "unknown option 'rotat'"),
         ("ndjson:x?rotate=many", "rotate=many is no size such as 100MiB"),
@@ -294,10 +294,10 @@ def test_first_failure_is_told_once() -> None:
         ("parquet:x?take=rows", "take=rows: it takes events"),
         ("prometheus:localhost:99999", "is no address"),
         ("prometheus:localhost:http", "is no address"),
-        ("otlp:127.0.0.1:4318", "is no http:// or https:// address"),
-        ("otlp:ftp://x", "is no http://"),
-        ("otlp:http://[x", "is no http://"),
-        ("otlp:http://x:99999", "is no http://"),
+        ("otlp:127.0.0.1:4318", "must be an http:// or https:// address"),
+        ("otlp:ftp://x", "must be an http://"),
+        ("otlp:http://[x", "must be an http://"),
+        ("otlp:http://x:99999", "must be an http://"),
     ],
 )
 def test_wrong_url_is_one_clear_error(text: str, message: str) -> None:

@@ -191,7 +191,7 @@ SECRET_URLS = {
     "no scheme": "http://u:s3cr3t@127.0.0.1:1",
     "half a scheme": "otlp:u:s3cr3t@127.0.0.1:1",
     "password with a slash": "otlp:http://u:s3cr3t/@127.0.0.1:1",
-    "port that is none": "otlp:http://u:s3cr3t@127.0.0.1:99999",
+    "port too large": "otlp:http://u:s3cr3t@127.0.0.1:99999",
     "nobody there": "otlp:http://u:s3cr3t@127.0.0.1:1?timeout=1s",
     "bad host": "otlp:http://u:s3cr3t@[::1:1",
     "no rows": "otlp:http://u:s3cr3t@127.0.0.1:1?take=events",
@@ -214,17 +214,17 @@ def test_password_is_nowhere_in_what_is_printed(tmp_path: Path, name: str) -> No
 def test_account_of_a_sink_with_a_password_names_its_host() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    told: list[str] = []
+    lines: list[str] = []
     url = f"otlp:http://u:{PASSWORD}@127.0.0.1:{port}?timeout=1s"
 
-    with open_sinks([url], tell=told.append) as sinks:
+    with open_sinks([url], tell=lines.append) as sinks:
         sinks.start()
         sinks.events(LINE % 1)
         sinks.close(patience_s=1)
     account = sinks.account()
 
     assert [*account] == [f"otlp:http://***@127.0.0.1:{port}?timeout=1s"]
-    assert PASSWORD not in json.dumps(account) + "".join(told)
+    assert PASSWORD not in json.dumps(account) + "".join(lines)
 
 
 def test_user_and_password_reach_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,7 +220,7 @@ def test_mistake_in_a_rule_is_one_line(traceleft: Runner, rules: str, status: in
     [
         (("-c", "--sink", "ndjson:x"), "-c has no events for --sink"),
         (("-c", "--rules", "rules.toml"), "-c has no events for --rules"),
-        (("--sink", "nonsense"), "begins with one of ndjson:"),
+        (("--sink", "nonsense"), "begin with one of ndjson:"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(traceleft: Runner, arguments: tuple[str, ...], message: str) -> None:

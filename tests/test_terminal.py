@@ -24,7 +24,7 @@ def test_whatever_moves_a_cursor_or_reorders_a_line_is_escaped() -> None:
     shown = [printable(each) for each in RAW]
 
     assert all(each.isascii() and each.isprintable() and each.startswith("\\") for each in shown)
-    assert len({*shown}) == len(shown) - 1, "a byte that is no UTF-8 is shown as its C1 control is"
+    assert len({*shown}) == len(shown) - 1, "a stray byte is shown as its C1 control is"
     assert printable("a ä 日 ✓") == "a ä 日 ✓"
 
 
@@ -127,7 +127,7 @@ DONE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", DONE)
-def test_hostile_name_is_told_of_escaped(place: Path, tmp_path: Path, name: str) -> None:
+def test_hostile_name_is_escaped_in_what_a_command_says(place: Path, tmp_path: Path, name: str) -> None:
     make, arguments = DONE[name]
     write_battery(tmp_path / "battery")
     make(tmp_path / NAME)

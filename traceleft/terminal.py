@@ -14,7 +14,7 @@ HIDDEN: Final = "***"
 
 
 def printable(text: str) -> str:
-    r"""Return a text with what does not print escaped: ``\x1b``, ``\u202e``, a byte that is no UTF-8 as ``\xff``."""
+    r"""Return a text with what does not print escaped: ``\x1b``, ``\u202e``, a stray byte as ``\xff``."""
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
@@ -58,7 +58,7 @@ def notice(text: str) -> None:
 
 
 def _write(stream: TextIO | None, line: str) -> None:
-    """Write a line in one piece: it may lie where the data goes, too. A stream that was closed takes nothing."""
+    """Write a line in one piece: it may lie where the data goes as well. A stream that was closed takes nothing."""
     if stream is None:
         return
     try:

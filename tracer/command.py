@@ -55,7 +55,7 @@ class Command:
             raise CommandError("give a command after --", command="--")
         self._path = find_command(arguments[0])
         self._status: int | None = None
-        self.was_told_to_end = False
+        self.was_sent_sigterm = False
         """Whether it was sent SIGTERM, or has ended before that."""
         go_read, self._go = os.pipe()
         self._failure, failure_write = os.pipe()
@@ -105,7 +105,7 @@ class Command:
         """End the command if it still runs after `patience_s`, and wait `grace_s` for that; may be called again."""
         self._close_pipes()
         self.wait(patience_s)
-        self.was_told_to_end = True
+        self.was_sent_sigterm = True
         self.send_signal(signal.SIGTERM)
         self.wait(grace_s)
 

@@ -121,7 +121,7 @@ class Facts:
     def unended(self) -> int | None:
         """The pid of a command that was sent SIGTERM and still runs; None where there is none."""
         command = self._command
-        return command.pid if command is not None and command.was_told_to_end and self.is_command_running else None
+        return command.pid if command is not None and command.was_sent_sigterm and self.is_command_running else None
 
     def wait(self, seconds: float | None = None) -> int | None:
         """Wait for the end of the command, but no longer than some seconds, and return its `status`."""

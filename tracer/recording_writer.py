@@ -183,7 +183,7 @@ class Recorder:
             self.release()
 
     def release(self) -> None:
-        """Close the file as it is; may be called again. A file without a head is no recording, and goes."""
+        """Close the file as it is; may be called again. A file without a head is removed."""
         fd, self._fd = self._fd, None
         if fd is not None:
             is_plain = S_ISREG(os.fstat(fd).st_mode) and not self.file.is_symlink()

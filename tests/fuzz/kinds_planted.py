@@ -12,7 +12,7 @@ FAULTY = 2
 
 
 def _at(fault: Case) -> Case:
-    """Return what runs cases of which one is faulty."""
+    """Return what runs cases, one of them faulty."""
     cases = iter(range(FAULTY + 1))
 
     def run(random: Random) -> None:

@@ -130,7 +130,7 @@ def _watch(batches: Sequence[Batch], file: Path) -> None:
 
 
 def _read_option(read: Callable[[str], object], text: str) -> None:
-    """Read an option as the command line has it: what is no UTF-8 is escaped."""
+    """Read an option as the command line has it: bytes that are not UTF-8 are escaped."""
     read(os.fsdecode(text.encode(errors="surrogatepass")))
 
 
