@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 # By this name symbols have it.
-from traceleft.terminal import printable as printable
 from traceleft.tracer.values import Value
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from traceleft.terminal import printable
 from traceleft.tracer.mapped_files import VDSO, open_debug, open_function_list, open_mapped
 from traceleft.tracer.mappings import Mapping, Space, Spaces
 from traceleft.tracer.places import Place, Places, pack
-from traceleft.tracer.stacks import Frame, Frames, printable
+from traceleft.tracer.stacks import Frame, Frames
 from traceleft.tracer.symbol_process import SymbolProcess
 
 KALLSYMS: Final = Path("/proc/kallsyms")

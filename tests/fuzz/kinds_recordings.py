@@ -226,3 +226,6 @@ class Account:
 
     def settle(self, handout: Handout) -> None:
         """Nothing is counted."""
+
+    def look_ahead(self) -> None:
+        """Nothing is to come."""
