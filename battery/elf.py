@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from elftools.elf.elffile import ELFFile
 
 from traceleft.battery.btf import Btf, MapFacts, has_core_relocations
+from traceleft.battery.dwarf import find_structs
 from traceleft.battery.manifest import OBJECT_BYTES_MAX, one_line
 from traceleft.battery.program import ProgramFacts, Section, read_programs
 from traceleft.errors import BatteryError
@@ -80,14 +81,11 @@ def _content(sections: Sequence[Section], name: str) -> bytes | None:
 def record_layout(data: bytes, struct_name: str) -> dict[str, tuple[int, int]]:
     """Return offset and size of each member of a struct, from the DWARF of an object that is not yet stripped."""
     elf = _open(data)
-    _sections(elf, data)
+    debug = _content(_sections(elf, data), ".debug_info") or b""
     dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False)
-    visited = 0
     for unit in dwarf.iter_CUs():
-        for die in unit.iter_DIEs():
-            visited += 1
-            if visited > DIES_MAX:
-                raise BatteryError("its debug data has no end")
+        for at in find_structs(unit, debug, DIES_MAX):
+            die = unit.get_DIE_from_refaddr(at)
             if _is_struct(die, struct_name):
                 return {_name(member): _place(member) for member in die.iter_children() if _is_member(member)}
     raise BatteryError(f"its debug data has no struct {struct_name}")

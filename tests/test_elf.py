@@ -44,11 +44,11 @@ char LICENSE[] SEC("license") = "GPL";
 
 
 @cache
-def compiled() -> bytes:
+def compiled(*flags: str) -> bytes:
     with TemporaryDirectory() as directory:
         (Path(directory) / "a.c").write_text(SOURCE)
         output = Path(directory) / "a.o"
-        find_compiler().compile(Path(directory), "a.c", output, flags=(*shared_flags("little"), "-mcpu=v3"))
+        find_compiler().compile(Path(directory), "a.c", output, flags=(*shared_flags("little"), "-mcpu=v3", *flags))
         return output.read_bytes()
 
 
@@ -72,6 +72,20 @@ def test_layout_digest_and_btf_are_found() -> None:
 
 def test_record_layout_follows_types_to_their_sizes() -> None:
     assert record_layout(compiled(), "openat_record") == {"header": (0, 80), "args": (80, 48), "filename": (128, 8)}
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_record_layout_is_the_same_in_each_version_of_debug_data(version: int) -> None:
+    assert record_layout(compiled(f"-gdwarf-{version}"), "openat_record") == record_layout(compiled(), "openat_record")
+
+
+def test_debug_data_of_numbers_without_end_is_refused() -> None:
+    data = compiled("-gdwarf-4")
+    start = data.index(struct.pack("<HIB", 4, 0, 8))
+    hostile = data[: start + 7] + b"\x80" * 64 + data[start + 71 :]
+
+    with pytest.raises(BatteryError, match="a number in its debug data has no end"):
+        record_layout(hostile, "openat_record")
 
 
 @pytest.mark.parametrize("name", ["close_record", "forward", ""])
