@@ -1,6 +1,7 @@
 """Whether an instruction is one that a kernel takes, wherever it stands."""
 
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from traceleft.battery.insns import ALU, ALU64, CALL, EXIT, Instruction, feature_of
 from traceleft.battery.since import OLDEST, Kernel, load_since
@@ -14,10 +15,18 @@ FOLLOWED: Final = frozenset({"jlt", "jmp32"})
 SHIFTS_SIGNED_32: Final = Kernel(5, 0)
 NOT_FOLLOWED: Final = ", which these rules do not follow"
 RESERVED: Final = "an instruction with a reserved field set"
+MEMO_MAX: Final = 65_536
 
 
 def fault_of(each: Instruction, kernel: Kernel = OLDEST) -> str | None:
     """Return what is wrong with an instruction: too new for a kernel, or of no meaning; None for a sound one."""
+    return _fault_of(each[1:], kernel)
+
+
+@lru_cache(maxsize=MEMO_MAX)
+def _fault_of(fields: tuple[Any, ...], kernel: Kernel) -> str | None:
+    """Where an instruction stands is no matter, and most stand in many programs."""
+    each = Instruction(0, *fields)
     feature = feature_of(each)
     if feature is not None:
         known = load_since().features.get(feature)

@@ -2,9 +2,10 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from traceleft.battery.flow import has_loop
+from traceleft.battery.flow import has_loop, unreached
 
 INSTRUCTION_BYTES: Final = 8
 LOAD_IMM64: Final = 0x18
@@ -28,6 +29,8 @@ FRAME: Final = 10
 PERF_EVENT_OUTPUT: Final = 25
 CURRENT_CPU: Final = 0xFFFF_FFFF
 UNKNOWN: Final = "unknown"
+# An object's functions: what is asked of one again is asked while its object is looked at.
+REMEMBERED: Final = 64
 
 
 class Instruction(NamedTuple):
@@ -61,6 +64,14 @@ class Instruction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """Where instructions lead: whether back to where they were, and which places are never reached."""
+
+    has_loop: bool
+    unreached: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """What was read of a function. ``count`` is as the kernel counts, ``calls`` are (place, immediate) of functions."""
 
@@ -76,7 +87,7 @@ def read_code(code: bytes, *, byte_order: str = "little") -> Code:
     """Read a function's instructions. Raises ValueError for what is none: a cut load, a jump out of it."""
     instructions = decode(code, byte_order=byte_order)
     features = {feature for each in instructions if (feature := feature_of(each)) is not None}
-    if has_loop({each.at: successors(each) for each in instructions}):
+    if flow_of(tuple(instructions)).has_loop:
         features.add("loop")
     stack_bytes, names_cpu = _follow(instructions)
     if names_cpu:
@@ -116,13 +127,21 @@ def decode(code: bytes, *, byte_order: str = "little") -> list[Instruction]:
 
 def successors(instruction: Instruction) -> tuple[int, ...]:
     """Return the places that may be executed next."""
-    if instruction.opcode == EXIT:
+    at, opcode = instruction[:2]
+    if opcode == EXIT:
         return ()
-    following = instruction.at + (2 if instruction.opcode == LOAD_IMM64 else 1)
-    target = instruction.target
+    following = at + (2 if opcode == LOAD_IMM64 else 1)
+    target = instruction.target if opcode & 7 in (JMP, JMP32) else None
     if target is None:
         return (following,)
     return (target,) if instruction.opcode in JUMPS_ALWAYS else (following, target)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def flow_of(code: tuple[Instruction, ...]) -> Flow:
+    """Return where instructions lead. Raises ValueError for one that leads out of them."""
+    following = {each.at: successors(each) for each in code}
+    return Flow(has_loop(following), frozenset(unreached(following)))
 
 
 def feature_of(instruction: Instruction) -> str | None:

@@ -1,6 +1,7 @@
 """Which registers an instruction reads and writes, and which are read later on some way."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from traceleft.battery.calls import arguments_of
@@ -20,10 +21,17 @@ from traceleft.battery.insns import (
 
 MOVE: Final = 0xB0
 CALLER_SAVED: Final = 0x3F
+MEMO_MAX: Final = 65_536
 
 
 def touches(each: Instruction) -> tuple[int, int]:
     """Return the registers that an instruction reads, and those that it writes, a bit for each."""
+    return _touches(each.opcode, each.destination, each.source, each.immediate if each.opcode == CALL else 0)
+
+
+@lru_cache(maxsize=MEMO_MAX)
+def _touches(opcode: int, destination: int, source: int, immediate: int) -> tuple[int, int]:
+    each = Instruction(0, opcode, destination, source, 0, immediate)
     to, source, of_register = 1 << each.destination, 1 << each.source, bool(each.opcode & 8)
     if each.kind == LD:
         return 0, to

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from traceleft.battery.encoding import NOT_FOLLOWED, fault_of
-from traceleft.battery.flow import has_loop, unreached
-from traceleft.battery.insns import Instruction, successors
+from traceleft.battery.insns import Instruction, flow_of
 from traceleft.battery.since import OLDEST, Kernel
 
 # 2589726d12a1.
@@ -44,11 +43,10 @@ def check_shape(code: Sequence[Instruction], kernel: Kernel = OLDEST) -> Refusal
         fault = fault_of(each, kernel)
         if fault is not None:
             return Refusal(each.at, fault)
-    following = {each.at: successors(each) for each in code}
     try:
-        if has_loop(following):
-            return Refusal(0, "a loop" if kernel < LOOPS else f"a loop{NOT_FOLLOWED}")
+        flow = flow_of(tuple(code))
     except ValueError as exc:
         return Refusal(0, str(exc))
-    missed = unreached(following)
-    return Refusal(min(missed), "an instruction that nothing leads to") if missed else None
+    if flow.has_loop:
+        return Refusal(0, "a loop" if kernel < LOOPS else f"a loop{NOT_FOLLOWED}")
+    return Refusal(min(flow.unreached), "an instruction that nothing leads to") if flow.unreached else None
