@@ -5,6 +5,7 @@ such kernel was run. Bounds of a difference and of a shift are the wider of 4.11
 """
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Final
 
 from traceleft.battery.comparison import EQ, GE, GT, NE, SGE, SGT, Outcome
@@ -17,6 +18,8 @@ Span = tuple[int, int]
 WIDEST: Final[Span] = (LOWEST, HIGHEST)
 UNKNOWN: Final = Register(NUMBER, WIDEST)
 SHIFT_MAX: Final = 30
+# What was computed is remembered: of the same two registers, the result is the same.
+MEMO_MAX: Final = 65_536
 PLAIN: Final = (NUMBER, CONSTANT)
 
 
@@ -25,6 +28,10 @@ class EarlyNumbers:
 
     unknown: Final = UNKNOWN
     start: Final = (Register(CONTEXT, WIDEST), Register(FRAME, WIDEST))
+
+    def __init__(self) -> None:
+        self._operations: dict[tuple[int, bool], Operation] = {}
+        self._comparisons: dict[tuple[int, bool], Callable[[Register, Register], Outcome]] = {}
 
     def constant(self, value: int, *, is_wide: bool) -> Register:
         """A constant is one whether 32 or 64 bits are moved."""
@@ -52,38 +59,44 @@ class EarlyNumbers:
 
     def operation(self, code: int, *, is_wide: bool) -> Operation:
         """Return check_alu_op's end: bounds first, then what the register is."""
-
-        def operate(left: Register, right: Register) -> Register:
-            span = _adjust(code, left, right)
-            if not is_wide:
-                return Register(NUMBER, span)
-            if left.kind == FRAME and code == ADD and right.kind == CONSTANT and right.id:
-                return Register(STACK, span, right.offset)
-            if left.kind == STACK and code == ADD and right.kind == CONSTANT:
-                return Register(STACK, span, left.offset + right.offset)
-            if left.kind == CONSTANT:
-                return _fold(code, left, right, span)
-            if left.kind in (VALUE, ADJUSTED) and code == ADD:
-                return Register(ADJUSTED, span, 0, left.map)
-            return Register(NUMBER, span)
-
-        return operate
+        made = self._operations.get((code, is_wide))
+        if made is None:
+            made = self._operations[code, is_wide] = lru_cache(MEMO_MAX)(partial(_operate, code, is_wide))
+        return made
 
     def comparison(self, code: int, *, is_wide: bool, is_immediate: bool) -> Callable[[Register, Register], Outcome]:
         """reg_set_min_max and reg_set_min_max_inv."""
+        made = self._comparisons.get((code, is_immediate))
+        if made is None:
+            made = self._comparisons[code, is_immediate] = lru_cache(MEMO_MAX)(partial(_compare, code, is_immediate))
+        return made
 
-        def run(left: Register, right: Register) -> Outcome:
-            if is_immediate and code in (EQ, NE) and left.kind == CONSTANT and left.offset == right.offset:
-                return code == EQ, left, right, left, right
-            if right.kind == CONSTANT:
-                taken, passed = _bound(code, left.known, right.offset)
-                return None, left._replace(known=taken), right, left._replace(known=passed), right
-            if left.kind == CONSTANT:
-                taken, passed = _bound_other(code, right.known, left.offset)
-                return None, left, right._replace(known=taken), left, right._replace(known=passed)
-            return None, left, right, left, right
 
-        return run
+def _operate(code: int, is_wide: bool, left: Register, right: Register) -> Register:
+    span = _adjust(code, left, right)
+    if not is_wide:
+        return Register(NUMBER, span)
+    if left.kind == FRAME and code == ADD and right.kind == CONSTANT and right.id:
+        return Register(STACK, span, right.offset)
+    if left.kind == STACK and code == ADD and right.kind == CONSTANT:
+        return Register(STACK, span, left.offset + right.offset)
+    if left.kind == CONSTANT:
+        return _fold(code, left, right, span)
+    if left.kind in (VALUE, ADJUSTED) and code == ADD:
+        return Register(ADJUSTED, span, 0, left.map)
+    return Register(NUMBER, span)
+
+
+def _compare(code: int, is_immediate: bool, left: Register, right: Register) -> Outcome:
+    if is_immediate and code in (EQ, NE) and left.kind == CONSTANT and left.offset == right.offset:
+        return code == EQ, left, right, left, right
+    if right.kind == CONSTANT:
+        taken, passed = _bound(code, left.known, right.offset)
+        return None, left._replace(known=taken), right, left._replace(known=passed), right
+    if left.kind == CONSTANT:
+        taken, passed = _bound_other(code, right.known, left.offset)
+        return None, left, right._replace(known=taken), left, right._replace(known=passed)
+    return None, left, right, left, right
 
 
 def _clamp(low: int, high: int) -> Span:

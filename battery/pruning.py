@@ -67,6 +67,11 @@ class Pruner:
             checks = old.checks
             if checks is None:
                 checks = old.checks = [each for each in enumerate(old.registers) if each[1].kind != NOTHING]
+            number, mine = checks[0]
+            other = registers[number]
+            # Most states differ in what differed last.
+            if mine is not other and mine != other and not _covers_register(mine, other, has_varied=has_varied):
+                continue
             for index, (number, mine) in enumerate(checks):
                 other = registers[number]
                 if mine is other or mine == other:
@@ -151,7 +156,8 @@ def _covers_register(mine: Register, other: Register, *, has_varied: bool) -> bo
     if not has_varied:
         if mine.kind == NUMBER and other.kind != NOTHING:
             return True
-        if mine._replace(known=None) == other._replace(known=None):
+        # All but what is known.
+        if mine.kind == other.kind and mine[2:] == other[2:]:
             return True
     return mine.kind == other.kind == MAYBE and mine.map == other.map
 
