@@ -103,9 +103,13 @@ class Walk:
     def follow(self) -> None:
         """Follow all paths; raise Stop at what is refused."""
         self._waiting.append((self._start(), 0))
-        while self._waiting:
-            machine, at = self._waiting.pop()
-            self._follow(machine, at)
+        try:
+            while self._waiting:
+                machine, at = self._waiting.pop()
+                self._follow(machine, at)
+        finally:
+            # They refer to this walk, which would wait for a garbage collection.
+            self._blocks.clear()
 
     def _start(self) -> Machine:
         nothing = Register(NOTHING, None)
