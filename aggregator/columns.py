@@ -20,7 +20,7 @@ class Column:
 
 
 COLUMNS: Final = (
-    Column("ts", "integer", False, "nanoseconds since the epoch: of the return, of the entry if there is none"),
+    Column("ts", "integer", False, "nanoseconds since the epoch: of the return, or of the entry without one"),
     Column("host", "text", False, "the host that the event is from"),
     Column("event", "text", False, "the kernel's name of the syscall, or category:name"),
     Column("pid", "integer", False, "process"),

@@ -81,7 +81,7 @@ def read_document(document: Document) -> tuple[Rollup, ...]:
     document.check_keys(document.table, TABLES)
     tables = document.table.get("rollup", {})
     if not isinstance(tables, Mapping):
-        raise document.error("`rollup` is no table; write [rollup.NAME]", document.line_of("rollup"))
+        raise document.error("`rollup` must be a table: write [rollup.NAME]", document.line_of("rollup"))
     if not tables and "rule" not in document.table:
         raise document.error("holds no rollup; write [rollup.NAME]")
     if len(tables) > MAX_ROLLUPS:
@@ -106,10 +106,10 @@ class RollupTable:
         later = (at for at, line in enumerate(self._lines, 1) if at > self._line and _HEADER.match(line))
         self._end = next(later, len(self._lines) + 1)
         if not _NAME.fullmatch(name):
-            message = f"{name[:64]!r} is no name of a {self.kind}: letters, digits, _ and -, at most 64"
+            message = f"{name[:64]!r} is not a valid name of a {self.kind}: use letters, digits, _ and -, at most 64"
             raise FormatError(message, file=document.file or None, line=self._line or None)
         if not isinstance(table, Mapping):
-            raise self._error(f"is no table; write [{self.kind}.{name}]")
+            raise self._error(f"must be a table: write [{self.kind}.{name}]")
         self._table: Mapping[str, object] = table
 
     def rollup(self) -> Rollup:
@@ -119,7 +119,7 @@ class RollupTable:
                 hint = suggest(key, self.known) or f"; known: {', '.join(self.known)}"
                 raise self._error(f"unknown key {key[:64]!r}{hint}", key)
         if not isinstance(self._table.get("description", ""), str):
-            raise self._error("`description` is no text", "description")
+            raise self._error("`description` must be text", "description")
         by = self._parse_list("by", parse_key)
         measures: tuple[Measure, ...] = (Measure("count", "count"),)
         if "measures" in self._table:
@@ -150,9 +150,9 @@ class RollupTable:
         if not rollup.measures:
             raise self._error("`measures` is empty; leave it out to count", "measures")
         if rollup.lateness_ns and rollup.window_ns is None:
-            raise self._error("`lateness` is of windows, and there is no `window`", "lateness")
+            raise self._error("`lateness` needs a `window`", "lateness")
         if rollup.top and not rollup.by:
-            raise self._error("`top` is of groups, and there is no `by`", "top")
+            raise self._error("`top` needs `by`", "top")
         seen: set[str] = set()
         for name in row_names(rollup):
             if name in seen or name in RESERVED:
@@ -168,7 +168,7 @@ class RollupTable:
         if slide_ns is None:
             return window_ns, None
         if window_ns is None:
-            raise self._error("`slide` is of windows, and there is no `window`", "slide")
+            raise self._error("`slide` needs a `window`", "slide")
         if slide_ns > window_ns or window_ns % slide_ns or window_ns // slide_ns > MAX_PANES:
             raise self._error(f"`window` is not 1 to {MAX_PANES} times `slide`", "slide")
         return window_ns, None if slide_ns == window_ns else slide_ns
@@ -178,7 +178,7 @@ class RollupTable:
             return None
         value = self._table[key]
         if not isinstance(value, str):
-            raise self._error(f'`{key}` is no time in quotes, as in "10s"', key)
+            raise self._error(f'`{key}` must be a time in quotes, as in "10s"', key)
         return self._parse(key, value, parse_time)
 
     def _condition(self) -> Expression | None:
@@ -186,17 +186,17 @@ class RollupTable:
             return None
         value = self._table["where"]
         if not isinstance(value, str):
-            raise self._error("`where` is no condition in quotes", "where")
+            raise self._error("`where` must be a condition in quotes", "where")
         return self._parse("where", value, parse_condition)
 
     def _order(self, measures: Iterable[Measure]) -> str:
         value = self._table.get("order_by", "count")
         if not isinstance(value, str):
-            raise self._error("`order_by` is no measure in quotes", "order_by")
+            raise self._error("`order_by` must be a measure in quotes", "order_by")
         named = next((measure for measure in measures if measure.name == value), None)
         measure = named or self._parse("order_by", value, parse_measure)
         if measure.function == "histogram":
-            raise self._error(f"`order_by` is {value!r}, which is not one number", "order_by")
+            raise self._error(f"`order_by` is {value!r}, which is not a single number", "order_by")
         return value
 
     def _number(self, key: str, default: int) -> int:
@@ -204,13 +204,13 @@ class RollupTable:
             return default
         value = self._table[key]
         if type(value) is not int or not 1 <= value <= MAX_KEYS:
-            raise self._error(f"`{key}` is no number from 1 to {MAX_KEYS}", key)
+            raise self._error(f"`{key}` must be a number from 1 to {MAX_KEYS}", key)
         return value
 
     def _texts(self, key: str) -> tuple[str, ...]:
         value = self._table.get(key, ())
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
-            raise self._error(f"`{key}` is no list of texts in quotes", key)
+            raise self._error(f"`{key}` must be a list of texts in quotes", key)
         if len(value) > MAX_LISTED:
             raise self._error(f"`{key}` lists more than {MAX_LISTED}", key)
         if any(len(each) > MAX_EXPRESSION for each in value):

@@ -88,7 +88,7 @@ def export_parquet(recording: Recording, directory: Path, *, expressions: Sequen
     Files are named after the recording: when it is exported again, in the same way, its files are replaced.
     """
     if directory.exists() and not directory.is_dir():
-        raise FormatError("is no directory: Parquet is written as files below one", file=str(directory))
+        raise FormatError("is not a directory: Parquet is written as files in one", file=str(directory))
     refuse_foreign(directory)
     with ParquetWriter(directory, stem=_identify(recording)) as writer:
         return _write_all(writer, recording, expressions)

@@ -53,7 +53,7 @@ class NdjsonTarget:
             raise SinkError(f"{self.path}: {(error.strerror or str(error)).lower()}") from error
         if not self._is_regular and (self.rotate_bytes or self.every_s):
             self.close()
-            raise SinkError(f"{self.path}: is no regular file, which alone can be rotated")
+            raise SinkError(f"{self.path}: only a regular file can be rotated")
 
     def write(self, item: Item) -> None:
         """Append an item's lines, rotating between two of them where it is due."""

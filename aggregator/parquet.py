@@ -260,7 +260,7 @@ def _check_file(file: Path, *, has_host: bool) -> None:
     for column, wanted in zip(COLUMNS, SCHEMA, strict=True):
         is_needed = not column.is_optional and not (has_host and column.name == "host")
         if column.name not in found and is_needed:
-            raise FormatError(f"holds no events of traceleft: there is no column {column.name}", file=str(file))
+            raise FormatError(f"holds no events of traceleft: it lacks the column {column.name}", file=str(file))
         if column.name in found and not _is_same(found[column.name], wanted.type):
             message = f"column {column.name} is {found[column.name]} and not {wanted.type}"
             raise FormatError(f"holds no events of traceleft: {message}", file=str(file))

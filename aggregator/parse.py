@@ -101,7 +101,8 @@ def parse_measure(text: str) -> Measure:
     found = _MEASURE.fullmatch(body)
     if not found:
         hint = suggest(body, ("count", "errors", "bytes"))
-        raise _error(f"{_shown(body)} is no measure{hint}; measures are count, errors, bytes, sum(x), p99(x), …", text)
+        known = "measures are count, errors, bytes, sum(x), p99(x), …"
+        raise _error(f"{_shown(body)} is not a measure{hint}; {known}", text)
     function, thousandths = _read_function(found[1], text)
     expression = parse_value(found[2])
     if type_of(expression) != "integer":
@@ -115,7 +116,7 @@ def parse_time(text: str) -> int:
     """Return the nanoseconds of a time such as ``10s``; ``ExpressionError`` where it is none."""
     found = _TIME.fullmatch(text.strip())
     if not found or found[2] not in UNITS_NS:
-        raise _error(f"{_shown(text)} is no time: write a number and one of {', '.join(UNITS_NS)}, as in 10s", text)
+        raise _error(f"{_shown(text)} is not a time: write a number and one of {', '.join(UNITS_NS)}, as in 10s", text)
     nanoseconds = int(found[1]) * UNITS_NS[found[2]]
     if nanoseconds not in INTEGERS:
         raise _error(f"{_shown(text)} is a time beyond 292 years", text)
@@ -149,7 +150,7 @@ def name_of(expression: Expression) -> str:
 def check_name(name: str) -> str:
     """Return a name that a key, a measure or a rollup's column can have; ``ExpressionError`` for another."""
     if not _NAME.fullmatch(name):
-        raise _error(f"{_shown(name)} is no name: letters, digits and _, at most 64", name)
+        raise _error(f"{_shown(name)} is not a valid name: use letters, digits and _, at most 64", name)
     return name
 
 
@@ -194,9 +195,9 @@ class _Reader:
                 warnings.simplefilter("ignore")
                 self._tree = ast.parse(self._text, mode="eval").body
         except SyntaxError as exc:
-            self._fail(f"is no expression: {exc.msg}")
+            self._fail(f"is not an expression: {exc.msg}")
         except (ValueError, RecursionError, MemoryError):
-            self._fail("is no expression: it is nested too deeply, or holds what is no text")
+            self._fail("is not an expression: it is nested too deeply, or is not text")
 
     def condition(self) -> Expression:
         """Return the tree of the whole text, which is a condition."""
@@ -342,7 +343,7 @@ class _Reader:
     def _text_value(self, node: ast.expr, depth: int) -> Expression:
         value = self._value(node, depth)
         if type_of(value) != "text" or isinstance(value, Constant):
-            self._fail(f"{self._source(node)} is no text that an event has")
+            self._fail(f"{self._source(node)} is not a text column of an event")
         return value
 
     def _check_plain(self, call: ast.Call) -> None:

@@ -259,7 +259,7 @@ def _loss(subjects: Sequence[Subject]) -> Iterator[str]:
         cpus = ((str(cpu), figures) for cpu, figures in sorted(ledger.by_cpu.items()))
         yield _ledger_table(f"By CPU, {subject.host}", "CPU", cpus)
     if not subjects:
-        yield paragraph("There is no recording.")
+        yield paragraph("No recordings.")
 
 
 def balance(total: "Figures") -> str:

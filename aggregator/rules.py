@@ -122,7 +122,7 @@ def read_rules(paths: Iterable[Path]) -> tuple[Rule, ...]:
     for path in paths:
         for rule in rules_of(read_toml(path)):
             if rule.name in rules:
-                raise rule.rollup.error(f"{rules[rule.name].rollup.file} has a rule of that name, too")
+                raise rule.rollup.error(f"{rules[rule.name].rollup.file} also has a rule of that name")
             rules[rule.name] = rule
     return tuple(rules.values())
 
@@ -137,7 +137,7 @@ def rules_of(document: Document) -> tuple[Rule, ...]:
     document.check_keys(document.table, ("rollup", "rule"))
     tables = document.table.get("rule", {})
     if not isinstance(tables, Mapping):
-        raise document.error("`rule` is no table; write [rule.NAME]", document.line_of("rule"))
+        raise document.error("`rule` must be a table: write [rule.NAME]", document.line_of("rule"))
     if not tables:
         raise document.error("holds no rule; write [rule.NAME]")
     if len(tables) > MAX_ROLLUPS:
@@ -157,7 +157,8 @@ class _RuleTable(RollupTable):
         rollup = self.rollup()
         for measure in rollup.measures:
             if measure.function in ("histogram", "exact"):
-                raise self._error(f"`measures`: {measure.name} is not one number of bounded memory", "measures")
+                why = "cannot be used in a rule: it is not a single number"
+                raise self._error(f"`measures`: {measure.name} {why}", "measures")
         if rollup.window_ns is None:
             self._refuse_without_window()
         if all(measure.name != "count" for measure in rollup.measures):
@@ -177,7 +178,7 @@ class _RuleTable(RollupTable):
     def _refuse_without_window(self) -> None:
         for key in ("when", "count", "measures", "slide"):
             if key in self._table:
-                raise self._error(f"`{key}` is of windows, and there is no `window`", key)
+                raise self._error(f"`{key}` needs a `window`", key)
         if "where" not in self._table and "events" not in self._table:
             raise self._error("says nothing of events: give `events`, `where`, or a `window` and `when`")
 
@@ -197,11 +198,11 @@ class _RuleTable(RollupTable):
         key = "when" if "when" in self._table else "count"
         text = self._table[key]
         if not isinstance(text, str):
-            raise self._error(f"`{key}` is no condition in quotes", key)
+            raise self._error(f"`{key}` must be a condition in quotes", key)
         if key == "count":
             found = _COUNT.fullmatch(text)
             if not found:
-                raise self._error('`count` is none of ">N", ">=N", "==N": a rule tells of what grows', key)
+                raise self._error('`count` must be ">N", ">=N" or "==N": a rule watches what grows', key)
             text = f"count {found[1]} {found[2]}"
         names = [measure.name for measure in rollup.measures]
         condition = self._parse(key, text, lambda each: parse_condition(each, numbers=names))
@@ -217,7 +218,8 @@ class _RuleTable(RollupTable):
         default = ", ".join(f"{name} {{{name}}}" for name in (*keys, *measures)) or "{comm}[{pid}] {event}"
         message = self._table.get("message", default)
         if not isinstance(message, str) or not message.strip() or len(message) > MAX_MESSAGE or "\n" in message:
-            raise self._error(f"`message` is no line of text in quotes of 1 to {MAX_MESSAGE} characters", "message")
+            must = f"must be one line of text in quotes, of 1 to {MAX_MESSAGE} characters"
+            raise self._error(f"`message` {must}", "message")
         try:
             parts = [*string.Formatter().parse(message)]
         except ValueError as exc:
@@ -234,7 +236,7 @@ class _RuleTable(RollupTable):
         value = self._table.get("severity", "warning")
         found = next((each for each in SEVERITIES if each == value), None)
         if found is None:
-            raise self._error(f"`severity` is none of {', '.join(SEVERITIES)}", "severity")
+            raise self._error(f"`severity` must be one of {', '.join(SEVERITIES)}", "severity")
         return found
 
     def _limit(self) -> tuple[int, int] | None:
@@ -242,7 +244,7 @@ class _RuleTable(RollupTable):
             return None
         found = _LIMIT.fullmatch(str(self._table["limit"]))
         if not found or not int(found[1]):
-            raise self._error('`limit` is no number of alerts in a time, as in "10/min"', "limit")
+            raise self._error('`limit` must be a number of alerts in a time, as in "10/min"', "limit")
         return int(found[1]), _PERIODS_S[found[2][0]] * 1_000_000_000
 
 

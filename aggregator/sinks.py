@@ -131,7 +131,7 @@ class SinkUrl:
             return default
         found = _SIZE.fullmatch(self.options[name])
         if not found or not int(found[1]):
-            raise self.wrong(f"{name}={self.options[name][:64]} is no size such as 100MiB")
+            raise self.wrong(f"{name}={self.options[name][:64]} is not a size: write one such as 100MiB")
         unit = found[2].replace("iB", "")
         return int(found[1]) * _FACTORS.get(unit, 1)
 
@@ -139,7 +139,7 @@ class SinkUrl:
         """Return an option that is a number."""
         text = self.options.get(name, str(default))
         if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > MAX_KEEP:
-            raise self.wrong(f"{name}={text[:64]} is no number from 0 to {MAX_KEEP}")
+            raise self.wrong(f"{name}={text[:64]} must be a number from 0 to {MAX_KEEP}")
         return int(text)
 
     def time_ns(self, name: str, default: int) -> int:
@@ -158,7 +158,7 @@ class SinkUrl:
         """Return host and port; the loopback address where no host is given."""
         host, _, port = self.place.rpartition(":") if not self.place.isdecimal() else ("", "", self.place)
         if not port.isascii() or not (port.isdecimal() or not self.place) or len(port) > 5 or int(port or 0) > 65535:
-            raise self.wrong("is no address such as 127.0.0.1:9435")
+            raise self.wrong("must be an address such as 127.0.0.1:9435")
         return host.strip("[]") or LOOPBACK, int(port) if port else PORT
 
     def wrong(self, message: str) -> ExpressionError:

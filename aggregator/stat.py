@@ -76,5 +76,6 @@ def adapt_rollup(
         named = any(measure.name == sort_by for measure in rollup.measures)
         rollup = replace(rollup, order_by=sort_by if named else measure_text(sort_by))
         if order_measure(rollup).function == "histogram":
-            raise TraceleftError(f"--sort-by {sort_by}: a histogram is not one number; choose count, p99 or the like")
+            why = "a histogram is not a single number; choose count, p99 or the like"
+            raise TraceleftError(f"--sort-by {sort_by}: {why}")
     return rollup if top is None else replace(rollup, top=top)

@@ -201,7 +201,7 @@ def _find_java() -> None:
     home = os.environ.get("JAVA_HOME")
     if home is not None:
         if not os.access(Path(home) / "bin" / "java", os.X_OK):
-            raise UnsupportedError("the engine spark", f"{_JAVA} (there is no bin/java in {home})")
+            raise UnsupportedError("the engine spark", f"{_JAVA} (bin/java is missing in {home})")
         return
     if shutil.which("java") is None:
         found = sorted(Path("/usr/lib/jvm").glob("*/bin/java"))

@@ -94,7 +94,7 @@ class Access:
     def _check_aligned(self, base: Register, offset: int, size: int) -> None:
         """Up to 4.13 a map's value is read at multiples of the size, unless something was added to its address."""
         if not self.era.has_bits and base.kind == VALUE and offset % size:
-            raise Refused(f"an access of {size} bytes at {offset}, which is no multiple of that")
+            raise Refused(f"an access of {size} bytes at {offset}, which is not a multiple of that size")
 
     def check_value(self, base: Register, offset: int, size: int, *, allows_nothing: bool) -> None:
         """check_map_access: the lowest and the highest place must both lie in the value."""
@@ -138,9 +138,9 @@ class Access:
                 raise Refused("a place on the stack that is not known")
             offset += value if value < 1 << 63 else value - (1 << 64)
         if offset % size:
-            raise Refused(f"an access of {size} bytes at {offset}, which is no multiple of that")
+            raise Refused(f"an access of {size} bytes at {offset}, which is not a multiple of that size")
         if not -STACK_BYTES <= offset < 0:
-            raise Refused(f"an access of {size} bytes beside the stack, at {offset}")
+            raise Refused(f"an access of {size} bytes outside the stack, at {offset}")
         return offset
 
     def read_slot(self, machine: Machine, slot: Slot | None, offset: int, size: int) -> Register:

@@ -132,7 +132,7 @@ def _extract(archive: Path, work: Path) -> None:
             info = _read_header(header)
             limit = _limit(info.name)
             if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                raise BatteryError(f"{one_line(info.name)}: no plain file; not packed by traceleft")
+                raise BatteryError(f"{one_line(info.name)}: not a plain file; not packed by traceleft")
             if not 0 <= info.size <= limit:
                 raise BatteryError(f"{info.name}: larger than {limit} bytes; not packed by traceleft")
             if info.name in seen or len(seen) >= FILES_MAX:
@@ -155,7 +155,7 @@ def _limit(name: str) -> int:
     """Return how large a file of this name may be; one that no battery has is refused, wherever it would lead."""
     limit = next((limit for pattern, limit in NAMES if pattern.fullmatch(name)), None)
     if limit is None:
-        raise BatteryError(f"{one_line(name)!a}: no file of a battery; not packed by traceleft")
+        raise BatteryError(f"{one_line(name)!a}: not a file of a battery; not packed by traceleft")
     return limit
 
 
@@ -212,6 +212,6 @@ class _Content:
             raise BatteryError(f"no xz file that can be read: {one_line(exc)}") from exc
         self._made_bytes += len(made)
         if self._made_bytes > min(TOTAL_BYTES_MAX, RATIO_FREE_BYTES + RATIO_MAX * self._read_bytes):
-            raise BatteryError("far larger than what it was packed from can be; not packed by traceleft")
+            raise BatteryError("unpacks to far more than it was packed from; not packed by traceleft")
         self._held += made
         return bool(made) or not self._decompressor.eof

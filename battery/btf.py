@@ -95,7 +95,7 @@ class Btf:
             size = fixed + PARTS.get(kind, 0) * vlen
             count += 1
             if not 0 < kind <= KIND_MAX or count > TYPES_MAX:
-                raise ValueError("its BTF has a type of no kind that is known")
+                raise ValueError("its BTF has a type of an unknown kind")
             yield _Type(name, kind, vlen, value, _part(data, at + form.size, size))
             at += form.size + size
 

@@ -109,7 +109,7 @@ def _role(source: Source, name: str) -> tuple[str, Hook]:
     suffix = "" if source.event == CORE else f"_{source.identifier}"
     role = name.removesuffix(suffix)
     if role not in roles or name != f"{role}{suffix}":
-        raise BatteryError(f"program {name} is none of {', '.join(f'{known}{suffix}' for known in roles)}")
+        raise BatteryError(f"program {name} must be one of {', '.join(f'{known}{suffix}' for known in roles)}")
     return role, roles[role]
 
 

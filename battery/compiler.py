@@ -133,7 +133,8 @@ def _find_clang() -> str:
     if named:
         found = shutil.which(named)
         if found is None:
-            raise UnsupportedError(f"clang: $TRACELEFT_CLANG is {one_line(named)}, which is no program", "set it right")
+            what = f"clang: $TRACELEFT_CLANG is {one_line(named)}, which is not an executable"
+            raise UnsupportedError(what, "correct it or unset it")
         return os.path.abspath(found)
     candidates = ["clang", *(f"clang-{major}" for major in range(NEWEST, OLDEST - 1, -1))]
     found = next((path for name in candidates if (path := shutil.which(name))), None)

@@ -37,7 +37,7 @@ def _fault_of(fields: tuple[Any, ...], kernel: Kernel) -> str | None:
         if feature not in FOLLOWED:
             return f"{known.name}{NOT_FOLLOWED}"
     if max(each.destination, each.source) >= REGISTERS:
-        return "a register that there is not"
+        return "a register that does not exist"
     if any(_reserved(each)):
         return RESERVED
     return _fault_of_arithmetic(each, kernel) if each.kind in (ALU, ALU64) else None

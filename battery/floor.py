@@ -94,7 +94,7 @@ def _of_program(program: ProgramFacts, since: Since) -> Iterator[Reason]:
     place = f"program {program.name}"
     kind = since.sections.get(program.section.split("/")[0])
     if kind is None:
-        yield Reason(NEVER, place, f"a section, {program.section}, of no type that is known")
+        yield Reason(NEVER, place, f"a section, {program.section}, of an unknown type")
     else:
         yield Reason(kind.since, place, f"the type {kind.name}")
     count, limit = program.instructions, since.limit(OLDEST)

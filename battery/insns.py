@@ -106,7 +106,7 @@ def read_code(code: bytes, *, byte_order: str = "little") -> Code:
 def decode(code: bytes, *, byte_order: str = "little") -> list[Instruction]:
     """Return all instructions. Raises ValueError for a length that is no multiple of 8 or a load that is cut."""
     if len(code) % INSTRUCTION_BYTES:
-        raise ValueError(f"{len(code)} bytes are no whole number of instructions")
+        raise ValueError(f"{len(code)} bytes do not make whole instructions")
     is_little = byte_order == "little"
     rows = struct.iter_unpack("<BBhi" if is_little else ">BBhi", code)
     found: list[Instruction] = []

@@ -34,7 +34,7 @@ def read_kernel(path: Path) -> bytes:
         raise UnsupportedError(one_line(path), f"the kernel cannot be read: {describe(exc)}") from exc
     start, magic = MAGIC
     if len(data) > IMAGE_BYTES_MAX or len(data) < HEADER_BYTES or data[start : start + len(magic)] != magic:
-        raise UnsupportedError(one_line(path), "is no kernel for x86_64; give a bzImage, as /boot/vmlinuz-* are")
+        raise UnsupportedError(one_line(path), "is not a kernel for x86_64: give a bzImage, such as /boot/vmlinuz-*")
     if _number(data, VERSION_AT) >= FLAGS_SINCE and not _number(data, FLAGS_AT) & FLAG_64:
         raise UnsupportedError(one_line(path), "is a kernel of 32 bits; give one for x86_64")
     return data
@@ -54,7 +54,7 @@ def find_images(directory: Path) -> dict[str, Path]:
             # Other files have such names, too: a linker script, an image for another machine.
             continue
         if release in found:
-            raise UnsupportedError(one_line(path), f"is of the same release as {one_line(found[release])}: {release}")
+            raise UnsupportedError(one_line(path), f"has the same release as {one_line(found[release])}: {release}")
         found[release] = path
     if not found:
         raise UnsupportedError(one_line(directory), f"holds no kernel for x86_64 ({' or '.join(IMAGE_NAMES)})")

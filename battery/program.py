@@ -216,7 +216,7 @@ def _reached(place: Place, functions: Mapping[Place, _Function]) -> Iterator[Pla
         yield current
         for callee in sorted(functions[current].callees):
             if callee not in functions:
-                raise BatteryError(f"{functions[current].name} calls what is no function")
+                raise BatteryError(f"{functions[current].name} calls something that is not a function")
             if callee not in seen:
                 seen.add(callee)
                 waiting.append(callee)

@@ -61,7 +61,7 @@ def read_signature(battery: Battery) -> tuple[Signature, bytes]:
     signature = _parse(data, file)
     is_changed = parse_manifest(manifest, path=str(battery.path)).digest != battery.manifest.digest
     if is_changed or signature.manifest != digest_of(manifest):
-        raise BatteryError("the signature is of another manifest; sign the battery again", path=str(file))
+        raise BatteryError("the signature belongs to another manifest: sign the battery again", path=str(file))
     return signature, manifest
 
 

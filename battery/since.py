@@ -22,7 +22,7 @@ class Kernel(NamedTuple):
         """Read a release, of which the first two numbers count. Raises BatteryError for what is none."""
         found = re.match(r"([0-9]{1,3})\.([0-9]{1,4})(?![0-9])", text, re.ASCII)
         if found is None:
-            raise BatteryError(f"{text[:64]!a} is no kernel release; write it as 5.10")
+            raise BatteryError(f"{text[:64]!a} is not a kernel release: write one such as 5.10")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ class Kind(IntEnum):
 
 SAYS: Final = {
     Kind.NOTHING: "nothing",
-    Kind.NUMBER: "a number that is no constant",
+    Kind.NUMBER: "a number that is not constant",
     Kind.CONTEXT: "the context",
     Kind.MAP: "a map",
     Kind.VALUE: "a map's value",
@@ -155,7 +155,7 @@ def _mask(at: int, size: int) -> int:
 
 def _check_bounds(at: int, size: int) -> None:
     if not -STACK_BYTES <= at < 0:
-        raise Refused(f"an access of {size} bytes beside the stack, at {at}")
+        raise Refused(f"an access of {size} bytes outside the stack, at {at}")
 
 
 def _covers(mine: Register, other: Register) -> bool:

@@ -200,7 +200,7 @@ class _Walk:
             return NUMBER
         total = left.number + (each.immediate if right is None else right.number)
         if left.kind is Kind.STACK and not -STACK_BYTES <= total <= 0:
-            raise Refused(f"an address beside the stack, at {total}")
+            raise Refused(f"an address outside the stack, at {total}")
         return Register(left.kind, total)
 
     def _load(self, state: State, each: Instruction) -> int:
@@ -234,7 +234,7 @@ class _Walk:
         size = SIZES[each.opcode & 0x18]
         at = each.offset + (base.number if base.kind is Kind.STACK else 0)
         if at % size:
-            raise Refused(f"an access of {size} bytes at {at}, which is no multiple of that")
+            raise Refused(f"an access of {size} bytes at {at}, which is not a multiple of that size")
         if base.kind in ON_STACK:
             if not is_write:
                 return state.load(at, size)

@@ -68,6 +68,6 @@ def _walk(path: Path) -> Iterator[Path]:
                         yield found
                     else:
                         name = one_line(found.relative_to(path))
-                        raise BatteryError(f"{name}: neither file nor directory; remove it", path=str(path))
+                        raise BatteryError(f"{name}: not a file or a directory; remove it", path=str(path))
     except OSError as exc:
         raise BatteryError(describe(exc), path=str(path)) from exc

@@ -81,7 +81,7 @@ def _read_cached(declaration: str) -> CType:
     tokens = _tokenise(declaration)
     ctype = _convert(_parse_declaration(tokens), _typedefs())
     if ctype.kind == "unknown":
-        raise _UnknownTypeError(f"type `{declaration}` is unknown; its width cannot be told")
+        raise _UnknownTypeError(f"type `{declaration}` is unknown, so its width is unknown as well")
     return ctype
 
 
@@ -89,7 +89,7 @@ def _tokenise(declaration: str) -> list[str]:
     if len(declaration) > MAX_DECLARATION:
         raise _UnknownTypeError(f"type is longer than {MAX_DECLARATION} characters")
     if not _ALLOWED.fullmatch(declaration):
-        raise _UnknownTypeError(f"type {declaration!r} is no C type")
+        raise _UnknownTypeError(f"type {declaration!r} is not a C type")
     if declaration.count("*") + declaration.count("[") > MAX_DEPTH:
         raise _UnknownTypeError(f"type has more than {MAX_DEPTH} pointers and arrays in it")
     return [token for token in _TOKEN.findall(declaration) if token not in _ANNOTATIONS]
@@ -108,7 +108,7 @@ def _parse_declaration(tokens: list[str]) -> Any:
     parsed = _parse(f"{typedefs} void f({' '.join(tokens)});", " ".join(tokens))
     parameters = getattr(parsed.ext[-1].type, "args", None)
     if len(parsed.ext) != len(names) + 1 or parameters is None or len(parameters.params) != 1:
-        raise _UnknownTypeError(f"`{' '.join(tokens)}` is no C type")
+        raise _UnknownTypeError(f"`{' '.join(tokens)}` is not a C type")
     if not isinstance(parameters.params[0], c_ast.Typename):
         raise _UnknownTypeError(f"`{' '.join(tokens)}` has a name in it")
     return parameters.params[0].type
@@ -119,7 +119,7 @@ def _parse(source: str, shown: str) -> Any:
     try:
         return _parser().parse(source)
     except (c_parser.ParseError, AssertionError, AttributeError, RecursionError, ValueError) as exc:
-        raise _UnknownTypeError(f"`{shown}` is no C type") from exc
+        raise _UnknownTypeError(f"`{shown}` is not a C type") from exc
 
 
 @cache

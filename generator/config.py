@@ -48,7 +48,7 @@ def _check_config(read: Document) -> Config:
     expressions = _read_names(config, document, "events") if "events" in document else None
     tables = document.get("event", {})
     if not isinstance(tables, dict) or len(tables) > MAX_EVENTS:
-        raise config.error("`event` is no table; write [event.NAME]", "event")
+        raise config.error("`event` must be a table: write [event.NAME]", "event")
     arguments = {name: _read_event(config, name, table) for name, table in tables.items()}
     return Config(file, expressions, {name: names for name, names in arguments.items() if names is not None}, text)
 
@@ -94,7 +94,7 @@ def _check_keys(config: Config, table: Mapping[str, object], known: Sequence[str
 
 def _read_event(config: Config, name: str, table: object) -> tuple[str, ...] | None:
     if not isinstance(table, dict):
-        raise config.error(f"event {name!r} is no table; write [event.{name}]", name)
+        raise config.error(f"event {name!r} must be a table: write [event.{name}]", name)
     _check_keys(config, table, ("arguments",), event=name)
     return _read_names(config, table, "arguments", event=name) if "arguments" in table else None
 
@@ -103,4 +103,4 @@ def _read_names(config: Config, table: Mapping[str, object], key: str, *, event:
     match table[key]:
         case list(names) if all(isinstance(name, str) and name for name in names):
             return tuple(names)
-    raise config.error(f"`{key}` is no list of names", key, event=event)
+    raise config.error(f"`{key}` must be a list of names", key, event=event)

@@ -170,7 +170,7 @@ class _Reader:
                 continue
             match = _ARGUMENT_KEY.fullmatch(key)
             if match is None or int(match["index"]) in entries:
-                raise _MalformedError(place, f'"{key}" is no key `INDEX NAME|NAME`, or its index is there twice')
+                raise _MalformedError(place, f'"{key}" must be a key `INDEX NAME|NAME`, each index once')
             names = tuple(match["names"].split("|"))
             entries[int(match["index"])] = Entry(names, self._meaning(value, f'{place}."{key}"'))
         return entries
@@ -319,13 +319,13 @@ def _lookup(tables: Mapping[str, Table], name: object, place: str) -> Table:
 def _names(table: Table, key: str, place: str) -> frozenset[str]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _MalformedError(place, f"{key} is no list of names")
+        raise _MalformedError(place, f"{key} must be a list of names")
     return frozenset(value)
 
 
 def _number(value: object, place: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _MalformedError(place, f"{value!r} is no number")
+        raise _MalformedError(place, f"{value!r} is not a number")
     return value
 
 

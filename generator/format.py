@@ -64,7 +64,7 @@ def parse_format(text: str, *, file: str) -> Format:
         raise FormatError("is empty", file=file)
     head, separator, print_fmt = text.partition("\nprint fmt:")
     if "\0" in head:
-        raise FormatError("is no text", file=file, line=head.count("\n", 0, head.index("\0")) + 1)
+        raise FormatError("is not text", file=file, line=head.count("\n", 0, head.index("\0")) + 1)
     lines = head.split("\n")
     name = _read_name(lines[0], file)
     fields = _read_fields(lines, file)
@@ -87,7 +87,7 @@ def digest_formats(*texts: str) -> str:
 def _read_name(line: str, file: str) -> str:
     key, separator, name = line.partition(":")
     if key != "name" or not separator or not _EVENT_NAME.fullmatch(name.strip()):
-        raise FormatError("does not begin with `name: EVENT`, so it is no format file", file=file, line=1)
+        raise FormatError("is not a format file: it does not begin with `name: EVENT`", file=file, line=1)
     return name.strip()
 
 

@@ -72,14 +72,14 @@ def parse_snapshot(data: bytes, *, file: str) -> Source:
         case {"snapshot": int(version)} if version != SNAPSHOT_VERSION:
             raise FormatError(f"is a snapshot of version {version}, this traceleft reads {SNAPSHOT_VERSION}", file=file)
         case _:
-            raise FormatError("is no snapshot: `traceleft snapshot -o FILE` makes one", file=file)
+            raise FormatError("is not a snapshot: make one with `traceleft snapshot -o FILE`", file=file)
     if not _RELEASE.fullmatch(release) or not _MACHINE.fullmatch(machine):
         raise FormatError("names no kernel release and machine", file=file)
     if len(formats) > MAX_EVENTS:
         raise FormatError(f"has more than {MAX_EVENTS} events", file=file)
     for key, text in formats.items():
         if not _is_key(key) or not isinstance(text, str):
-            raise FormatError(f"has a format whose key is no category/event: {key[:64]!r}", file=file)
+            raise FormatError(f"has a format whose key is not category/event: {key[:64]!r}", file=file)
     if not formats:
         raise FormatError("has no event formats in it", file=file)
     return Source(release, machine, MappingProxyType(formats), f"{file}: ")
@@ -121,7 +121,7 @@ class DirectoryFormats(Mapping[str, str]):
             return data.decode()
         except UnicodeDecodeError as exc:
             line = data.count(b"\n", 0, exc.start) + 1
-            raise FormatError("is no text", file=str(path), line=line) from exc
+            raise FormatError("is not text", file=str(path), line=line) from exc
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -199,7 +199,7 @@ def _load_json(text: bytes, file: str) -> object:
     try:
         document: object = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise FormatError("is no snapshot: `traceleft snapshot -o FILE` makes one", file=file) from exc
+        raise FormatError("is not a snapshot: make one with `traceleft snapshot -o FILE`", file=file) from exc
     return document
 
 
@@ -209,7 +209,7 @@ def _is_key(key: str) -> bool:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Replace a file in one step; what is no regular file (`/dev/null`, a FIFO) is written into."""
+    """Replace a file in one step; what is not a regular file (`/dev/null`, a FIFO) is written into."""
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

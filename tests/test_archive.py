@@ -103,7 +103,7 @@ def test_file_that_the_manifest_does_not_name_is_refused(battery: Path, name: st
 def test_what_is_no_file_is_refused(battery: Path, make: Callable[[Path], None]) -> None:
     make(battery / "thing")
 
-    assert "thing: neither file nor directory" in refusal_of(lambda: verify_battery(battery))
+    assert "thing: not a file or a directory" in refusal_of(lambda: verify_battery(battery))
 
 
 def test_missing_file_is_refused(battery: Path) -> None:
@@ -193,18 +193,18 @@ def member(name: str, data: bytes = b"", **keys: object) -> bytes:
 
 OBJECT_NAME = f"objects/ab/{'c' * 62}.o"
 HOSTILE: dict[str, tuple[Sequence[bytes], str]] = {
-    "absolute": ([member("/etc/passwd", b"root")], "'/etc/passwd': no file of a battery"),
-    "above": ([member("objects/../../../etc/passwd")], "no file of a battery"),
-    "dots": ([member("..")], "'..': no file of a battery"),
-    "backslash": ([member("objects\\..\\x")], "no file of a battery"),
-    "control": ([member("a\nb\x1b[2J")], "no file of a battery"),
-    "newline after": ([member("manifest.json\n")], "no file of a battery"),
-    "link": ([member("manifest.json", type=tarfile.SYMTYPE, linkname="/etc/shadow")], "no plain file"),
-    "hard link": ([member("manifest.json", type=tarfile.LNKTYPE, linkname="/etc/shadow")], "no plain file"),
-    "device": ([member("manifest.json", type=tarfile.BLKTYPE, devmajor=8)], "no plain file"),
-    "directory": ([member("objects", type=tarfile.DIRTYPE)], "no file of a battery"),
-    "long name": ([member("n" * 300, b"")], "no file of a battery"),
-    "pax": ([member("manifest.json", b"20 path=/etc/passwd\n", type=tarfile.XHDTYPE)], "no plain file"),
+    "absolute": ([member("/etc/passwd", b"root")], "'/etc/passwd': not a file of a battery"),
+    "above": ([member("objects/../../../etc/passwd")], "not a file of a battery"),
+    "dots": ([member("..")], "'..': not a file of a battery"),
+    "backslash": ([member("objects\\..\\x")], "not a file of a battery"),
+    "control": ([member("a\nb\x1b[2J")], "not a file of a battery"),
+    "newline after": ([member("manifest.json\n")], "not a file of a battery"),
+    "link": ([member("manifest.json", type=tarfile.SYMTYPE, linkname="/etc/shadow")], "not a plain file"),
+    "hard link": ([member("manifest.json", type=tarfile.LNKTYPE, linkname="/etc/shadow")], "not a plain file"),
+    "device": ([member("manifest.json", type=tarfile.BLKTYPE, devmajor=8)], "not a plain file"),
+    "directory": ([member("objects", type=tarfile.DIRTYPE)], "not a file of a battery"),
+    "long name": ([member("n" * 300, b"")], "not a file of a battery"),
+    "pax": ([member("manifest.json", b"20 path=/etc/passwd\n", type=tarfile.XHDTYPE)], "not a plain file"),
     "twice": ([member(OBJECT_NAME, b"1"), member(OBJECT_NAME, b"2")], "there twice"),
     "too large": ([member("manifest.json", size=1 << 40)], "larger than"),
     "size below nothing": ([member("manifest.json", size=-1)], "not packed by traceleft"),
@@ -251,7 +251,7 @@ def test_decompression_bomb_is_stopped_early(tmp_path: Path) -> None:
     line = refusal_of(lambda: unpack_battery(tmp_path / "bomb", tmp_path / "out"))
 
     assert len(packed.getvalue()) < 1 << 20
-    assert line == f"{tmp_path}/bomb: far larger than what it was packed from can be; not packed by traceleft"
+    assert line == f"{tmp_path}/bomb: unpacks to far more than it was packed from; not packed by traceleft"
     assert sorted(os.listdir(tmp_path)) == ["bomb"]
 
 

@@ -53,8 +53,8 @@ BYTES = {
     "cut in a field": (OPENAT[: len(OPENAT) // 2], "format:10: field has no size"),
     "cut at the end": (OPENAT[:-1], "format:15: is cut off"),
     "binary": (bytes(range(256)), "format:"),
-    "nul": (OPENAT.replace(b"dfd", b"d\0d", 1), "format:10: is no text"),
-    "another encoding": (OPENAT.replace(b"filename", b"file\xffname", 1), "format:11: is no text"),
+    "nul": (OPENAT.replace(b"dfd", b"d\0d", 1), "format:10: is not text"),
+    "another encoding": (OPENAT.replace(b"filename", b"file\xffname", 1), "format:11: is not text"),
     "terminal escape": (OPENAT.replace(b"filename", b"\x1b[31mname", 1), "format:11: field has no type and name"),
     "unknown type": (OPENAT.replace(b"umode_t", b"brand_new_t", 1), "format:13: type `brand_new_t` is unknown"),
     "pointers without end": (OPENAT.replace(b"char *", b"char " + b"*" * 900, 1), "format:11: type is longer"),
@@ -98,11 +98,11 @@ def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "enormous": (make_enormous, "is longer than 1048576 bytes"),
-    "fifo": (replace(os.mkfifo), "is no regular file"),
+    "fifo": (replace(os.mkfifo), "is not a regular file"),
     "directory": (replace(Path.mkdir), "cannot be read: is a directory"),
     "link to itself": (replace(lambda file: file.symlink_to(file)), "cannot be read: too many levels of symbolic"),
     "link to nothing": (replace(lambda file: file.symlink_to("/nosuch")), "cannot be read: no such file"),
-    "device without end": (replace(lambda file: file.symlink_to("/dev/zero")), "is no regular file"),
+    "device without end": (replace(lambda file: file.symlink_to("/dev/zero")), "is not a regular file"),
 }
 
 
@@ -126,8 +126,8 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (Path.mkdir, "has no event formats in it"),
     "links in a ring": (make_recursive, "has no event formats in it"),
     "link to itself": (lambda path: path.symlink_to(path), "cannot be read: too many levels of symbolic links"),
-    "fifo": (os.mkfifo, "is no regular file"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+    "fifo": (os.mkfifo, "is not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
 }
 
 
@@ -158,18 +158,18 @@ def xz_that_wants_memory() -> bytes:
 
 
 SNAPSHOTS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "is no snapshot"),
-    "text": (lambda: b"hello", "is no snapshot"),
+    "empty": (lambda: b"", "is not a snapshot"),
+    "text": (lambda: b"hello", "is not a snapshot"),
     "cut": (lambda: snapshot()[:-20], "cannot be decompressed"),
     "changed": (lambda: snapshot()[:5000] + b"\0\0" + snapshot()[5002:], "cannot be decompressed"),
     "bomb": (bomb, "is longer than 67108864 bytes when decompressed"),
     "window": (xz_that_wants_memory, "cannot be decompressed: memory usage limit exceeded"),
     "newer": (lambda: snapshot(snapshot=2), "is a snapshot of version 2"),
-    "deep": (lambda: b'{"a":' * 2_000_000, "is no snapshot"),
-    "list": (lambda: b"[]", "is no snapshot"),
+    "deep": (lambda: b'{"a":' * 2_000_000, "is not a snapshot"),
+    "list": (lambda: b"[]", "is not a snapshot"),
     "another machine": (lambda: snapshot(machine="vax"), "there are tables for x86_64 only"),
     "path in the release": (lambda: snapshot(release="../../etc"), "names no kernel release"),
-    "path in a name": (lambda: snapshot(formats={"../../x/y": "a"}), "has a format whose key is no category/event"),
+    "path in a name": (lambda: snapshot(formats={"../../x/y": "a"}), "has a format whose key is not category/event"),
     "no formats": (lambda: snapshot(formats={}), "has no event formats"),
     "no syscalls": (lambda: snapshot(formats={"sched/x": "a"}), "has no syscalls"),
 }
@@ -188,9 +188,9 @@ CONFIGS = {
     "unknown class": ('events = ["%netwrk"]\n', "config:1: no class is named '%netwrk'; nearest: %network"),
     "unknown argument": ("[event.openat]\narguments = ['flename']\n", "config:2: openat has no argument 'flename'"),
     "unknown table": ("[event.opnat]\narguments = []\n", "config:1: no event is named 'opnat'; nearest: openat"),
-    "no list": ('events = "openat"\n', "config:1: `events` is no list of names"),
+    "no list": ('events = "openat"\n', "config:1: `events` must be a list of names"),
     "no event": ("\nevents = []\n", "config:2: `events` names no event"),
-    "no TOML": ("events = [\n", "config:2: is no TOML"),
+    "no TOML": ("events = [\n", "config:2: is not TOML"),
     "deep": ("a = " + "[" * 100_000, "config: is nested too deeply"),
     "slow pattern": (f'events = ["/{"(.|.)" * 25}Q/"]\n', "config:1: /(.|.)"),
 }

@@ -328,8 +328,8 @@ def test_first_source_that_fails_is_named_whatever_ends_first(sources: Path, bat
         ("struct slot filename;", "u64 pad; struct slot filename;", "filename is 8 bytes at 136"),
         ("struct slot filename;", "struct slot filename; u64 end;", "end is 8 bytes at 136, in the schema not there"),
         (digest_of(b"openat"), digest_of(b"stale"), "its layout is not the schema's"),
-        ("raw_exit_openat", "raw_middle_openat", "program raw_middle_openat is none of raw_enter_openat"),
-        ("raw_exit_openat", "raw_exit_close", "program raw_exit_close is none of"),
+        ("raw_exit_openat", "raw_middle_openat", "program raw_middle_openat must be one of raw_enter_openat"),
+        ("raw_exit_openat", "raw_exit_close", "program raw_exit_close must be one of"),
         (
             "pid_tgid()",
             "((u64 (*)(void))180)()",

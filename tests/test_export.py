@@ -116,7 +116,7 @@ def test_exported_again_replaces_its_files(recording: Path, tmp_path: Path) -> N
 def test_parquet_goes_below_a_directory_only(recording: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
 
-    with pytest.raises(FormatError, match="file: is no directory"):
+    with pytest.raises(FormatError, match="file: is not a directory"):
         export([recording], tmp_path / "file", "parquet")
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -188,7 +188,7 @@ by = ["nothing"]
         (["--rollup", "two.toml", "--name", "c", "--data", "DATA"], "two.toml: no rollup is named 'c'"),
         (["--rollup", "io", "--data", "absent"], "absent: does not exist"),
         (["--rollup", "io", "--data", "."], ".: holds no Parquet file"),
-        (["--rollup", "io", "--data", "two.toml"], "two.toml: is no recording"),
+        (["--rollup", "io", "--data", "two.toml"], "two.toml: is not a recording"),
         (["--rollup", "io", "--data", "s3://bucket"], "s3://bucket: DuckDB reads directories of this machine"),
         (["--rollup", "wrong.toml", "--data", "DATA"], "wrong.toml:2: rollup w: no event is named 'opn'"),
     ],
@@ -225,7 +225,7 @@ def test_mistake_is_one_line(
         (
             "pyspark",
             ["report", "--rollup", "io", "--data", "REC", "--engine", "spark"],
-            "the engine spark: pip install 'traceleft[fleet]' (there is no package pyspark)",
+            "the engine spark: pip install 'traceleft[fleet]' (package pyspark is missing)",
         ),
         (
             None,

@@ -106,7 +106,7 @@ def test_plain_kprobe_program_loads_on_the_oldest_kernel() -> None:
         (body("").replace('"kprobe"', '"tp"'), "v1", "4.7", "the type tracepoint"),
         (body("").replace('"kprobe"', '"raw_tp/sys_exit"'), "v1", "4.17", "the type raw tracepoint"),
         (body("").replace('"kprobe"', '"fentry/x"'), "v1", "5.8", "the type fentry, which these rules do not follow"),
-        (body("").replace('"kprobe"', '"tc"'), "v1", "999.0", "a section, tc, of no type that is known"),
+        (body("").replace('"kprobe"', '"tc"'), "v1", "999.0", "a section, tc, of an unknown type"),
         ('struct { N(type, 27); N(max_entries, 4096); } ring SEC(".maps");' + body(""), "v1", "5.8", "map ring has"),
         ('struct { N(type, 6); } each SEC(".maps");' + body(""), "v1", "4.6", "map each has the type per-CPU array"),
         (
@@ -232,7 +232,7 @@ VALUE = "u32 k = 0; struct call *call = lookup(&calls, &k); if (!call) return 0;
         (
             VALUE + "probe_read(call->room, 64, (void *)ctx[14]);",
             "4.11",
-            "program kprobe_x has a number that is no constant as the destination of probe_read (instruction ",
+            "program kprobe_x has a number that is not constant as the destination of probe_read (instruction ",
         ),
         (
             VALUE + "probe_read(call, 64, (void *)ctx[14]);",
@@ -254,7 +254,7 @@ VALUE = "u32 k = 0; struct call *call = lookup(&calls, &k); if (!call) return 0;
         (
             "struct record r = {}; u64 size = ctx[13] & 63; probe_read(r.text, size + 1, (void *)ctx[14]);",
             "4.11",
-            "a number that is no constant as the size of probe_read",
+            "a number that is not constant as the size of probe_read",
         ),
         (
             "struct record r = {}; u64 size = 16; keep(size); probe_read(r.text, size, (void *)ctx[14]);",

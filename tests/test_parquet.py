@@ -135,7 +135,7 @@ def test_days_of_data_are_those_of_its_partitions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop_columns(["host"]), "holds no events of traceleft: there is no column host"),
+        (lambda table: table.drop_columns(["host"]), "holds no events of traceleft: it lacks the column host"),
         (
             lambda table: table.set_column(0, "ts", table["ts"].cast(pyarrow.timestamp("ns"))),
             r"column ts is timestamp\[ns\] and not int64",
@@ -144,7 +144,7 @@ def test_days_of_data_are_those_of_its_partitions(tmp_path: Path) -> None:
             lambda table: table.set_column(3, "pid", table["pid"].cast(pyarrow.int32())),
             "column pid is int32 and not int64",
         ),
-        (lambda table: table.select([]).append_column("x", pyarrow.array([1] * len(table))), "there is no column ts"),
+        (lambda table: table.select([]).append_column("x", pyarrow.array([1] * len(table))), "it lacks the column ts"),
         (
             lambda table: table.set_column(22, "args", pyarrow.array(["{}"] * len(table))),
             r"column args is string and not map<string, string>",
@@ -166,7 +166,7 @@ def test_nothing_is_written_beside_parquet_of_something_else(tmp_path: Path, pla
     file.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.table({"a": [1]}), file)
 
-    with pytest.raises(FormatError, match=f"{place}: holds no events of traceleft: there is no column ts"):
+    with pytest.raises(FormatError, match=f"{place}: holds no events of traceleft: it lacks the column ts"):
         refuse_foreign(tmp_path)
     with pytest.raises(SinkError, match=f"{place}: holds no events of traceleft"):
         ParquetTarget(tmp_path, host="vm").open()

@@ -142,9 +142,9 @@ def test_loader_lies_where_the_interpreter_says() -> None:
     ("data", "said"),
     [
         (None, "cannot be read: no such file"),
-        (b"", "is no kernel"),
-        (b"\x7fELF" + bytes(1000), "is no kernel"),
-        (KERNEL[:0x203], "is no kernel"),
+        (b"", "is not a kernel"),
+        (b"\x7fELF" + bytes(1000), "is not a kernel"),
+        (KERNEL[:0x203], "is not a kernel"),
     ],
     ids=["missing", "empty", "elf", "short"],
 )

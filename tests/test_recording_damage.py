@@ -150,7 +150,7 @@ THE_END = (END, encode(make_end(4, None)), 0)
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "foreign schema of 2^32 slots": (
         lambda path: make_file(path, head_block=head_of(lambda event: event["layout"].update(fixed_size=1 << 32))),
-        "fixed_size: is no integer",
+        "fixed_size: must be an integer",
     ),
     "schema of another layout": (
         lambda path: make_file(path, head_block=head_of(lambda event: event.update(id=258))),
@@ -265,11 +265,11 @@ def newer(path: Path) -> None:
 NO_RECORDINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "no such file or directory"),
     "empty": (lambda path: path.write_bytes(b""), "is empty, no recording"),
-    "text": (lambda path: path.write_text('{"ts": 1}\n' * 10), "is no recording; make one with: traceleft record"),
-    "zeros": (lambda path: path.write_bytes(bytes(1000)), "is no recording"),
+    "text": (lambda path: path.write_text('{"ts": 1}\n' * 10), "is not a recording: make one with: traceleft record"),
+    "zeros": (lambda path: path.write_bytes(bytes(1000)), "is not a recording"),
     "newer": (newer, "is a recording of version 2, this traceleft knows 1: replay it with a newer traceleft"),
-    "FIFO": (lambda path: os.mkfifo(path), "is no regular file; pipe it into: traceleft replay -"),
-    "device": (device, "is no regular file"),
+    "FIFO": (lambda path: os.mkfifo(path), "is not a regular file: pipe it into: traceleft replay -"),
+    "device": (device, "is not a regular file"),
     "directory": (directory, "holds no recording"),
     "two recordings": (two_recordings, "is a directory with 2 recordings: name one of a, b"),
 }

@@ -208,7 +208,7 @@ def test_stdin_that_is_no_recording_is_not_read_to_its_end() -> None:
         endless.kill()
 
     assert done.returncode == 1
-    assert done.stderr == "traceleft: stdin: is no recording; make one with: traceleft record -o FILE\n"
+    assert done.stderr == "traceleft: stdin: is not a recording: make one with: traceleft record -o FILE\n"
 
 
 @pytest.mark.parametrize("is_pipe", [False, True], ids=["file", "pipe"])

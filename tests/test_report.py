@@ -295,7 +295,7 @@ def test_sound_recordings_are_shown_beside_what_is_none(tmp_path: Path, capfd: p
     status = main(["report", "--html", str(tmp_path / "page"), str(tmp_path / "none"), str(path)])
 
     assert status == 1
-    assert capfd.readouterr().err.startswith(f"traceleft: {tmp_path / 'none'}: is no recording")
+    assert capfd.readouterr().err.startswith(f"traceleft: {tmp_path / 'none'}: is not a recording")
     assert rows_of((tmp_path / "page").read_text(), "Where the events are from")[0][-1] == "20"
 
 
@@ -304,11 +304,15 @@ def test_sound_recordings_are_shown_beside_what_is_none(tmp_path: Path, capfd: p
     [
         (["--html", "/dev/full", "REC"], 1, "/dev/full: No space left on device"),
         (["--html", "absent/page", "REC"], 1, "absent/page: No such file or directory"),
-        (["--html", "page", "NONE"], 1, "NONE: is no recording; make one with: traceleft record -o FILE"),
+        (["--html", "page", "NONE"], 1, "NONE: is not a recording: make one with: traceleft record -o FILE"),
         (["--html", "REC", "REC"], 2, "report: REC is the recording itself"),
         (["REC"], 2, "report: RECORDINGs are shown as a page: --html FILE"),
         (["--html", "page"], 2, "report: name RECORDINGs for --html, or --rollup and --data"),
-        (["--html", "page", "--engine", "duckdb", "REC"], 2, "report: --engine is of --rollup, not of RECORDINGs"),
+        (
+            ["--html", "page", "--engine", "duckdb", "REC"],
+            2,
+            "report: --engine applies to --rollup only, not to RECORDINGs",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -161,7 +161,7 @@ def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: N
     ("events", "hook", "reason"),
     [
         ("getppid", "tracepoint", "the hook is tracepoint, and only raw tracepoints roll up"),
-        ("getppid,sched:sched_process_exec", "auto", "sched:sched_process_exec is no syscall"),
+        ("getppid,sched:sched_process_exec", "auto", "sched:sched_process_exec is not a syscall"),
     ],
 )
 def test_where_the_kernel_cannot_the_reason_is_told(battery: Battery, events: str, hook: str, reason: str) -> None:

@@ -108,7 +108,7 @@ def test_time_is_read_in_nanoseconds(text: str, nanoseconds: int) -> None:
         ("ret == 9223372036854775808", "'9223372036854775808' is neither a text nor a whole number of 64 bits"),
         ("args == 1", "`args` is all arguments; write args.NAME"),
         ("path.startswith(comm)", "startswith takes one text in quotes"),
-        ('ret.startswith("x")', "'ret' is no text that an event has"),
+        ('ret.startswith("x")', "'ret' is not a text column of an event"),
         ('prefix(path, 0) == "x"', "prefix takes a number of components from 1 to 64"),
         ("int(ret) == 1", "int takes args.NAME, not 'ret'"),
         ('prefix(path, n=2) == "x"', "prefix takes a text and a number, (path, 2)"),
@@ -118,12 +118,12 @@ def test_time_is_read_in_nanoseconds(text: str, nanoseconds: int) -> None:
             '\'__import__("os").system("x")\' is not understood here; there are columns, ',
         ),
         ("ret == (pid == 1)", "'pid == 1' is a condition, where a value is asked for"),
-        ("", "'' is no expression: invalid syntax"),
-        ("(" * 300, f"'{'(' * 64}…' is no expression: too many nested parentheses"),
+        ("", "'' is not an expression: invalid syntax"),
+        ("(" * 300, f"'{'(' * 64}…' is not an expression: too many nested parentheses"),
         ("not " * 40 + "ret == 1", f"'{('not ' * 40)[:64]}…' is nested more than 32 deep"),
         ("ret == 0x" + "f" * 4000, f"'0x{'f' * 62}…' is neither a text nor a whole number of 64 bits"),
-        ("a\0", "'a\\x00' is no expression: it is nested too deeply, or holds what is no text"),
-        ("\udcff == 1", "'\\udcff == 1' is no expression: it is nested too deeply, or holds what is no text"),
+        ("a\0", "'a\\x00' is not an expression: it is nested too deeply, or is not text"),
+        ("\udcff == 1", "'\\udcff == 1' is not an expression: it is nested too deeply, or is not text"),
         ("x" * (MAX_TEXT + 1), f"'{'x' * 64}…' is longer than {MAX_TEXT} characters"),
     ],
 )
@@ -142,9 +142,9 @@ def test_condition_that_means_nothing_is_refused(text: str, message: str) -> Non
         ("sum(path)", "sum takes a number, and 'path' is text"),
         ("som(ret)", "no measure is named 'som'; nearest: sum"),
         ("p101(ret)", "p101 is beyond p100"),
-        ("cuont", "'cuont' is no measure; nearest: count; measures are count, errors, bytes, sum(x), p99(x), …"),
+        ("cuont", "'cuont' is not a measure; nearest: count; measures are count, errors, bytes, sum(x), p99(x), …"),
         ("sum(3)", "'3' is the same for every event; name a column"),
-        ("count as 3x", "'3x' is no name: letters, digits and _, at most 64"),
+        ("count as 3x", "'3x' is not a valid name: use letters, digits and _, at most 64"),
         ("sum(duraton_ns)", "no column is named 'duraton_ns'; nearest: duration_ns"),
     ],
 )
@@ -157,7 +157,7 @@ def test_measure_that_means_nothing_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1.5s", "10 weeks", "999999999999999999d", "1s\0"])
 def test_time_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ExpressionError, match=r"is no time|beyond 292 years"):
+    with pytest.raises(ExpressionError, match=r"is not a time|beyond 292 years"):
         parse_time(text)
 
 

@@ -83,32 +83,32 @@ def test_file_may_hold_rollups_beside_rules(tmp_path: Path) -> None:
         (4, "where = 'uid == \"root\"'", "r.toml:4: rule shadow: `where`: 'uid' is a number and"),
         (5, 'by = ["user"]', "r.toml:5: rule shadow: `by`: no column is named 'user'"),
         (6, 'measures = ["p99(duration_ns) as slow", "cuont"]', "r.toml:6: rule shadow: `measures`: 'cuont' is no"),
-        (6, 'measures = ["histogram(duration_ns) as slow"]', "r.toml:6: rule shadow: `measures`: slow is not one"),
-        (6, 'measures = ["exact_p99(duration_ns) as slow"]', "r.toml:6: rule shadow: `measures`: slow is not one"),
+        (6, 'measures = ["histogram(duration_ns) as slow"]', "r.toml:6: rule shadow: `measures`: slow cannot be used in a rule"),
+        (6, 'measures = ["exact_p99(duration_ns) as slow"]', "r.toml:6: rule shadow: `measures`: slow cannot be used in a rule"),
         (7, 'when = "cont > 20"', "r.toml:7: rule shadow: `when`: no measure is named 'cont'"),
         (7, "when = \"count > 'x'\"", "r.toml:7: rule shadow: `when`: 'count' is a number and"),
         (7, 'when = "count"', "r.toml:7: rule shadow: `when`: 'count' is a number, where a condition"),
         (7, 'when = "int(args.x) > 2"', "r.toml:7: rule shadow: `when` has arguments in it"),
-        (7, "when = 3", "r.toml:7: rule shadow: `when` is no condition in quotes"),
-        (7, 'count = "<20"', "r.toml:7: rule shadow: `count` is none of"),
-        (7, "count = 20", "r.toml:7: rule shadow: `count` is no condition in quotes"),
+        (7, "when = 3", "r.toml:7: rule shadow: `when` must be a condition in quotes"),
+        (7, 'count = "<20"', "r.toml:7: rule shadow: `count` must be"),
+        (7, "count = 20", "r.toml:7: rule shadow: `count` must be a condition in quotes"),
         (7, "", "r.toml:2: rule shadow: `count` or `when` is missing"),
         (8, 'window = "0s"', "r.toml:8: rule shadow: `window` is zero"),
-        (8, "window = 10", "r.toml:8: rule shadow: `window` is no time in quotes"),
-        (8, "", "r.toml:7: rule shadow: `when` is of windows, and there is no `window`"),
+        (8, "window = 10", "r.toml:8: rule shadow: `window` must be a time in quotes"),
+        (8, "", "r.toml:7: rule shadow: `when` needs a `window`"),
         (9, 'message = "{user}"', "r.toml:9: rule shadow: `message` names no key or measure: {user}"),
         (9, 'message = "{uid"', "r.toml:9: rule shadow: `message`: expected '}'"),
         (9, 'message = "{uid.real}"', "r.toml:9: rule shadow: `message` names no key or measure: {uid.real}"),
         (9, 'message = "{}"', "r.toml:9: rule shadow: `message` names no key or measure"),
         (9, 'message = "{count:>1000000000}"', "r.toml:9: rule shadow: `message` names no key or measure"),
-        (9, "message = 5", "r.toml:9: rule shadow: `message` is no line of text"),
-        (10, 'severity = "bad"', "r.toml:10: rule shadow: `severity` is none of info, warning, error, critical"),
-        (11, 'cooldown = "soon"', "r.toml:11: rule shadow: `cooldown`: 'soon' is no time"),
-        (12, 'limit = "many"', "r.toml:12: rule shadow: `limit` is no number of alerts in a time"),
-        (12, 'limit = "0/min"', "r.toml:12: rule shadow: `limit` is no number of alerts in a time"),
+        (9, "message = 5", "r.toml:9: rule shadow: `message` must be one line of text"),
+        (10, 'severity = "bad"', "r.toml:10: rule shadow: `severity` must be one of info, warning, error, critical"),
+        (11, 'cooldown = "soon"', "r.toml:11: rule shadow: `cooldown`: 'soon' is not a time"),
+        (12, 'limit = "many"', "r.toml:12: rule shadow: `limit` must be a number of alerts in a time"),
+        (12, 'limit = "0/min"', "r.toml:12: rule shadow: `limit` must be a number of alerts in a time"),
         (12, "top = 5", "r.toml:12: rule shadow: unknown key 'top'"),
         (12, 'sevrity = "info"', "r.toml:12: rule shadow: unknown key 'sevrity'; nearest: severity"),
-        (12, "[rule.shadow]", "r.toml:12: is no TOML: cannot declare ('rule', 'shadow') twice"),
+        (12, "[rule.shadow]", "r.toml:12: is not TOML: cannot declare ('rule', 'shadow') twice"),
     ],
 )
 def test_each_mistake_is_told_with_its_line(line: int, instead: str, message: str) -> None:
@@ -122,10 +122,10 @@ def test_each_mistake_is_told_with_its_line(line: int, instead: str, message: st
     ("text", "message"),
     [
         ("", "r.toml: holds no rule; write [rule.NAME]"),
-        ("rule = 3", "r.toml:1: `rule` is no table"),
+        ("rule = 3", "r.toml:1: `rule` must be a table"),
         ("[rules.x]\n", "r.toml:1: unknown key 'rules'"),
         ("[rule.x]\n", "r.toml:1: rule x: says nothing of events"),
-        ('[rule.x]\nevents=["openat"]\ncount=">1"\n', "r.toml:3: rule x: `count` is of windows"),
+        ('[rule.x]\nevents=["openat"]\ncount=">1"\n', "r.toml:3: rule x: `count` needs a `window`"),
         ('[rule.x]\nevents=["openat"]\nwindow="1s"\ncount=">1"\nwhen="count > 1"\n', "r.toml:4: rule x: `count` excl"),
     ],
 )
@@ -137,7 +137,7 @@ def test_two_files_with_a_rule_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(SHADOW)
 
-    with pytest.raises(FormatError, match=r"b.toml:2: rule shadow: .*a.toml has a rule of that name, too"):
+    with pytest.raises(FormatError, match=r"b.toml:2: rule shadow: .*a.toml also has a rule of that name"):
         read_rules([tmp_path / "a.toml", tmp_path / "b.toml"])
 
 

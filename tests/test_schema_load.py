@@ -65,7 +65,7 @@ BAD = {
     "index beyond the arguments": change("events openat args 0 index", 6),
     "index taken": change("events openat args 0 index", 1),
     "unknown kind": change("events openat args 0 kind", "macro"),
-    "kind that is no text": change("events openat args 0 kind", ["int"]),
+    "kind that is not text": change("events openat args 0 kind", ["int"]),
     "unknown set": change("events openat args 2 set", "nowhere"),
     "odd width": change("events openat args 2 width", 3),
     "name with a newline": change("events openat args 0 name", "a\nb"),

@@ -168,7 +168,7 @@ def test_signature_of_another_manifest_is_refused(battery: Path, tmp_path: Path)
     sign_battery(other, private, passphrase=no_passphrase)
     (battery / "manifest.sig").write_bytes((other / "manifest.sig").read_bytes())
 
-    with pytest.raises(BatteryError, match="of another manifest"):
+    with pytest.raises(BatteryError, match="belongs to another manifest"):
         check_signature(Battery.open(battery), public)
 
 
@@ -180,7 +180,7 @@ def test_manifest_that_was_swapped_after_it_was_opened_is_refused(battery: Path,
     for name in ("manifest.json", "manifest.sig"):
         (battery / name).write_bytes((other / name).read_bytes())
 
-    with pytest.raises(BatteryError, match="of another manifest"):
+    with pytest.raises(BatteryError, match="belongs to another manifest"):
         check_signature(opened, public)
 
 

@@ -201,7 +201,7 @@ def test_port_in_use_is_told_before_anything_runs(traceleft: Runner) -> None:
         ("[rule.x]\n", 1, "rules.toml:1: rule x: says nothing of events"),
         ('[rule.x]\nevents = ["opennat"]\n', 1, "rules.toml:2: rule x: "),
         ('[rule.x]\nevents = ["connect"]\n', 1, "rules.toml:2: rule x: none of its events is there; choose them with"),
-        ("rule", 1, "rules.toml:1: is no TOML"),
+        ("rule", 1, "rules.toml:1: is not TOML"),
     ],
 )
 def test_mistake_in_a_rule_is_one_line(traceleft: Runner, rules: str, status: int, message: str) -> None:
@@ -218,8 +218,8 @@ def test_mistake_in_a_rule_is_one_line(traceleft: Runner, rules: str, status: in
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-c", "--sink", "ndjson:x"), "-c has no events for --sink"),
-        (("-c", "--rules", "rules.toml"), "-c has no events for --rules"),
+        (("-c", "--sink", "ndjson:x"), "-c prints no events for --sink"),
+        (("-c", "--rules", "rules.toml"), "-c prints no events for --rules"),
         (("--sink", "nonsense"), "begin with one of ndjson:"),
     ],
 )

@@ -74,7 +74,7 @@ def test_format_that_is_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> 
     fifo.unlink()
     os.mkfifo(fifo)
 
-    with pytest.raises(FormatError, match="is no regular file"):
+    with pytest.raises(FormatError, match="is not a regular file"):
         read_source(events).formats["sched/sched_switch"]
 
 
@@ -90,7 +90,7 @@ def test_format_that_links_to_itself_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"a" * ((1 << 20) + 1), "is longer than"), (b"name: x\n\xff\xfe", r":2: is no text")],
+    [(b"a" * ((1 << 20) + 1), "is longer than"), (b"name: x\n\xff\xfe", r":2: is not text")],
     ids=["enormous", "binary"],
 )
 def test_format_file_is_bounded_text(tmp_path: Path, data: bytes, message: str) -> None:

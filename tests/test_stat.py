@@ -133,11 +133,11 @@ def test_rows_go_to_a_file_and_to_sinks(recording: Path, tmp_path: Path, capfd: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-f"], "-i reads a recording, and -f is of a running trace"),
-        (["--duration", "3"], "-i reads a recording, and --duration is of a running trace"),
-        (["--", "true"], "-i reads a recording, and a command is of a running trace"),
+        (["-f"], "-f cannot be used with -i: it applies only to a live trace"),
+        (["--duration", "3"], "--duration cannot be used with -i: it applies only to a live trace"),
+        (["--", "true"], "a command cannot be used with -i: it applies only to a live trace"),
         (["--rollup", "errors", "--by", "comm"], "--rollup says itself what --by would"),
-        (["--interval", "0"], "'0' is no number of seconds above 0"),
+        (["--interval", "0"], "'0' must be a number of seconds above 0"),
         (["--interval", "0.0001"], "'0.0001' is shorter than a millisecond"),
         (["--top", "0"], "0 is not in the range"),
         (["--sink", "parquet:/nowhere/x"], "--sink parquet:/nowhere/x: it takes no rows"),
@@ -271,9 +271,9 @@ def test_both_engines_count_the_same_calls(live: Live) -> None:
         (("--max-events", "1"), "in user space: --max-events counts events, and the kernel would send none"),
         (("--max-overhead", "50"), "in the kernel"),
         (("--rollup", "errors"), "in the kernel"),
-        (("--rollup", "errors", "-z"), "in user space: it is of failed calls, and -z chose others"),
+        (("--rollup", "errors", "-z"), "in user space: it counts failed calls, and -z leaves them out"),
         (("--attach", "tracepoint", "-e", "getppid"), "in user space: the hook is tracepoint"),
-        (("-e", "sched:sched_switch"), "in user space: sched:sched_switch is no syscall"),
+        (("-e", "sched:sched_switch"), "in user space: sched:sched_switch is not a syscall"),
     ],
 )
 def test_verbose_tells_where_calls_are_added_up(live: Live, arguments: tuple[str, ...], where: str) -> None:

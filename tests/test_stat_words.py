@@ -55,8 +55,8 @@ def test_words_are_short_for_measures(word: str, text: str) -> None:
         ({"by": ["pathh"]}, "`by`: no column is named 'pathh'; nearest: path"),
         ({"measures": ["p99(comm)"]}, "`measures`: p99 takes a number"),
         ({"measures": ["p101"]}, "`measures`: p101 is beyond p100"),
-        ({"sort_by": "loudness"}, "`order_by`: 'loudness' is no measure"),
-        ({"sort_by": "histogram"}, "`order_by` is 'histogram(duration)', which is not one number"),
+        ({"sort_by": "loudness"}, "`order_by`: 'loudness' is not a measure"),
+        ({"sort_by": "histogram"}, "`order_by` is 'histogram(duration)', which is not a single number"),
     ],
 )
 def test_a_wrong_word_is_named(words: dict[str, Any], message: str) -> None:
@@ -82,9 +82,9 @@ def test_what_cannot_be_adapted_is_refused() -> None:
 
     with pytest.raises(TraceleftError, match="has no keys: --top chooses among groups"):
         adapt_rollup(total, top=1)
-    with pytest.raises(TraceleftError, match="a histogram is not one number"):
+    with pytest.raises(TraceleftError, match="a histogram is not a single number"):
         adapt_rollup(total, sort_by="histogram")
-    with pytest.raises(ExpressionError, match="'loud' is no measure"):
+    with pytest.raises(ExpressionError, match="'loud' is not a measure"):
         adapt_rollup(total, sort_by="loud")
 
 

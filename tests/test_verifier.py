@@ -113,7 +113,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         "read of register 0",
     ),
     "write to the frame pointer": (move(R10, 0) + DONE, "write to the frame pointer", "write to the frame pointer"),
-    "register that is none": (insn(0xBF, to=R0, source=11) + EXIT, "a register that there is not", "a register"),
+    "register that is none": (insn(0xBF, to=R0, source=11) + EXIT, "a register that does not exist", "a register"),
     "copy to itself": (copy(R1, R1) + read(R0, R1, 0) + EXIT, "read through", "read through"),
     # Pointers: only the frame's end plus a constant is followed.
     "stack by a constant": (stack(R1, -8) + put_value(R1, 0, 0) + DONE, None, None),
@@ -121,7 +121,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
     "stack beside its end": (
         stack(R1, -16) + add(R1, 24) + DONE,
         None,
-        "an address beside the stack, at 8 (instruction 2)",
+        "an address outside the stack, at 8 (instruction 2)",
     ),
     "stack by a number": (
         call(PID) + stack(R1, -16) + insn(0x0F, to=R1, source=R0) + put_value(R1, 0, 0) + DONE,
@@ -149,9 +149,9 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         None,
     ),
     "stack to its end": (put_value(R10, 0, -512) + DONE, None, None),
-    "stack past its end": (put_value(R10, 0, -520) + DONE, "beside the stack, at -520", "beside the stack"),
-    "stack above": (put_value(R10, 0, 0) + DONE, "beside the stack, at 0", "beside the stack"),
-    "stack not aligned": (put_value(R10, 0, -12) + DONE, "8 bytes at -12, which is no multiple", "no multiple"),
+    "stack past its end": (put_value(R10, 0, -520) + DONE, "outside the stack, at -520", "outside the stack"),
+    "stack above": (put_value(R10, 0, 0) + DONE, "outside the stack, at 0", "outside the stack"),
+    "stack not aligned": (put_value(R10, 0, -12) + DONE, "8 bytes at -12, which is not a multiple", "not a multiple"),
     "pointer kept": (put(R10, R1, -8) + read(R6, R10, -8) + read(R0, R6, 0) + EXIT, None, None),
     "pointer kept in part": (put(R10, R1, -8, WORD) + DONE, "a part of the context kept", "a part of the context"),
     "part of a kept pointer": (put(R10, R1, -8) + read(R0, R10, -8, WORD) + EXIT, "a part of a pointer", "a part"),
@@ -163,7 +163,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
     "kept pointer replaced": (put(R10, R1, -8) + put_value(R10, 0, -8) + read(R0, R10, -8) + EXIT, None, None),
     "kept number is no constant": (
         ZEROED + move(R1, 16) + put(R10, R1, -24) + move(R3, 0) + read(R2, R10, -24) + stack(R1, -16) + call(4) + DONE,
-        "a number that is no constant as the size of probe_read",
+        "a number that is not constant as the size of probe_read",
         "as the size of probe_read",
     ),
     "add in memory": (ZEROED + move(R1, 1) + insn(0xDB, to=R10, source=R1, offset=-8) + DONE, None, None),
@@ -176,7 +176,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
     "context": (read(R0, R1, 160) + EXIT, None, None),
     "context past its end": (read(R0, R1, 168) + EXIT, "read of 8 bytes at 168 of its context", "of its context"),
     "context before": (read(R0, R1, -8) + EXIT, "read of 8 bytes at -8 of its context", "of its context"),
-    "context not aligned": (read(R0, R1, 4) + EXIT, "no multiple", "no multiple"),
+    "context not aligned": (read(R0, R1, 4) + EXIT, "not a multiple", "not a multiple"),
     "context written": (put_value(R1, 0, 0) + DONE, "write of 8 bytes at 0 of its context", "of its context"),
     "context by a constant": (add(R1, 8) + read(R0, R1, 0) + EXIT, "read through register 1", "read through"),
     "context or stack": (
@@ -223,7 +223,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         "of a value of map table",
     ),
     "value before": (with_value(read(R1, R0, -8)), "at -8 of a value", "at -8 of a value"),
-    "value not aligned": (with_value(read(R1, R0, 4)), "no multiple", "no multiple"),
+    "value not aligned": (with_value(read(R1, R0, 4)), "not a multiple", "not a multiple"),
     "key not written": (
         stack(R2, -4) + map_of(R1, TABLE) + call(LOOKUP) + DONE,
         "4 bytes at -4 of the stack, not all of them written before, as the key of map_lookup_elem (instruction 4)",
@@ -286,7 +286,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
     ),
     "size unknown": (
         ZEROED + call(PID) + copy(R2, R0) + move(R3, 0) + stack(R1, -16) + call(PROBE_READ) + DONE,
-        "a number that is no constant as the size of probe_read",
+        "a number that is not constant as the size of probe_read",
         "as the size of probe_read",
     ),
     "size bounded": (
@@ -298,7 +298,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         + stack(R1, -16)
         + call(PROBE_READ)
         + DONE,
-        "a number that is no constant as the size of probe_read",
+        "a number that is not constant as the size of probe_read",
         "as the size of probe_read",
     ),
     "size one of two": (
@@ -313,7 +313,7 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         None,
         None,
     ),
-    "size by a sum": (reads(stack(R1, -16), size=move(R2, 8) + add(R2, 8), before=ZEROED), "is no constant", None),
+    "size by a sum": (reads(stack(R1, -16), size=move(R2, 8) + add(R2, 8), before=ZEROED), "is not constant", None),
     "size by a comparison": (
         ZEROED
         + call(PID)

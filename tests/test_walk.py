@@ -125,13 +125,13 @@ CASES: Final[dict[str, tuple[Any, ...]]] = {
     "mask of a value": (with_value(masked(R0, 7)), None, *["makes a number of it"] * 3),
     "32-bit sum with a value": (with_value(insn(0x04, to=R0, value=8)), None, *["makes a number of it"] * 3),
     "value that may be null": (FOUND + add(R0, 8) + DONE, None, *["may be null"] * 3),
-    "value not aligned": (with_value(read(R1, R0, 4)), "no multiple", None, None, None),
+    "value not aligned": (with_value(read(R1, R0, 4)), "not a multiple", None, None, None),
     "copy of a value compared": (FOUND + NULLED + DONE, *[None] * 4),
     "null read": (FOUND + jump(UNEQUAL, R0, 0, over=read(R1, R0, 0)) + DONE, *[NO_NUMBER] * 4),
     "sum in a value": (with_value(move(R1, 1) + insn(0xDB, to=R0, source=R1, offset=8)), *[None] * 4),
     "sum in a value not aligned": (
         with_value(move(R1, 1) + insn(0xDB, to=R0, source=R1, offset=4)),
-        "no multiple",
+        "not a multiple",
         *["is not aligned"] * 3,
     ),
     # Sizes.

@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Trace any syscall, with eBPF programs generated from the kernel's own event formats.
+    """Trace any syscall with prebuilt eBPF programs.
 
     \b
     traceleft trace -- cat /etc/hostname     trace a command

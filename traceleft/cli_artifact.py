@@ -293,7 +293,7 @@ def show_difference(difference: Mapping[str, Any]) -> None:
         for field in change.get("fields", ()):
             say(f"    {field['before'] or 'nothing'} -> {field['after'] or 'nothing'}")
     if difference["format_only"]:
-        say(f"= {len(difference['format_only'])} more, of which only the format's text differs")
+        say(f"= {len(difference['format_only'])} more whose format differs in its text alone")
 
 
 @battery_command.command("pack")

@@ -22,11 +22,15 @@ Report = Callable[[int, int], None]
     metavar="BATTERY",
     default=DEFAULT_BATTERY,
     show_default=True,
-    help="Battery to make, or to add to.",
+    help="Battery to create, or to add to.",
 )
 @click.option("--level", "levels", multiple=True, metavar="L", help="Level to build for; repeatable; default: all.")
-@click.option("-j", "jobs", type=click.IntRange(1, 1024), metavar="N", help="Compilers at once; default: one per CPU.")
-@click.option("--foreign-sources", is_flag=True, help="Compile sources that generate would render otherwise.")
+@click.option(
+    "-j", "jobs", type=click.IntRange(1, 1024), metavar="N", help="Compilers to run at once; default: one per CPU."
+)
+@click.option(
+    "--foreign-sources", is_flag=True, help="Compile the sources in DIR even if they differ from what generate renders."
+)
 def build_command(
     directory: Path, battery: Path, levels: tuple[str, ...], jobs: int | None, foreign_sources: bool
 ) -> None:

@@ -16,9 +16,9 @@ FORMS = ["arrow", "parquet", "csv", "ndjson"]
     type=click.Path(path_type=Path),
     metavar="PATH",
     required=True,
-    help="Write there: a file, or a directory for parquet.",
+    help="File to write; for parquet, a directory.",
 )
-@click.option("--format", "form", type=click.Choice(FORMS), default="parquet", show_default=True, help="Form.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="parquet", show_default=True, help="Output format.")
 @expression_option
 @click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDING...")
 def export_command(recordings: tuple[Path, ...], output: Path, form: str, expressions: tuple[str, ...]) -> None:
@@ -28,8 +28,8 @@ def export_command(recordings: tuple[Path, ...], output: Path, form: str, expres
     traceleft export make.rec -o events --format parquet
     traceleft export -e %file make.rec -o make.csv --format csv
 
-    Parquet is written below a directory, as host=.../day=YYYY-MM-DD/*.parquet, beside what is there; the same recording
-    exported again replaces its own files.
+    Parquet files are written into a directory, as host=.../day=YYYY-MM-DD/*.parquet. Files of other recordings stay;
+    exporting a recording again replaces its own files.
     """
     from traceleft.aggregator.export import export
     from traceleft.terminal import notice

@@ -27,11 +27,11 @@ def snapshot_command(output: Path) -> None:
 
 @click.command("list")
 @expression_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
     """Show the running kernel's events and their typed fields.
 
-    Without -e: every syscall, and the events that every battery has. -e /:/ shows the other tracepoints.
+    Without -e it shows every syscall and the events that every battery has; -e /:/ shows the other tracepoints.
     """
     from traceleft.generator import describe
     from traceleft.tracer.core_events import DOCUMENTS, part
@@ -55,7 +55,7 @@ def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
 def generate_command(formats: Path | None, expressions: tuple[str, ...], config: Path | None, output: Path) -> None:
     """Render handlers, decoders and a schema from the kernel's event formats.
 
-    Without -e: every syscall of the input, and no other tracepoint.
+    Without -e it renders every syscall of the input, and no other tracepoint.
     """
     from traceleft.generator import generate
 

@@ -20,21 +20,27 @@ def _pids(what: str) -> Callable[..., Any]:
     return click.option("-p", "--pid", "pids", type=pid_list, multiple=True, metavar="PID[,PID]", help=what)
 
 
-_MAX_EVENTS = click.option("--max-events", type=click.IntRange(1), metavar="N", help="End after N events.")
-_DURATIONS = click.option("-T", "durations", is_flag=True, help="Show the time that calls took.")
-_LEDGER = click.option("--ledger", type=FILE, metavar="FILE", help="Write the account of all events there, as JSON.")
-_FAIL_ON_LOSS = click.option("--fail-on-loss", is_flag=True, help="Exit with 3 if an event was lost.")
+_MAX_EVENTS = click.option("--max-events", type=click.IntRange(1), metavar="N", help="Stop after N events.")
+_DURATIONS = click.option("-T", "durations", is_flag=True, help="Show the time spent in each call.")
+_LEDGER = click.option(
+    "--ledger", type=FILE, metavar="FILE", help="Write the ledger (events emitted, delivered, lost) to FILE, as JSON."
+)
+_FAIL_ON_LOSS = click.option("--fail-on-loss", is_flag=True, help="Exit with status 3 if an event was lost.")
 _FILTERS: Sequence[Callable[..., Any]] = (
-    click.option("-z", "success_only", is_flag=True, help="Only calls that succeeded."),
-    click.option("-Z", "failed_only", is_flag=True, help="Only calls that failed."),
+    click.option("-z", "success_only", is_flag=True, help="Show only calls that succeeded."),
+    click.option("-Z", "failed_only", is_flag=True, help="Show only calls that failed."),
     click.option(
-        "--errno", "error", type=error_number, metavar="E", help="Only calls that failed so, by name or number."
+        "--errno",
+        "error",
+        type=error_number,
+        metavar="E",
+        help="Show only calls that failed with this errno (name or number).",
     ),
-    click.option("--uid", type=user, metavar="U", help="Only callers of this user, by number or name."),
-    click.option("--comm", type=task_name, metavar="C", help="Only tasks of this name."),
+    click.option("--uid", type=user, metavar="U", help="Show only calls of this user (uid or name)."),
+    click.option("--comm", type=task_name, metavar="C", help="Show only calls of tasks with this name."),
 )
 _RECORDED: Sequence[Callable[..., Any]] = (
-    _pids("Only these processes; repeatable."),
+    _pids("Show only these processes; repeatable."),
     expression_option,
     _DURATIONS,
     click.option(
@@ -42,7 +48,7 @@ _RECORDED: Sequence[Callable[..., Any]] = (
         "text_limit",
         type=click.IntRange(0, 32 << 10),
         metavar="N",
-        help="Bytes of text and buffers to show, at most those that were recorded; paths come whole.",
+        help="Show at most N bytes of strings and buffers, of those that were recorded; paths are shown whole.",
     ),
     *_FILTERS,
     _MAX_EVENTS,
@@ -50,22 +56,29 @@ _RECORDED: Sequence[Callable[..., Any]] = (
     _LEDGER,
 )
 _TRACING: Sequence[Callable[..., Any]] = (
-    _pids("Trace processes with all their threads, or one thread by its number; repeatable."),
-    click.option("-f", "--follow", is_flag=True, help="Trace child processes, too."),
+    _pids("Trace a process with all its threads, or one thread by its id; repeatable."),
+    click.option("-f", "--follow", is_flag=True, help="Trace child processes as well."),
     expression_option,
-    click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Battery to use and no other."),
+    click.option("--battery", type=click.Path(path_type=Path), metavar="PATH", help="Use this battery, and no other."),
     click.option(
         "--require-signature",
         "signer",
         type=click.Path(path_type=Path),
         metavar="KEY",
-        help="Refuse a battery that this public key did not sign.",
+        help="Refuse a battery that is not signed with this public key.",
     ),
-    click.option("--attach", "hook", type=click.Choice(HOOKS), default="auto", show_default=True, help="Hook."),
+    click.option(
+        "--attach",
+        "hook",
+        type=click.Choice(HOOKS),
+        default="auto",
+        show_default=True,
+        help="Hook to attach programs to.",
+    ),
     click.option(
         "--level",
         metavar="L",
-        help="Level to use, such as 4.18; by default the highest that the battery holds and the kernel offers.",
+        help="Battery level to use, such as 4.18; by default the highest that the kernel supports.",
     ),
     _DURATIONS,
     click.option(
@@ -75,33 +88,31 @@ _TRACING: Sequence[Callable[..., Any]] = (
         default=32,
         show_default=True,
         metavar="N",
-        help="Bytes of text and buffers to show; paths come whole.",
+        help="Show at most N bytes of strings and buffers; paths are shown whole.",
     ),
-    click.option(
-        "-k", "stacks", is_flag=True, help="Show where calls were made from: stacks of the process, of the kernel."
-    ),
+    click.option("-k", "stacks", is_flag=True, help="Show the stacks of each call, in user space and in the kernel."),
     *_FILTERS,
     click.option(
         "--cgroup",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         metavar="PATH",
-        help="Only tasks in this cgroup (v2) or below.",
+        help="Show only calls of tasks in this cgroup (v2) or below it.",
     ),
     _MAX_EVENTS,
-    click.option("--duration", "duration_s", type=seconds, metavar="S", help="End after S seconds."),
-    click.option("--kill", is_flag=True, help="End the command if the trace ends first; else it goes on."),
+    click.option("--duration", "duration_s", type=seconds, metavar="S", help="Stop after S seconds."),
+    click.option("--kill", is_flag=True, help="Kill the command if the trace ends first; by default it goes on."),
     click.option(
         "--buffer-pages",
         type=click.IntRange(1, 1 << 18),
         metavar="N",
-        help="Size of the buffer; rounded up to a power of two.",
+        help="Size of the buffer in pages; rounded up to a power of two.",
     ),
     click.option(
         "--max-overhead",
         "max_overhead_pct",
         type=click.FloatRange(0, 100, min_open=True),
         metavar="PCT",
-        help="Shed the most expensive event while the trace takes more of the machine's CPU time.",
+        help="Drop the most expensive event while the trace takes more than PCT percent of the CPU time.",
     ),
     _FAIL_ON_LOSS,
     _LEDGER,
@@ -113,7 +124,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
         default=True,
         # In a process of someone else's, nothing is given up.
         callback=lambda context, _, value: value and bool(context.find_root().obj),
-        help="Keep all privileges while reading; by default those that are no longer needed are given up.",
+        help="Keep all privileges while reading; by default traceleft drops those that it no longer needs.",
     ),
     click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]"),
 )
@@ -124,23 +135,23 @@ _PRINTING: Sequence[Callable[..., Any]] = (
         type=click.Choice(["text", "json", "folded"]),
         default="text",
         show_default=True,
-        help="Form of an event; folded: no events, but how many came of each stack, at the end.",
+        help="Output format; folded: print no events, but the number of events of each stack at the end.",
     ),
-    click.option("-o", "output", type=FILE, metavar="FILE", help="Write events there instead of to stdout."),
-    click.option("--flame", type=FILE, metavar="FILE", help="Write a flame graph of the stacks there, a page of HTML."),
+    click.option("-o", "output", type=FILE, metavar="FILE", help="Write events to FILE instead of stdout."),
+    click.option("--flame", type=FILE, metavar="FILE", help="Write a flame graph of the stacks to FILE, as HTML."),
     click.option("-c", "count", is_flag=True, help="Count calls, errors and time; print a table only."),
-    click.option("-C", "count_too", is_flag=True, help="As -c, and print the events, too."),
-    click.option("-y", "fd_names", is_flag=True, help="Show what file descriptors stand for."),
+    click.option("-C", "count_too", is_flag=True, help="Like -c, and also print the events."),
+    click.option("-y", "fd_names", is_flag=True, help="Show the paths and addresses that file descriptors refer to."),
     click.option(
         "-t", "clock", count=True, help="-t: time of day in seconds, -tt: to the microsecond, -ttt: since the epoch."
     ),
-    click.option("-r", "relative", is_flag=True, help="Time since the event before."),
-    click.option("--raw", is_flag=True, help="Show the six argument registers, too."),
+    click.option("-r", "relative", is_flag=True, help="Print the time since the previous event."),
+    click.option("--raw", is_flag=True, help="Show the six argument registers as well."),
 )
 
 
 environment_option = click.option(
-    "-v", "environment", is_flag=True, help="Show the strings of environments, not only their number."
+    "-v", "environment", is_flag=True, help="Show the strings of the environment, not only their number."
 )
 
 

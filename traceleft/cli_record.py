@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 @click.command("record", context_settings=COMMAND_SETTINGS)
-@click.option("-o", "recording", type=FILE, metavar="FILE", required=True, help="Write the recording there.")
+@click.option("-o", "recording", type=FILE, metavar="FILE", required=True, help="Write the recording to FILE.")
 @click.option(
     "--rotate-size",
     "rotate_bytes",
     type=byte_size,
     metavar="SIZE",
-    help="Go on in FILE.1, FILE.2, ... when a file has this size, such as 100M.",
+    help="Start a new file (FILE.1, FILE.2, ...) when a file reaches SIZE, such as 100M.",
 )
 @click.option(
-    "--rotate-time", "rotate_s", type=seconds, metavar="S", help="Go on in another file after S seconds of events."
+    "--rotate-time", "rotate_s", type=seconds, metavar="S", help="Start a new file after S seconds of events."
 )
 @sink_options
 @environment_option
@@ -49,7 +49,7 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     traceleft record -o server.rec --rotate-size 100M -p 4321
     traceleft replay make.rec
 
-    The exit status is the command's. A line on stderr accounts for every event at the end.
+    The exit status is that of the command. At the end, a line on stderr accounts for every event.
     """
     refuse_contradictions(values)
     take_verbose(values)

@@ -32,7 +32,7 @@ def replay_command(file: Path, **values: Any) -> int:
     traceleft replay make.rec
     traceleft replay --format json -e %file -Z make.rec
 
-    No privileges are needed. Of a damaged recording all that lies before the damage is shown.
+    It needs no privileges. Of a damaged recording it shows all events before the damage.
     """
     refuse_contradictions(values)
     values = complete_sinks(values)

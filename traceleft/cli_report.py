@@ -27,25 +27,33 @@ DAY = click.DateTime(["%Y-%m-%d"])
     "page",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a page there that holds all it needs: of recordings, or of a rollup's rows.",
+    help="Write recordings, or the rows of a rollup, to FILE as a self-contained page.",
 )
 @click.option("--rollup", "rollup", metavar="R", help="A file of rollups, or the name of a built-in one.")
-@click.option("--name", metavar="N", help="Which of the file's rollups, where it holds several.")
+@click.option("--name", metavar="N", help="Name of the rollup to run, if the file holds several.")
 @click.option(
     "--data",
     metavar="PATH",
     help="A directory of Parquet, a recording, or an address that Spark reads (s3a://...).",
 )
-@click.option("--engine", type=click.Choice(list(ENGINES)), default="duckdb", show_default=True, help="What runs it.")
 @click.option(
-    "--master", metavar="URL", help="Where Spark is; by default as its own settings say, else on this machine."
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="duckdb",
+    show_default=True,
+    help="Engine that runs the rollup.",
 )
-@click.option("--since", type=DAY, metavar="DAY", help="From this day on (UTC, YYYY-MM-DD).")
-@click.option("--until", type=DAY, metavar="DAY", help="Up to this day, which is included.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of a row."
+    "--master",
+    metavar="URL",
+    help="Address of the Spark master; by default that of Spark's own settings, or this machine.",
 )
-@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of to stdout.")
+@click.option("--since", type=DAY, metavar="DAY", help="First day to include (UTC, YYYY-MM-DD).")
+@click.option("--until", type=DAY, metavar="DAY", help="Last day to include (UTC, YYYY-MM-DD).")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of stdout.")
 @click.argument("recordings", nargs=-1, type=click.Path(path_type=Path), metavar="[RECORDING]...")
 def report_command(page: Path | None, recordings: tuple[Path, ...], **values: Any) -> None:
     """Show what recordings hold as a page, or run a rollup over stored events, on this machine or on a fleet's Spark.
@@ -73,7 +81,7 @@ def refuse_rollup_options(page: Path | None) -> Path:
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
         if source is click.core.ParameterSource.COMMANDLINE and option.name not in ("page", "recordings"):
-            raise click.UsageError(f"{option.opts[0]} is of --rollup, not of RECORDINGs", context)
+            raise click.UsageError(f"{option.opts[0]} applies to --rollup only, not to RECORDINGs", context)
     return page
 
 
@@ -92,7 +100,7 @@ def report_rollup(
 ) -> None:
     """Run a rollup, and print its rows, or write them as a page."""
     if master and engine != "spark":
-        raise click.UsageError("--master is of --engine spark", click.get_current_context())
+        raise click.UsageError("--master needs --engine spark", click.get_current_context())
     from traceleft.cli_output import open_output
     from traceleft.cli_page import write_result_page
     from traceleft.cli_rollup import find_rollup
@@ -114,7 +122,7 @@ def report_rollup(
                 with open_output(output) as file:
                     RowPrinter(form, file)(result)
     except ModuleNotFoundError as error:
-        remedy = f"pip install 'traceleft[{ENGINES[engine]}]' (there is no package {error.name})"
+        remedy = f"pip install 'traceleft[{ENGINES[engine]}]' (package {error.name} is missing)"
         raise UnsupportedError(f"the engine {engine}", remedy) from error
 
 

@@ -38,7 +38,7 @@ def by_option(function: Decorated) -> Decorated:
         "by",
         multiple=True,
         metavar="KEY",
-        help="Group by this: event, comm, pid, error, path, args.NAME, ...; repeatable.  [default: event]",
+        help="Group by KEY: event, comm, pid, error, path, args.NAME, ...; repeatable.  [default: event]",
     )
     return option(function)
 
@@ -46,7 +46,11 @@ def by_option(function: Decorated) -> Decorated:
 def engine_option(function: Decorated) -> Decorated:
     """Add ``--engine``."""
     option = click.option(
-        "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="Where calls are added up."
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="auto",
+        show_default=True,
+        help="Where to aggregate calls: in the kernel, or in user space.",
     )
     return option(function)
 
@@ -185,7 +189,7 @@ def why_in_user_space(options: "TraceOptions", rollup: "Rollup", engine: Engine)
     if rollup.events and options.expressions != rollup.events:
         return "-e chose other events than its own"
     if wants_failed(rollup) and options.success_only:
-        return "it is of failed calls, and -z chose others"
+        return "it counts failed calls, and -z leaves them out"
     return None
 
 

@@ -51,8 +51,9 @@ def sink_option(function: Decorated) -> Decorated:
         type=sink_url,
         multiple=True,
         metavar="URL",
-        help="Send what there is there, too: ndjson:PATH, parquet:DIR, prometheus:HOST:PORT, otlp:http://HOST:PORT; "
-        "repeatable. Events go there instead of to stdout, but for -o or --format.",
+        help="Also send events, rows and alerts there: ndjson:PATH, parquet:DIR, prometheus:HOST:PORT, "
+        "otlp:http://HOST:PORT; "
+        "repeatable. Events go there instead of to stdout, unless -o or --format is given.",
     )(function)
 
 
@@ -63,7 +64,7 @@ def sink_options(function: Decorated) -> Decorated:
         type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
-        help="Tell alerts of these rules: to the sinks, or on stderr where none takes them; repeatable.",
+        help="Watch events by the rules in FILE; alerts go to the sinks, else to stderr; repeatable.",
     )
     return sink_option(rules(function))
 
@@ -73,7 +74,7 @@ def complete_sinks(values: dict[str, Any]) -> dict[str, Any]:
     context = click.get_current_context()
     for name, option in (("sinks", "--sink"), ("rules", "--rules")):
         if values[name] and values.get("count"):
-            raise click.UsageError(f"-c has no events for {option}; -C counts, too", context)
+            raise click.UsageError(f"-c prints no events for {option}; use -C to print and count them", context)
     is_asked = values.get("output") is not None or context.get_parameter_source("form") is ParameterSource.COMMANDLINE
     return {**values, "prints_beside_sinks": is_asked}
 

@@ -59,28 +59,30 @@ class StatOptions:
 
 
 @click.command("stat", context_settings=COMMAND_SETTINGS)
-@click.option("-i", "recording", type=FILE, metavar="FILE", help="Read a recording (- for stdin), and trace nothing.")
+@click.option("-i", "recording", type=FILE, metavar="FILE", help="Read a recording (- for stdin) instead of tracing.")
 @by_option
 @click.option(
     "--measure",
     "measures",
     multiple=True,
     metavar="M",
-    help="Show this beside count and errors: p99.9, bytes, avg(ret), ...; repeatable.",
+    help="Add a column to count and errors: p99.9, bytes, avg(ret), ...; repeatable.",
 )
 @click.option("--rollup", metavar="R", help="Run this rollup: FILE, FILE:NAME, or the name of a built-in one.")
 @click.option(
     "--interval", "interval_ns", type=interval, metavar="S", help="Print the rows of every S seconds as they end."
 )
-@click.option("--top", type=click.IntRange(1, 1_000_000), metavar="N", help="Keep N rows, and add up the rest.")
 @click.option(
-    "--sort-by", "sort_by", metavar="M", help="Order rows by this, such as count, errors, p99.  [default: time]"
+    "--top", type=click.IntRange(1, 1_000_000), metavar="N", help="Show N rows; the others are added up in one row."
 )
-@click.option("--histogram", "has_histogram", is_flag=True, help="Show how durations are spread, by powers of two.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of a row."
+    "--sort-by", "sort_by", metavar="M", help="Order rows by this column, such as count, errors, p99.  [default: time]"
 )
-@click.option("-o", "output", type=FILE, metavar="FILE", help="Write rows there instead of to stdout.")
+@click.option("--histogram", "has_histogram", is_flag=True, help="Show a histogram of durations, by powers of two.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+@click.option("-o", "output", type=FILE, metavar="FILE", help="Write rows to FILE instead of stdout.")
 @engine_option
 @click.option(
     "--sink",
@@ -88,9 +90,9 @@ class StatOptions:
     type=sink_url,
     multiple=True,
     metavar="URL",
-    help="Send rows there, too: ndjson:PATH, prometheus:HOST:PORT, otlp:http://HOST:PORT; repeatable.",
+    help="Also send rows there: ndjson:PATH, prometheus:HOST:PORT, otlp:http://HOST:PORT; repeatable.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell where calls are added up, and why.")
+@click.option("-v", "--verbose", is_flag=True, help="Report where calls are aggregated, and why.")
 @tracing_options
 def stat_command(**values: Any) -> int:
     """Count calls and errors, and show how long calls take: a table as strace -c has it, with percentiles.
@@ -101,7 +103,7 @@ def stat_command(**values: Any) -> int:
     traceleft stat --interval 1 --histogram -e fsync -p 4321
     traceleft stat -i make.rec --by 'prefix(path, 2)' --top 20
 
-    The exit status is the command's. A line on stderr accounts for every event at the end.
+    The exit status is that of the command. At the end, a line on stderr accounts for every event.
     """
     refuse_contradictions(values)
     values["by"] = grouped(values["by"], by_stack=values["stacks"])
@@ -143,7 +145,7 @@ def refuse_live_options() -> None:
     for name, option in LIVE_ONLY.items():
         source = context.get_parameter_source(name)
         if source is click.core.ParameterSource.COMMANDLINE and context.params.get(name):
-            raise click.UsageError(f"-i reads a recording, and {option} is of a running trace", context)
+            raise click.UsageError(f"{option} cannot be used with -i: it applies only to a live trace", context)
 
 
 def make_rollup(stat: StatOptions) -> "Rollup":

@@ -47,24 +47,25 @@ CONTROL = 6
     help="Draw every S seconds.",
 )
 @click.option(
-    "--sort-by", "order", type=click.Choice(ORDERS), default="rate", show_default=True, help="What comes first."
+    "--sort-by", "order", type=click.Choice(ORDERS), default="rate", show_default=True, help="Column to sort by."
 )
-@click.option("-n", "rows", type=click.IntRange(1, 10_000), metavar="ROWS", help="Show at most so many rows.")
+@click.option("-n", "rows", type=click.IntRange(1, 10_000), metavar="ROWS", help="Show at most ROWS rows.")
 @engine_option
 @tracing_options
 def top_command(
     by: tuple[str, ...], interval_ns: int, order: str, rows: int | None, engine: Engine, **values: Any
 ) -> int:
-    """Show what is called most, as it happens: rates, errors, latency; tables one after another where stdout is no
-    terminal.
+    """Show the most frequent calls live: rates, errors, latency.
+
+    If stdout is not a terminal, it prints one table after another.
 
     \b
     traceleft top
     traceleft top --by comm --by error -Z
     traceleft top -f -- sh -c 'make >log 2>&1'
 
-    Keys: q ends it, s sorts by the next column, e by errors. Rates are of the last interval, the other figures since
-    the beginning.
+    Keys: q quits, s sorts by the next column, e by errors. Rates cover the last interval, all other figures the
+    whole trace.
     """
     refuse_contradictions(values)
     from traceleft.aggregator.stat import LIVE_FIGURES, make_stat_rollup

@@ -28,7 +28,7 @@ def trace_command(**values: Any) -> int:
     traceleft trace -f -e %network --format json -p 4321
     traceleft trace -c --duration 5
 
-    The exit status is the command's. A line on stderr accounts for every event at the end.
+    The exit status is that of the command. At the end, a line on stderr accounts for every event.
     """
     refuse_contradictions(values)
     take_verbose(values)

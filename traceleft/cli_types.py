@@ -34,7 +34,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 def pid_list(value: str) -> tuple[int, ...]:
     """Read a comma list of process ids."""
     if not _PIDS.fullmatch(value):
-        raise click.BadParameter(f"{shorten(value)} is no comma list of process ids")
+        raise click.BadParameter(f"{shorten(value)} must be process ids separated by commas")
     return tuple(int(part) for part in value.split(","))
 
 
@@ -51,7 +51,7 @@ def user(value: str) -> int:
 def task_name(value: str) -> str:
     """Read the name of a task as the kernel keeps it."""
     if not 0 < len(os.fsencode(value)) <= LONGEST_COMM_BYTES:
-        raise click.BadParameter(f"{shorten(value)} is no task name: they have 1 to {LONGEST_COMM_BYTES} bytes")
+        raise click.BadParameter(f"{shorten(value)} must be a task name of 1 to {LONGEST_COMM_BYTES} bytes")
     return value
 
 
@@ -72,7 +72,7 @@ def seconds(value: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number <= LONGEST_S:
-        raise click.BadParameter(f"{shorten(value)} is no number of seconds above 0")
+        raise click.BadParameter(f"{shorten(value)} must be a number of seconds above 0")
     return number
 
 
@@ -81,7 +81,9 @@ def byte_size(value: str) -> int:
     match = _SIZE.fullmatch(value)
     number = int(match[1]) << _SHIFTS[match[2].upper()] if match else 0
     if not SMALLEST_FILE_BYTES <= number < 1 << 62:
-        raise click.BadParameter(f"{shorten(value)} is no size of at least {SMALLEST_FILE_BYTES >> 10}K, such as 100M")
+        raise click.BadParameter(
+            f"{shorten(value)} must be a size of at least {SMALLEST_FILE_BYTES >> 10}K, such as 100M"
+        )
     return number
 
 
@@ -107,6 +109,6 @@ def expression_option(function: Decorated) -> Decorated:
         multiple=True,
         metavar="EXPR",
         shell_complete=complete_events,
-        help="Events: names, %class, /regex/, category:name; ! negates; repeatable.",
+        help="Choose events: names, %class, /regex/, category:name; ! negates; repeatable.",
     )
     return option(function)

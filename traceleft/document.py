@@ -25,7 +25,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FormatError("is no regular file", file=str(path))
+                raise FormatError("is not a regular file", file=str(path))
             data = file.read(limit + 1)
     except (OSError, ValueError) as exc:
         raise FormatError(f"cannot be read: {reason(exc)}", file=str(path)) from exc
@@ -72,7 +72,7 @@ def read_toml(path: Path) -> Document:
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
-        raise FormatError("is no text", file=str(path), line=data.count(b"\n", 0, exc.start) + 1) from exc
+        raise FormatError("is not text", file=str(path), line=data.count(b"\n", 0, exc.start) + 1) from exc
     return parse_toml(text, file=str(path))
 
 
@@ -87,6 +87,6 @@ def parse_toml(text: str, *, file: str) -> Document:
         place = _AT_LINE.search(str(exc))
         line = int(place[1]) if place and place[1] else text.count("\n") + 1
         message = _AT_LINE.sub("", str(exc)).strip()
-        raise FormatError(f"is no TOML: {message[:1].lower()}{message[1:]}", file=file, line=line) from exc
+        raise FormatError(f"is not TOML: {message[:1].lower()}{message[1:]}", file=file, line=line) from exc
     except (RecursionError, ValueError) as exc:
         raise FormatError("is nested too deeply or has a number too long", file=file) from exc

@@ -20,13 +20,13 @@ def bad(place: str, message: str) -> BatteryError:
 
 def read_mapping(value: object, place: str, *, limit: int = MAX_ENTRIES) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or len(value) > limit or not all(isinstance(key, str) for key in value):
-        raise bad(place, f"is no object of at most {limit} entries")
+        raise bad(place, f"must be an object of at most {limit} entries")
     return value
 
 
 def read_list(value: object, place: str, *, limit: int) -> Sequence[Any]:
     if not isinstance(value, list | tuple) or len(value) > limit:
-        raise bad(place, f"is no list of at most {limit} entries")
+        raise bad(place, f"must be a list of at most {limit} entries")
     return value
 
 
@@ -38,7 +38,7 @@ def get(mapping: Mapping[str, Any], key: str, place: str) -> Any:
 
 def read_integer(value: object, place: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise bad(place, f"is no integer from {low} to {high}")
+        raise bad(place, f"must be an integer from {low} to {high}")
     return value
 
 
@@ -48,7 +48,7 @@ def get_integer(mapping: Mapping[str, Any], key: str, place: str, low: int, high
 
 def read_text(value: object, place: str, limit: int = 256) -> str:
     if not isinstance(value, str) or len(value) > limit or not value.isprintable():
-        raise bad(place, "is no short text")
+        raise bad(place, "must be a short text")
     return value
 
 
@@ -58,7 +58,7 @@ def get_text(mapping: Mapping[str, Any], key: str, place: str) -> str:
 
 def read_name(value: object, place: str) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise bad(place, "is no name")
+        raise bad(place, "is not a valid name")
     return value
 
 
@@ -71,19 +71,19 @@ def get_flag(mapping: Mapping[str, Any], key: str, place: str, *, default: bool 
 
 def read_choice(value: object, place: str, choices: Mapping[str, T]) -> T:
     if not isinstance(value, str) or value not in choices:
-        raise bad(place, f"is none of {', '.join(sorted(choices))}")
+        raise bad(place, f"must be one of {', '.join(sorted(choices))}")
     return choices[value]
 
 
 def get_width(mapping: Mapping[str, Any], place: str) -> int:
     width = mapping.get("width", 8)
     if type(width) is not int or width not in (1, 2, 4, 8):
-        raise bad(place, "width is none of 1, 2, 4, 8")
+        raise bad(place, "width must be 1, 2, 4 or 8")
     return width
 
 
 def read_identifier(value: object, place: str) -> str:
     """Return the name of an argument or a member: what C and Python take for one."""
     if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
-        raise bad(place, "is no identifier")
+        raise bad(place, "is not an identifier")
     return value

@@ -28,7 +28,7 @@ NEVER_BEGUN_S: Final = 10.0
 def find_command(name: str) -> str:
     """Return the path that `name` is executed by: itself if it has a slash, else the first match in PATH."""
     if not name or "\0" in name:
-        raise CommandError("is no name of a command", command=repr(name))
+        raise CommandError("is not a valid name of a command", command=repr(name))
     if "/" not in name:
         found = shutil.which(name)
         if found is None:

@@ -136,7 +136,7 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
     for hook in exact or present:
         return hook
     features.require("privileges")
-    raise UnsupportedError("hooks", "this kernel has neither raw tracepoints, tracepoints nor kprobes for programs")
+    raise UnsupportedError("hooks", "this kernel runs no programs at raw tracepoints, tracepoints or kprobes")
 
 
 def compat_offset() -> int | None:
@@ -301,7 +301,7 @@ def _probe_btf() -> Feature:
 def _probe_compat() -> Feature:
     offset = compat_offset()
     if offset is None:
-        return Feature("compat", True, "without kernel BTF: 32-bit calls are told from others by trying, at load")
+        return Feature("compat", True, "without kernel BTF: 32-bit calls are recognised by a trial at load")
     return Feature("compat", True, f"thread_info.status at {offset}")
 
 

@@ -149,7 +149,7 @@ class Ledger:
         texts = {
             f"{total.lost:,} records lost, the buffer was full{full}": total.lost,
             f"{self._dropped:,} records dropped, their reader was too slow: {faster}": self._dropped,
-            f"{total.undecodable:,} records undecodable: build the battery anew": total.undecodable,
+            f"{total.undecodable:,} records undecodable: build the battery again": total.undecodable,
             f"{total.unaccounted:,} records unaccounted: the kernel's counters and the reader's differ": (
                 total.unaccounted
             ),
@@ -166,7 +166,7 @@ class Ledger:
             f"{self.skipped:,} runs of programs skipped by the kernel, for calls of any process: up to as many calls "
             "are missing; choose another hook with --attach": self.skipped,
         }
-        shed = (f"{name} was shed after {at_s:.1f} s: later calls are no events" for name, at_s in self.shed.items())
+        shed = (f"{name} was shed after {at_s:.1f} s: later calls are not traced" for name, at_s in self.shed.items())
         return (*(text for text, number in texts.items() if number), *shed)
 
 

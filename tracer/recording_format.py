@@ -90,7 +90,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("host", "kernel", "machine", "hook", "level", "traceleft", "command", "directory"):
             text = getattr(self, name)
             if len(text) > TEXT_MAX or not text.isprintable():
-                raise BrokenError(f"its {name} is no short text")
+                raise BrokenError(f"its {name} must be a short text")
         if not 0 <= self.part < 1 << 31 or not -(1 << 63) <= self.offset_ns < 1 << 63:
             raise BrokenError("its part or its clock is out of range")
         try:
@@ -168,10 +168,10 @@ def pack_preamble() -> bytes:
 def read_preamble(data: bytes) -> int:
     """Return the version of a recording that begins so; raise ``BrokenError`` where it is none."""
     if len(data) < PREAMBLE.size or not data.startswith(MAGIC):
-        raise BrokenError("is no recording; make one with: traceleft record -o FILE")
+        raise BrokenError("is not a recording: make one with: traceleft record -o FILE")
     _, version, rest = PREAMBLE.unpack(data[: PREAMBLE.size])
     if not version or rest:
-        raise BrokenError("begins as a recording, and is of no version that there is")
+        raise BrokenError("unsupported recording version")
     return int(version)
 
 
@@ -226,7 +226,7 @@ def read_cgroups(data: bytes) -> dict[int, str]:
     if len(named) > CGROUPS_MAX or any(
         len(path) > CGROUP_PATH_MAX or not 0 <= number < 1 << 64 for number, path in named.items()
     ):
-        raise BrokenError("its cgroups are none")
+        raise BrokenError("invalid cgroup table")
     return {number: from_column(path) for number, path in named.items()}
 
 

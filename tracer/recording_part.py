@@ -140,7 +140,7 @@ class Part:
             raise BrokenError("is cut off within a block")
         block = read_header(data)
         if block.number != self._number:
-            raise BrokenError("a block is missing, or in another's place")
+            raise BrokenError("a block is missing or out of order")
         if block.stored > self._size - self._at - HEADER_BYTES:
             raise BrokenError("is cut off within a block")
         self._number += 1
@@ -179,5 +179,5 @@ def open_part(path: Path, stack: ExitStack) -> Part:
     except OSError as exc:
         raise RecordingError((exc.strerror or str(exc)).lower(), file=str(path)) from exc
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise RecordingError("is no regular file; pipe it into: traceleft replay -", file=str(path))
+        raise RecordingError("is not a regular file: pipe it into: traceleft replay -", file=str(path))
     return Part(file, str(path))

@@ -131,7 +131,7 @@ class KernelRollup:
         """Return why a plan's calls cannot be rolled up in the kernel; None where they can."""
         others = [part.spec.name for part in plan.parts if part.spec.kind != "syscall"]
         if others:
-            return f"{others[0]} is no syscall"
+            return f"{others[0]} is not a syscall"
         if plan.hook != "raw_tracepoint":
             return f"the hook is {plan.hook}, and only raw tracepoints roll up"
         if ROLLUP_EXIT not in plan.core_programs:

@@ -85,7 +85,7 @@ def _load_errno(raw: object) -> dict[int, str]:
     names = {}
     for number, name in read_mapping(raw, "errno").items():
         if not number.isascii() or not number.isdigit() or len(number) > 4:
-            raise bad(f"errno.{number}", "is no error number")
+            raise bad(f"errno.{number}", "is not an error number")
         names[int(number)] = read_name(name, f"errno.{number}")
     return names
 
@@ -137,7 +137,7 @@ def _load_ret(raw: object, place: str, args_count: int, tables: Tables) -> Value
 
 
 def _no_struct(name: str) -> StructSpec:
-    raise bad("ret", f"is no struct {name}")
+    raise bad("ret", f"is not a struct {name}")
 
 
 def _load_layout(raw: object, place: str) -> tuple[int, int, tuple[SlotSpec, ...], str]:

@@ -231,5 +231,5 @@ def load_cases(
 
 def _case_number(text: str, place: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 1 << 32:
-        raise bad(place, "has a case that is no number of 32 bits")
+        raise bad(place, "has a case that is not a number of 32 bits")
     return int(text)

@@ -27,7 +27,7 @@ SIGNAL_ID: Final = 1022
 EXIT_ID: Final = 1021
 REASONS: Final[Mapping[str, str]] = {
     SIGNAL: "this kernel, or the level in use, has no tracepoint signal:signal_deliver for it",
-    PROCESS_EXIT: "this kernel tells an exit status neither by BTF nor by kprobes",
+    PROCESS_EXIT: "this kernel shows an exit status neither by BTF nor by kprobes",
 }
 
 _COMMON: Final[dict[str, object]] = {
