@@ -1,19 +1,73 @@
-"""Trace any syscall with eBPF programs that were built before, elsewhere.
+"""Trace any syscall with prebuilt eBPF programs.
 
-``Battery`` opens what ``traceleft build`` made, ``Tracer`` loads it and yields events.
+``Battery`` opens what ``traceleft build`` made, ``Tracer`` loads it and yields events; a ``Recording`` holds them for
+later, a ``Replay`` shows them as a trace does. All that the documentation imports is here.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from traceleft.aggregator import Aggregator as Aggregator
+    from traceleft.aggregator import Result as Result
+    from traceleft.aggregator import Rollup as Rollup
+    from traceleft.aggregator import builtin as builtin
+    from traceleft.aggregator import read_rollups as read_rollups
+    from traceleft.aggregator.finish import Groups as Groups
+    from traceleft.aggregator.finish import finish as finish
+    from traceleft.aggregator.overview import make_overview as make_overview
+    from traceleft.aggregator.report import render_overview as render_overview
+    from traceleft.aggregator.rules import Alert as Alert
+    from traceleft.aggregator.rules import read_rules as read_rules
+    from traceleft.aggregator.sink import Sink as Sink
+    from traceleft.aggregator.sinks import Sinks as Sinks
+    from traceleft.aggregator.sinks import open_sinks as open_sinks
+    from traceleft.aggregator.watch import Watcher as Watcher
     from traceleft.battery import Battery as Battery
+    from traceleft.battery.builder import build as build
+    from traceleft.errors import TraceleftError as TraceleftError
+    from traceleft.generator import describe as describe
+    from traceleft.generator import generate as generate
     from traceleft.tracer import Tracer as Tracer
+    from traceleft.tracer.batch import Batch as Batch
+    from traceleft.tracer.event import Event as Event
+    from traceleft.tracer.ledger import Ledger as Ledger
+    from traceleft.tracer.recording import Recorder as Recorder
+    from traceleft.tracer.recording import Recording as Recording
+    from traceleft.tracer.replay import Replay as Replay
 
-__all__ = ["Battery", "Tracer", "__version__"]
 __version__ = "0.1.0"
 
 # Found on first use: `import traceleft` costs neither numpy nor libbpf.
-_HOMES = {"Battery": "traceleft.battery", "Tracer": "traceleft.tracer"}
+_HOMES = {
+    "Aggregator": "aggregator",
+    "Alert": "aggregator.rules",
+    "Batch": "tracer.batch",
+    "Battery": "battery",
+    "Event": "tracer.event",
+    "Groups": "aggregator.finish",
+    "Ledger": "tracer.ledger",
+    "Recorder": "tracer.recording",
+    "Recording": "tracer.recording",
+    "Replay": "tracer.replay",
+    "Result": "aggregator",
+    "Rollup": "aggregator",
+    "Sink": "aggregator.sink",
+    "Sinks": "aggregator.sinks",
+    "TraceleftError": "errors",
+    "Tracer": "tracer",
+    "Watcher": "aggregator.watch",
+    "build": "battery.builder",
+    "builtin": "aggregator",
+    "describe": "generator",
+    "finish": "aggregator.finish",
+    "generate": "generator",
+    "make_overview": "aggregator.overview",
+    "open_sinks": "aggregator.sinks",
+    "read_rollups": "aggregator",
+    "read_rules": "aggregator.rules",
+    "render_overview": "aggregator.report",
+}
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:
@@ -22,6 +76,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(_HOMES[name]), name)
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
