@@ -200,6 +200,20 @@ def test_child_that_is_gone_has_a_fork_among_the_records_to_come() -> None:
     assert fds.name(call("read", 3, pid=99)) == {}
 
 
+def test_nothing_more_is_looked_for_once_nothing_comes() -> None:
+    looks = 0
+
+    def take() -> None:
+        nonlocal looks
+        looks += 1
+
+    fds = names()
+    fds.look_ahead_by(SCHEMA.events.values(), SCHEMA.tables, take)
+
+    assert fds.name(call("read", 3, pid=11)) == {}
+    assert looks == 1
+
+
 def test_process_that_is_there_is_not_looked_for_ahead() -> None:
     fds = names(parents={10: 1, 11: 10})
     fds.look_ahead_by(SCHEMA.events.values(), SCHEMA.tables, lambda: pytest.fail("it looks ahead"))

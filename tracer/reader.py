@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from traceleft.tracer.rollup import RawGroups
 
 WAIT_MS: Final = 20
-# So many batches are looked at before their turn.
+# So many batches are looked at before their turn, and so long is waited for them while one batch is handed out.
 AHEAD_MAX: Final = 8
+AHEAD_S: Final = 0.04
 # How often to look whether what is followed has ended, while records keep coming.
 LOOK_S: Final = 0.25
 
@@ -68,6 +69,7 @@ class Reader:
         self._deadline: float | None = None
         self._next_look = 0.0
         self._ahead: deque[_native.Records] = deque()
+        self._ahead_s = AHEAD_S
         self._made = b""
         self._made_tally: Tally = {}
         self._kernel = KernelCounts()
@@ -105,6 +107,7 @@ class Reader:
     def next_batch(self) -> _native.Records | None:
         """Return the next records in order of time; None when the trace has ended and all were read."""
         with self._lock:
+            self._ahead_s = AHEAD_S
             while not self._has_ended:
                 records = self._ahead.popleft() if self._ahead else self._session.drain.take(self._wait_ms())
                 for tick in self._ticks:
@@ -120,15 +123,21 @@ class Reader:
             return _native.Records(made) if made else None
 
     def look_ahead(self) -> _native.Records | None:
-        """Return records before `next_batch` does so, for who has to know what comes; None where there are no more."""
+        """Return records before `next_batch` does so, for who has to know what comes; None where there are none yet.
+
+        Not after stop(): then what is left has to be handed out soon.
+        """
         with self._lock:
-            if len(self._ahead) >= AHEAD_MAX:
+            if len(self._ahead) >= AHEAD_MAX or self._stop:
                 return None
-            ended = self._has_ended
-            records = self._session.drain.take(0, final=True) if ended else self._session.drain.take(WAIT_MS)
-            if len(records):
-                self._ahead.append(records)
-            return None if ended and not len(records) else records
+            begun = time.monotonic()
+            wait_ms = 0 if self._has_ended else int(1000 * min(self._ahead_s, WAIT_MS / 1000))
+            records = self._session.drain.take(wait_ms, final=self._has_ended)
+            self._ahead_s = max(0.0, self._ahead_s - (time.monotonic() - begun))
+            if not len(records):
+                return None
+            self._ahead.append(records)
+            return records
 
     def hand_out(self, records: _native.Records) -> Handout:
         """Begin to deliver records; whoever does so settles the account at the end, or close() does."""
