@@ -122,6 +122,37 @@ def test_one_long_name_of_many_functions_is_read_only_as_it_is_shown() -> None:
     assert peak < 4 << 20
 
 
+def test_table_without_end_is_read_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf_symbols, "SYMBOLS_MAX", 1000)
+    data = bytearray(make_elf(FUNCTIONS))
+    at = int.from_bytes(data[40:48], "little") + 64
+    # The table of symbols: a terabyte of them, and what is beyond the file reads as zeros, as in one with holes.
+    struct.pack_into("<Q", data, at + 32, 1 << 40)
+    read = 0
+
+    def sparse(offset: int, size: int) -> bytes:
+        nonlocal read
+        read += size
+        return bytes(data[offset : offset + size]).ljust(size, b"\0")
+
+    assert ElfSymbols(ElfFile(sparse)).find(0x1001) == ("main", 1)
+    assert read < 1000 * 24 + (1 << 16)
+
+
+def test_code_is_preferred_where_segments_hold_the_same_bytes() -> None:
+    data = bytearray(make_elf(FUNCTIONS))
+    segment = bytearray(data[64:120])
+    # The same bytes, to be written at another address.
+    struct.pack_into("<I", segment, 4, 6)
+    struct.pack_into("<Q", segment, 16, 0x900000)
+    at = len(data)
+    data += segment + data[64:120]
+    struct.pack_into("<Q", data, 32, at)
+    struct.pack_into("<H", data, 56, 2)
+
+    assert find(bytes(data), 0x1001) == ("main", 1)
+
+
 @pytest.mark.parametrize("name", [b"a/b", b"", b"/dev/zero", b"x" * 8192])
 def test_link_that_is_no_name_is_none(name: bytes) -> None:
     assert ElfFile(reader(make_elf([], link=make_link(name, b"")))).debug_link is None

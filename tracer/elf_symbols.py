@@ -18,7 +18,8 @@ Read = Callable[[int, int], bytes]
 
 SECTIONS_MAX: Final = 1 << 16
 SEGMENTS_MAX: Final = 1 << 12
-FUNCTIONS_MAX: Final = 1 << 20
+# Of one file, functions and all else.
+SYMBOLS_MAX: Final = 1 << 21
 NAME_MAX: Final = 4096
 NOTE_MAX: Final = 1 << 16
 # What lies compressed within a file, and what that may become.
@@ -26,7 +27,8 @@ PACKED_MAX: Final = 16 << 20
 UNPACKED_MAX: Final = 64 << 20
 CHUNK: Final = 1 << 20
 
-PT_LOAD, PT_NOTE = 1, 4
+PT_LOAD: Final = 1
+PF_X: Final = 1
 SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM = 2, 7, 11
 STT_FUNC, STT_GNU_IFUNC = 2, 10
 NT_GNU_BUILD_ID: Final = 3
@@ -77,11 +79,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """So many bytes from an offset in the file, and the address at which they are."""
+    """So many bytes from an offset in the file, the address at which they are, and whether they are code."""
 
     offset: int
     size: int
     address: int
+    is_code: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +156,16 @@ class ElfFile:
         return next((each for each in self.sections if self._read(start + each.name, len(wanted)) == wanted), None)
 
     def functions(self) -> Iterator[tuple[int, int, int]]:
-        """Yield address, size and the place of its name in the file for each function, FUNCTIONS_MAX at most."""
-        left = FUNCTIONS_MAX
+        """Yield address, size and the place of its name in the file for each function among the first symbols."""
+        left = SYMBOLS_MAX
         for section in self.sections:
             if section.kind in (SHT_SYMTAB, SHT_DYNSYM) and section.link < len(self.sections):
                 names = self.sections[section.link]
-                for address, size, name in self._symbols(section):
-                    if left and name < names.size:
-                        left -= 1
-                        yield address, size or 1, names.offset + name
+                count = min(section.size // self._class.symbol.size, left)
+                left -= count
+                for address, size, name in self._symbols(section, count):
+                    if name < names.size:
+                        yield address, size, names.offset + name
 
     def name_at(self, offset: int) -> str:
         """Return the name that begins at a place of the file, cut where it is too long."""
@@ -183,11 +187,11 @@ class ElfFile:
         except (lzma.LZMAError, EOFError, ElfError):
             return None
 
-    def _symbols(self, section: Section) -> Iterator[tuple[int, int, int]]:
+    def _symbols(self, section: Section, count: int) -> Iterator[tuple[int, int, int]]:
         layout = self._class.symbol
         step = CHUNK // layout.size * layout.size
-        for at in range(0, section.size // layout.size * layout.size, step):
-            data = self._read(section.offset + at, min(step, section.size - at))
+        for at in range(0, count * layout.size, step):
+            data = self._read(section.offset + at, min(step, count * layout.size - at))
             if not data:
                 return
             for fields in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
@@ -203,11 +207,13 @@ class ElfFile:
         layout = self._class.segment
         for rank in range(min(count, SEGMENTS_MAX) if size == layout.size else 0):
             fields = self._unpack(layout, at + rank * size)
-            offset, address, length = (
-                (fields[2], fields[3], fields[5]) if self._class.is_wide else (fields[1], fields[2], fields[4])
+            offset, address, length, flags = (
+                (fields[2], fields[3], fields[5], fields[1])
+                if self._class.is_wide
+                else (fields[1], fields[2], fields[4], fields[6])
             )
             if fields[0] == PT_LOAD:
-                yield Segment(offset, length, address)
+                yield Segment(offset, length, address, bool(flags & PF_X))
 
     def _load_sections(self, at: int, size: int, count: int) -> Iterator[Section]:
         layout = self._class.section
@@ -228,7 +234,8 @@ class ElfSymbols:
     """The functions of a file, with those of the file of its debug information once that is there."""
 
     def __init__(self, file: ElfFile) -> None:
-        self._segments = file.segments
+        # Others may hold the same bytes of the file, at another address.
+        self._segments = [each for each in file.segments if each.is_code] or file.segments
         self._files = [file]
         self._places: list[Places] = []
         if (packed := file.unpacked()) is not None:
