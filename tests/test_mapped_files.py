@@ -20,8 +20,8 @@ def mapping_of(path: Path, *, inode: int = 0, device: int = 0) -> Mapping:
 
 
 def is_opened(path: Path, mapping: Mapping) -> bool:
-    with open_mapped(NOBODY, mapping) as fd:
-        return fd is not None and os.path.samestat(os.fstat(fd), path.stat())
+    with open_mapped(NOBODY, mapping) as opened:
+        return opened is not None and os.path.samestat(os.fstat(opened.fd), path.stat())
 
 
 def test_mapped_file_is_opened_and_another_is_not(tmp_path: Path) -> None:
@@ -34,8 +34,8 @@ def test_mapped_file_is_opened_and_another_is_not(tmp_path: Path) -> None:
     assert not is_opened(path, mapping_of(path, device=1))
     path.unlink()
     assert not os.path.exists(path) and not list(tmp_path.iterdir())
-    with open_mapped(NOBODY, Mapping(0, 1, 0, str(path), 1)) as fd:
-        assert fd is None
+    with open_mapped(NOBODY, Mapping(0, 1, 0, str(path), 1)) as opened:
+        assert opened is None
 
 
 def test_what_this_process_has_mapped_shows_the_device(tmp_path: Path) -> None:
@@ -145,6 +145,6 @@ def test_list_of_functions_is_the_process_s_own() -> None:
 
 
 def test_code_of_the_kernel_in_each_process_is_copied() -> None:
-    with open_mapped(NOBODY, Mapping(0, 1, 0, VDSO)) as fd:
-        assert fd is not None
-        assert os.pread(fd, 4, 0) == b"\x7fELF"
+    with open_mapped(NOBODY, Mapping(0, 1, 0, VDSO)) as opened:
+        assert opened is not None
+        assert os.pread(opened.fd, 4, 0) == b"\x7fELF"

@@ -362,9 +362,9 @@ def test_own_code_is_found_in_proc() -> None:
 
     assert found is not None
     assert "libc" in found.path
-    with open_mapped(os.getpid(), found) as fd:
-        assert fd is not None
-        assert os.path.samestat(os.fstat(fd), os.stat(found.path))
+    with open_mapped(os.getpid(), found) as opened:
+        assert opened is not None
+        assert os.path.samestat(os.fstat(opened.fd), os.stat(found.path))
 
 
 def test_without_bcc_the_kernel_s_list_names_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.elf_files import make_elf, make_link
 from traceleft.tracer import symbol_process, symbol_worker
+from traceleft.tracer import symbols as symbols_module
 from traceleft.tracer.elf_symbols import NAME_MAX
 from traceleft.tracer.mappings import Mapping, Spaces
 from traceleft.tracer.places import Place
@@ -140,6 +142,106 @@ def test_file_that_takes_too_long_ends_the_worker_and_no_other(tmp_path: Path, m
     assert first == (Frame(0x1004, None, 0x1004, str(tmp_path / "slow")),)
     assert second == (Frame(0x1004, "main", 4, str(tmp_path / "quick")),)
     assert third == (Frame(0x1008, None, 0x1008, str(tmp_path / "slow")),)
+
+
+def test_time_is_bounded_where_its_signal_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbol_worker, "SECONDS", 0.05)
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    slow = make_elf([("", 16 * rank, 16) for rank in range(1, 300_000)], shared_name=b"n")
+    try:
+        with SymbolProcess() as process, opened(tmp_path / "a", slow) as fd:
+            assert process.load(1, fd) is not None
+            assert process.name(1, [0x1000]) is None
+            assert process.failures == 1
+    finally:
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_answers_take_no_longer_than_a_trace_has_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbol_process, "WAIT_MAX_S", 0.0)
+    lines: list[str] = []
+    with SymbolProcess(lines.append) as process, opened(tmp_path / "a", make_elf(FUNCTIONS)) as fd:
+        assert process.load(1, fd) is not None
+        assert process.name(1, [0x1000]) is None
+
+    assert len(lines) == 1
+
+
+def test_nothing_is_asked_once_a_trace_is_over(tmp_path: Path) -> None:
+    over = False
+    with SymbolProcess(is_over=lambda: over) as process, opened(tmp_path / "a", make_elf(FUNCTIONS)) as fd:
+        assert process.load(1, fd) is not None
+        over = True
+        assert process.name(1, [0x1000]) is None
+        assert process.failures == 0
+
+
+def mapped(path: Path, pid: int, spaces: Spaces) -> None:
+    status = path.stat()
+    spaces.begin(pid, 0)
+    spaces.add(pid, Mapping(0, 1 << 40, 0, str(path), status.st_ino, 0, status.st_dev))
+
+
+def test_file_that_was_written_over_has_its_new_names_in_the_next_program(tmp_path: Path) -> None:
+    path, spaces = tmp_path / "a", Spaces(is_told=True)
+    with SymbolProcess() as process:
+        symbols = Symbols(spaces, process=process)
+        names = []
+        for pid, name in ((1 << 30, "alpha"), ((1 << 30) + 1, "beta_"), ((1 << 30) + 2, "beta_")):
+            path.write_bytes(make_elf([(name, 0x1000, 0x20)]))
+            mapped(path, pid, spaces)
+            names.append(symbols.user(pid, (0x1004,), 1)[0].name)
+
+    assert names == ["alpha", "beta_", "beta_"]
+
+
+def test_file_that_one_process_cannot_show_is_asked_of_another(tmp_path: Path) -> None:
+    path, hidden, spaces = tmp_path / "a", tmp_path / "b", Spaces(is_told=True)
+    path.write_bytes(make_elf(FUNCTIONS))
+    for pid in (1 << 30, (1 << 30) + 1):
+        mapped(path, pid, spaces)
+    path.rename(hidden)
+    with SymbolProcess() as process:
+        symbols = Symbols(spaces, process=process)
+        first = symbols.user(1 << 30, (0x1004,), 1)[0].name
+        hidden.rename(path)
+        assert symbols.user(1 << 30, (0x1008,), 1)[0].name is None
+        second = symbols.user((1 << 30) + 1, (0x1004,), 1)[0].name
+
+    assert (first, second) == (None, "main")
+
+
+def test_list_is_read_again_only_where_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbols_module, "LIST_S", 0.0)
+    pid, spaces, loads = os.getpid(), Spaces(is_told=True), 0
+    spaces.add(pid, Mapping(0x1000, 1 << 40, 0, ""))
+    path = Path(f"/tmp/perf-{pid}.map")
+    path.write_text("2000 10 first\n")
+    try:
+        with SymbolProcess() as process:
+            load = process.load
+
+            def count(*arguments: Any, **options: Any) -> Any:
+                nonlocal loads
+                loads += 1
+                return load(*arguments, **options)
+
+            monkeypatch.setattr(process, "load", count)
+            symbols = Symbols(spaces, process=process)
+            names = [symbols.user(pid, (0x2000 + turn,), 1)[0].name for turn in range(4)]
+            with path.open("a") as file:
+                file.write("3000 10 second\n")
+            deadline = time.monotonic() + WAIT_S
+            turn = 0
+            while (grown := symbols.user(pid, (0x3000 + turn % 16,), 1)[0].name) is None:
+                assert time.monotonic() < deadline
+                spaces.find(pid, 1).found.clear()
+                turn += 1
+            numbers = {module._number for module in symbols._lists.values()}
+    finally:
+        path.unlink()
+
+    assert (names, grown, loads, numbers) == (["first"] * 4, "second", 2, {1})
 
 
 def test_nobody_answers_and_the_reader_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,11 +55,13 @@ class LiveStacks:
     """The stacks of a running trace: a context manager, to be entered before anything is loaded, then begun.
 
     A stack is read out of the kernel's map once, and named as its record comes, while most processes still live.
-    ``tell`` gets a line where names end. ``lost`` counts records of which a stack could not be kept:
-    another had its place in the map, or the map was full.
+    ``tell`` gets a line where names end; nothing is named any more once the trace ``is_over``. ``lost`` counts records
+    of which a stack could not be kept: another had its place in the map, or the map was full.
     """
 
-    def __init__(self, tell: Callable[[str], object] = lambda line: None) -> None:
+    def __init__(
+        self, tell: Callable[[str], object] = lambda line: None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self.lost = 0
         self._map_fd: int | None = None
         self._fixed_bytes: Mapping[int, int] = {}
@@ -67,7 +69,7 @@ class LiveStacks:
         self._addresses: dict[int, tuple[int, ...]] = {}
         self._kernel: dict[int, Frames] = {}
         with contextlib.ExitStack() as stack:
-            process = stack.enter_context(SymbolProcess(tell))
+            process = stack.enter_context(SymbolProcess(tell, is_over))
             self._sideband = stack.enter_context(Sideband())
             self._symbols = Symbols(self._sideband.spaces, bcc=import_bcc(), process=process)
             self._stack = stack.pop_all()

@@ -5,11 +5,13 @@ the very one that was mapped. Their bytes are for ``symbol_worker`` to read.
 """
 
 import contextlib
+import ctypes
 import mmap
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,20 +21,45 @@ DEBUG_DIRECTORY: Final = Path("/usr/lib/debug")
 VDSO: Final = "[vdso]"
 VDSO_MAX: Final = 1 << 16
 
+Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open file, the path that led to it, and what tells one content of it from another."""
+
+    fd: int
+    path: str
+    stamp: Stamp
+
 
 @contextlib.contextmanager
-def open_mapped(pid: int, mapping: Mapping) -> Iterator[int | None]:
+def open_mapped(pid: int, mapping: Mapping) -> Iterator[Opened | None]:
     """Yield the file that was mapped, by its name here or where its process sees it; None where it is not there."""
     with contextlib.ExitStack() as stack:
         if mapping.path == VDSO:
-            yield stack.enter_context(_closing(_copy_vdso()))
+            fd = stack.enter_context(_closing(_copy_vdso()))
+            yield None if fd is None else Opened(fd, "", stamp_of(os.fstat(fd)))
             return
         for path in (mapping.path, f"{PROC}/{pid}/root{mapping.path}") if mapping.path.startswith("/") else ():
             fd = stack.enter_context(_closing(open_regular(path, lambda fd: is_mapped(fd, mapping))))
             if fd is not None:
-                yield fd
+                yield Opened(fd, path, stamp_of(os.fstat(fd)))
                 return
         yield None
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return what tells one content of a file from another: it may be written over in place."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_changed(path: str, stamp: Stamp) -> bool:
+    """Tell whether what lies at a path now is known to be another than it was."""
+    try:
+        return stamp_of(os.stat(path)) != stamp
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -118,8 +145,8 @@ def _copy_vdso() -> int | None:
         fd = os.memfd_create("vdso", os.MFD_CLOEXEC)
     except (OSError, StopIteration, ValueError):
         return None
-    with open(PROC / "self/mem", "rb", buffering=0) as memory:
-        os.write(fd, os.pread(memory.fileno(), min(end - start, VDSO_MAX), start))
+    # Not by /proc/self/mem, which is closed to a process that its file gave capabilities.
+    os.write(fd, ctypes.string_at(start, min(end - start, VDSO_MAX)))
     return fd
 
 

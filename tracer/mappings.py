@@ -40,11 +40,15 @@ class Mapping:
 
 @dataclass(slots=True)
 class Space:
-    """What one program had mapped, in the order in which it did; ``found`` keeps what was made of its stacks."""
+    """What one program had mapped, in the order in which it did; ``found`` keeps what was made of its stacks.
+
+    ``files`` are those, by path, device and inode, that were looked at for it.
+    """
 
     since_ns: int = 0
     mappings: list[Mapping] = field(default_factory=list)
     found: dict[tuple[int, ...], Frames] = field(default_factory=dict)
+    files: set[tuple[str, int, int]] = field(default_factory=set)
 
     def add(self, mapping: Mapping) -> None:
         """Note a mapping, which hides what it covers from its time on."""

@@ -17,6 +17,8 @@ from traceleft.tracer.symbol_worker import MESSAGE_MAX, PLACES_MAX, Load, LoadDe
 # Longer than a worker takes, which the processor's time ends; a file on a dead server has no end.
 PATIENCE_MS: Final = 10_000
 FAILURES_MAX: Final = 8
+# Of one trace: files may be many, and each as slow as is allowed.
+WAIT_MAX_S: Final = 30.0
 GRACE_S: Final = 1.0
 
 
@@ -24,12 +26,17 @@ class SymbolProcess:
     """The process that is asked; a context manager, to be made before there are threads and files to be inherited.
 
     After a file that ends a worker, all others have to be loaded again: the next worker's ``generation`` is another.
-    After some ``failures`` nothing is asked any more, and ``tell`` gets a line.
+    After some ``failures``, or when all answers together took too long, nothing is asked any more, and ``tell`` gets a
+    line. Nothing is asked once a trace ``is_over``, whose records are still to be handed out.
     """
 
-    def __init__(self, tell: Callable[[str], object] = lambda line: None) -> None:
+    def __init__(
+        self, tell: Callable[[str], object] = lambda line: None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self.generation = 0
         self._tell = tell
+        self._is_over = is_over
+        self._waited_s = 0.0
         self._serial = 0
         self.failures = 0
         self._decode = msgspec.msgpack.Decoder(Reply).decode
@@ -82,21 +89,26 @@ class SymbolProcess:
 
     def _ask(self, request: Request, fd: int | None = None) -> Reply | None:
         """Return the answer to a request, None where a file is unknown or nobody answers."""
-        if self._peer.fileno() < 0:
+        if self._peer.fileno() < 0 or self._is_over():
             return None
+        begun = time.monotonic()
         try:
             socket.send_fds(self._peer, [msgspec.msgpack.encode(request)], [] if fd is None else [fd])
             reply = self._await(request.serial)
         except (OSError, msgspec.MsgspecError):
             self._give_up()
             return None
+        self._waited_s += time.monotonic() - begun
+        if self._waited_s > WAIT_MAX_S:
+            self._give_up()
         return reply if reply is not None and reply.is_known else None
 
     def _await(self, serial: int) -> Reply | None:
         """Return the reply with a serial number; None where another worker has begun meanwhile."""
         waiting = select.poll()
         waiting.register(self._peer, select.POLLIN)
-        while waiting.poll(PATIENCE_MS):
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while waiting.poll(max(0, int(1000 * (deadline - time.monotonic())))):
             data = self._peer.recv(MESSAGE_MAX)
             if not data:
                 break
@@ -119,4 +131,6 @@ class SymbolProcess:
         """Ask no more: files of traced processes keep whoever reads them from answering."""
         # Not close(): who does not answer may not end either, until we do.
         self._peer.close()
-        self._tell("stacks: functions of processes have no names from here on; reading their files failed too often")
+        self._tell(
+            "stacks: functions of processes have no names from here on; reading their files failed, or took too long"
+        )

@@ -100,6 +100,9 @@ def _work(peer: socket.socket, demangle: Callable[[str], str]) -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Who started us may have ignored it, or held it back.
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
         _native.filter_calls(allowing(CALLS))
         Worker(demangle).serve(peer)
     except BaseException:
@@ -132,6 +135,8 @@ class Worker:
 
     def answer(self, request: Request, fd: int | None) -> Reply:
         """Answer one request; a file whose functions cannot be read is unknown."""
+        if isinstance(request, Load) and request.file in self._fds:
+            self._forget(request.file)
         if fd is not None:
             self._fds.setdefault(request.file, []).append(fd)
         try:
@@ -219,7 +224,8 @@ def read_list(read: Callable[[int, int], bytes]) -> Places:
             if name and all(0 <= each < 1 << 64 for each in place):
                 functions.append(pack(*place, len(names)))
                 names.append(name)
-    return Places(functions, lambda key: names[key][:NAME_MAX].decode(errors="backslashreplace"))
+    # A place that is used again has the name of the later line.
+    return Places(functions, lambda key: names[key][:NAME_MAX].decode(errors="backslashreplace"), takes_last=True)
 
 
 def find_demangler() -> Callable[[str], str]:

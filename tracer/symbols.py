@@ -3,6 +3,7 @@
 The only module that imports bcc, whose symbol cache reads the kernel's list where the distribution's bcc is installed.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -10,7 +11,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from traceleft.terminal import printable
-from traceleft.tracer.mapped_files import VDSO, open_debug, open_function_list, open_mapped
+from traceleft.tracer.mapped_files import (
+    VDSO,
+    Stamp,
+    is_changed,
+    open_debug,
+    open_function_list,
+    open_mapped,
+    stamp_of,
+)
 from traceleft.tracer.mappings import Mapping, Space, Spaces
 from traceleft.tracer.places import Place, Places, pack
 from traceleft.tracer.stacks import Frame, Frames
@@ -46,7 +55,7 @@ class Symbols:
         self._spaces = spaces
         self._bcc = bcc
         self._process = process
-        self._modules: dict[tuple[str, int, int], _Module] = {}
+        self._modules: dict[tuple[str, int, int], _File] = {}
         self._lists: dict[tuple[int, int], _Module] = {}
         self._numbers = 0
         self._names = 0
@@ -109,13 +118,19 @@ class Symbols:
         if self._process is None:
             return None, 0
         if mapping.path.startswith("/") or mapping.path == VDSO:
-            key = mapping.path, mapping.device, mapping.inode
-            if key not in self._modules:
-                self._modules[key] = _File(self._next_number, pid, mapping)
-            return self._modules[key], address - mapping.start + mapping.offset
+            return self._file(pid, space, mapping), address - mapping.start + mapping.offset
         if self._spaces.latest(pid) is not space:
             return None, 0
         return self._lists.setdefault((pid, space.since_ns), _List(self._next_number, pid)), address
+
+    def _file(self, pid: int, space: Space, mapping: Mapping) -> "_File":
+        """Return the file of a mapping; one that was written over since, as each program finds out once, is another."""
+        key = mapping.path, mapping.device, mapping.inode
+        file = self._modules.get(key)
+        if file is None or file.is_for_another(pid) or (key not in space.files and file.has_changed()):
+            file = self._modules[key] = _File(self._next_number, pid, mapping)
+        space.files.add(key)
+        return file
 
     def _next_number(self) -> int:
         self._numbers += 1
@@ -158,7 +173,7 @@ class _Module:
 
     def _ask(self, process: SymbolProcess, places: Sequence[int]) -> Sequence[Place | None] | None:
         if not self._is_broken and self._needs_load(process):
-            self._number = self._next_number()
+            self._number = self._number or self._next_number()
             self._is_unreadable = not self._guard(process, lambda: self._load(process, self._number))
             self._generation = process.generation
         return None if self._is_broken else self._guard(process, lambda: process.name(self._number, places))
@@ -184,10 +199,22 @@ class _File(_Module):
     def __init__(self, next_number: Callable[[], int], pid: int, mapping: Mapping) -> None:
         super().__init__(next_number, pid)
         self._mapping = mapping
+        self._is_absent = False
+        self._opened: tuple[str, Stamp] | None = None
+
+    def is_for_another(self, pid: int) -> bool:
+        """Whether its first process could not open it, so that another one that has it mapped may be asked."""
+        return self._is_absent and pid != self._pid
+
+    def has_changed(self) -> bool:
+        """Whether it was written over since it was read."""
+        return self._opened is not None and self._opened[0] != "" and is_changed(*self._opened)
 
     def _load(self, process: SymbolProcess, number: int) -> bool:
-        with open_mapped(self._pid, self._mapping) as fd:
-            reply = None if fd is None else process.load(number, fd)
+        with open_mapped(self._pid, self._mapping) as opened:
+            self._is_absent = opened is None
+            self._opened = None if opened is None else (opened.path, opened.stamp)
+            reply = None if opened is None else process.load(number, opened.fd)
         if reply is None:
             return False
         if reply.build_id or reply.link:
@@ -203,6 +230,7 @@ class _List(_Module):
     def __init__(self, next_number: Callable[[], int], pid: int) -> None:
         super().__init__(next_number, pid)
         self._due = 0.0
+        self._stamp: Stamp | None = None
 
     def ask(self, process: SymbolProcess, places: Sequence[int]) -> dict[int, Place | None]:
         """Return what places are called; one without a name may get one later."""
@@ -214,9 +242,16 @@ class _List(_Module):
         return super()._needs_load(process) or time.monotonic() >= self._due
 
     def _load(self, process: SymbolProcess, number: int) -> bool:
-        self._due = time.monotonic() + LIST_S
+        begun = time.monotonic()
+        is_new = self._generation != process.generation
         with open_function_list(self._pid) as fd:
-            return fd is not None and process.load(number, fd, kind="list") is not None
+            stamp = None if fd is None else stamp_of(os.fstat(fd))
+            is_same = not is_new and stamp is not None and stamp == self._stamp
+            is_read = is_same or (fd is not None and process.load(number, fd, kind="list") is not None)
+        self._stamp = stamp if is_read else None
+        # A long list costs the reader no more than a tenth of its time.
+        self._due = time.monotonic() + max(LIST_S, 10 * (time.monotonic() - begun))
+        return is_read
 
 
 def _printed(place: Place | None) -> Place | None:

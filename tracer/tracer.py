@@ -183,7 +183,7 @@ class Tracer(Facts):
             if self._options.stacks:
                 from traceleft.tracer.live_stacks import LiveStacks
 
-                self._stacks = stack.enter_context(LiveStacks(self._notice))
+                self._stacks = stack.enter_context(LiveStacks(self._notice, self._patience.is_over))
             session = stack.enter_context(
                 open_session(self._choice, self._plan, self._filters, self._options, tell=self._notice)
             )
