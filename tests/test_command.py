@@ -149,3 +149,49 @@ def test_stopped_command_can_be_ended() -> None:
     command.close()
 
     assert command.poll() == 128 + signal.SIGTERM
+
+
+def test_process_that_signals_the_command_does_so() -> None:
+    command = Command(["sleep", "100"], has_ender=True)
+    command.release()
+    command.close(grace_s=10)
+    command.close_ender()
+
+    assert command.poll() == 128 + signal.SIGTERM
+
+
+def test_command_that_cannot_be_signalled_is_no_error() -> None:
+    command = Command(["sleep", "100"], has_ender=True)
+    command.release()
+    assert command._ender is not None
+    os.kill(command._ender._pid, signal.SIGKILL)
+    command.close(grace_s=0.1)
+    command.close_ender()
+
+    assert command.was_sent_sigterm and command.poll() is None
+    os.kill(command.pid, signal.SIGKILL)
+    assert finish(command) == 128 + signal.SIGKILL
+
+
+def test_nothing_is_left_where_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "resource temporarily unavailable")
+
+    before = set(os.listdir("/proc/self/fd"))
+    fork = os.fork
+    children: list[int] = []
+
+    def first_only() -> int:
+        if children:
+            raise BlockingIOError(11, "resource temporarily unavailable")
+        children.append(fork())
+        return children[0]
+
+    for fails in (refuse, first_only):
+        monkeypatch.setattr(os, "fork", fails)
+        with pytest.raises(BlockingIOError):
+            Command(["true"], has_ender=True)
+
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(children[0], 0)

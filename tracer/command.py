@@ -59,17 +59,26 @@ class Command:
         """Whether it was sent SIGTERM, or has ended before that."""
         go_read, self._go = os.pipe()
         self._failure, failure_write = os.pipe()
-        # A signal in between would run our handler in the child, too.
+        # A signal in between would run our handler in the child as well.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             self.pid = os.fork()
             if self.pid == 0:
                 _run_child(self._path, list(arguments), go_read, failure_write, mask, (self._go, self._failure))
+        except BaseException:
+            self._close_pipes()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(go_read)
-        os.close(failure_write)
-        self._ender = Ender() if has_ender else None
+            os.close(go_read)
+            os.close(failure_write)
+        self._ender: Ender | None = None
+        if has_ender:
+            try:
+                self._ender = Ender()
+            except BaseException:
+                self.leave()
+                raise
 
     def release(self) -> None:
         """Let the command begin; CommandError if the kernel does not execute it."""
@@ -91,8 +100,10 @@ class Command:
         """Send it a signal, stopped or not, if it still runs."""
         send = os.kill if self._ender is None else self._ender.send
         if self.poll() is None:
-            for each in (signal.SIGCONT, number):
-                send(self.pid, each)
+            # Where it cannot be signalled it still runs, which is reported.
+            with contextlib.suppress(OSError):
+                for each in (signal.SIGCONT, number):
+                    send(self.pid, each)
 
     def leave(self) -> None:
         """Let the command go on; one that was not released never begins, and is waited for."""

@@ -123,8 +123,6 @@ class Dispatcher:
 
         ``paths`` are the files that the records are about, where they have been resolved before.
         """
-        if self._stacks is not None:
-            self._stacks.take(records)
         if self._sink is None:
             handout = reader.hand_out(records)
         else:
@@ -132,6 +130,8 @@ class Dispatcher:
             handout = Handout(records)
         self._account = reader
         try:
+            if self._stacks is not None:
+                self._stacks.take(records)
             if self._batch_callbacks:
                 if self._paths is not None and paths is None:
                     paths = self._paths.resolve(records)
@@ -160,10 +160,10 @@ class Dispatcher:
         """Yield the events of all records; one counts as delivered once it is handed over."""
         if self._sink is not None:
             raise TraceleftError("a trace that is recorded is read by run(), not by iteration")
-        if self._stacks is not None:
-            self._stacks.take(records)
         handout = reader.hand_out(records)
         try:
+            if self._stacks is not None:
+                self._stacks.take(records)
             for row, event in self._decode(records, len(records), self._specs, handout.refused):
                 handout.done = row + 1
                 handout.suspend()

@@ -34,6 +34,10 @@ class Ender:
                 keep=(CAP_KILL,),
                 calls=allowing(CALLS),
             )
+        except BaseException:
+            os.close(self._request)
+            os.close(self._answer)
+            raise
         finally:
             os.close(request_read)
             os.close(answer_write)

@@ -68,10 +68,12 @@ def _run(
 
 def _close_others(fds: frozenset[int]) -> None:
     """Close all files but these, and let the standard ones lead nowhere."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3):
-        os.dup2(null, fd)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd > 2 and fd not in fds:
+        if fd not in fds:
             with contextlib.suppress(OSError):
                 os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in {0, 1, 2} - fds - {null}:
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
