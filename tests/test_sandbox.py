@@ -69,6 +69,17 @@ def test_own_directory_can_be_written_without_privileges(tmp_path: Path) -> None
 
 
 @needs_root
+def test_file_of_another_user_takes_a_privilege(tmp_path: Path) -> None:
+    mine, others, fixed = (tmp_path / name for name in ("mine", "others", "fixed"))
+    for each in (mine, others, fixed):
+        each.touch()
+    shutil.chown(others, NOBODY, NOBODY)
+    fixed.chmod(0o400)
+
+    assert [may_write([tmp_path, each]) for each in (mine, others, fixed)] == [True, False, False]
+
+
+@needs_root
 def test_threads_give_up_what_they_had_and_new_ones_begin_without() -> None:
     printed = run(
         f"""

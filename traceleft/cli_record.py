@@ -72,8 +72,14 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
         tracer.record(recorder, command=describe(options), directory=directory or "")
         stack.enter_context(closed_with_ledger(recorder, tracer))
         rotates = rotate_bytes is not None or rotate_s is not None
-        written = [recording.absolute().parent] if rotates else []
+        written = places_of_parts(recording.absolute()) if rotates else []
         return follow_tracer(options, tracer, ledger, outlets=outlets, written=written)
+
+
+def places_of_parts(recording: Path) -> list[Path]:
+    """Return the directory that files of a split recording are made in, and those of such names that are there."""
+    directory = recording.parent
+    return [directory, *(each for each in directory.iterdir() if each.name.startswith(f"{recording.name}."))]
 
 
 def describe(options: "TraceOptions") -> str:

@@ -214,8 +214,8 @@ def follow_tracer(
     """Let a tracer run to its end, and account for its events however it ends; return the exit status.
 
     What happens ``meanwhile`` begins when the command was forked, which waits until then. A command that still runs
-    when the trace ends goes on, and is waited for, unless the options say that it is ended. In ``written`` directories
-    files are still to be made.
+    when the trace ends goes on, and is waited for, unless the options say that it is ended. ``written``: directories
+    in which files are still to be made, and files that are still to be opened.
     """
     status: int | None = None
     try:

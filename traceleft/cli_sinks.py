@@ -95,8 +95,14 @@ def directories_of(sinks: Sequence[str]) -> list[Path]:
         return []
     from traceleft.aggregator.sinks import SinkUrl
 
-    places = {"ndjson": lambda place: Path(place).absolute().parent, "parquet": Path}
-    return [places[url.scheme](url.place) for url in map(SinkUrl.parse, sinks) if url.scheme in places]
+    found: list[Path] = []
+    for url in map(SinkUrl.parse, sinks):
+        if url.scheme == "ndjson":
+            found.append(Path(url.place).absolute().parent)
+        elif url.scheme == "parquet":
+            # By host and day.
+            found += [Path(url.place), *Path(url.place).glob("host=*"), *Path(url.place).glob("host=*/day=*")]
+    return found
 
 
 def use_network(sinks: Sequence[str]) -> bool:

@@ -21,7 +21,6 @@ CAP_SYS_PTRACE: Final = 19
 CAP_SYS_ADMIN: Final = 21
 CAP_BPF: Final = 39
 
-OWNER_WRITES: Final = stat.S_IWUSR | stat.S_IXUSR
 THREADS: Final = Path("/proc/self/task")
 # How long other threads have to give up theirs: each does as soon as it runs.
 PATIENCE_S: Final = 1.0
@@ -68,18 +67,22 @@ def find_map_capability(read: Callable[[], object], keep: Collection[int]) -> tu
         _native.set_effective(effective)
 
 
-def may_write(directories: Iterable[Path]) -> bool:
-    """Tell whether files can be made, renamed and removed in these directories without CAP_DAC_OVERRIDE."""
+def may_write(places: Iterable[Path]) -> bool:
+    """Tell whether files can be made in these directories, and these files be written, without CAP_DAC_OVERRIDE."""
     effective, _ = _native.capabilities()
     own = os.geteuid()
     try:
         _native.set_effective(0)
-        found = [each.stat() for each in directories]
-        return all(each.st_uid == own and each.st_mode & OWNER_WRITES == OWNER_WRITES for each in found)
+        return all(_is_writable(each.stat(), own) for each in places)
     except OSError:
         return False
     finally:
         _native.set_effective(effective)
+
+
+def _is_writable(status: os.stat_result, own: int) -> bool:
+    needed = stat.S_IWUSR | (stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0)
+    return status.st_uid == own and status.st_mode & needed == needed
 
 
 def mask_of(capabilities: Iterable[int]) -> int:
