@@ -79,7 +79,11 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
 def places_of_parts(recording: Path) -> list[Path]:
     """Return the directory that files of a split recording are made in, and those of such names that are there."""
     directory = recording.parent
-    return [directory, *(each for each in directory.iterdir() if each.name.startswith(f"{recording.name}."))]
+    try:
+        parts = [each for each in directory.iterdir() if each.name.startswith(f"{recording.name}.")]
+    except OSError:
+        parts = []
+    return [directory, *parts]
 
 
 def describe(options: "TraceOptions") -> str:

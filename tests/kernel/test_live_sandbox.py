@@ -178,3 +178,19 @@ def test_files_go_on_in_a_directory_of_another_user(sink: bool, kernel_battery: 
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
     assert len(list(home.iterdir())) > 1
     assert {each.stat().st_mode & 0o777 for each in home.iterdir()} == {0o600}
+
+
+def test_recording_goes_on_over_a_file_of_another_user(kernel_battery: Path, out: Path) -> None:
+    (out / "events.1").touch(0o600)
+    shutil.chown(out / "events.1", NOBODY, NOBODY)
+    loop = ("sh", "-c", "i=0; while [ $i -lt 9000 ]; do read x < /etc/hostname; i=$((i+1)); done")
+    words = ["record", "--rotate-size", "64K", "--battery", str(kernel_battery), "-e", "openat"]
+    done = subprocess.run(
+        [*COMMAND, *words, "-o", str(out / "events"), "--", *loop],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert (out / "events.1").stat().st_size > 0
