@@ -471,7 +471,7 @@ def test_ourselves_are_never_traced(battery: Battery) -> None:
         ({"pids": [1 << 22]}, UnsupportedError, "no such process"),
         ({"pids": [os.getpid()]}, UnsupportedError, "itself"),
         ({"command": ["no-such-command-anywhere"]}, CommandError, "not found in PATH"),
-        ({"command": []}, CommandError, "no name of a command"),
+        ({"command": []}, CommandError, "not a valid name of a command"),
         ({"events": ["opneat"]}, ExpressionError, "openat"),
         ({"events": ["getppid", "!getppid"]}, TraceleftError, "no event"),
         ({"hook": "uprobe"}, UnsupportedError, "raw_tracepoint"),

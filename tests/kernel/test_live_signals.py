@@ -140,5 +140,5 @@ def test_without_offsets_what_kills_at_once_has_no_line_of_its_own(battery: Batt
 
 
 def test_end_that_nothing_tells_is_refused_where_it_is_named(battery: Battery) -> None:
-    with without_btf(), pytest.raises(UnsupportedError, match="process_exit: this kernel tells an exit status neither"):
+    with without_btf(), pytest.raises(UnsupportedError, match="process_exit: this kernel shows an exit status neither"):
         trace(battery, ["true"], "openat,process_exit")
