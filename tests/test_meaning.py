@@ -449,7 +449,7 @@ def test_shipped_document_uses_every_key_that_it_declares() -> None:
         ('[syscall.x]\n"0 a" = {}', "no kind"),
         ('[syscall.x]\nret = "path"', "ret cannot be"),
         ('[[rule]]\nmeaning = "fd"', "needs types"),
-        ('[[rule]]\ntypes = [1]\nmeaning = "fd"', "no list of names"),
+        ('[[rule]]\ntypes = [1]\nmeaning = "fd"', "must be a list of names"),
         ('[cases.c]\narg = 1\nx = "int"', "number to a scalar"),
         ('rule = "x"', "no list of tables"),
         ("syscall = 1", "no table"),

@@ -175,7 +175,7 @@ def test_device_that_is_full_counts_all_as_dropped() -> None:
 
 
 def test_what_cannot_be_rotated_is_refused() -> None:
-    with pytest.raises(SinkError, match="is not a regular file"):
+    with pytest.raises(SinkError, match="only a regular file can be rotated"):
         open_sinks(["ndjson:/dev/null?rotate=1M"])
 
 
