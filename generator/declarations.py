@@ -170,7 +170,7 @@ class _Reader:
                 continue
             match = _ARGUMENT_KEY.fullmatch(key)
             if match is None or int(match["index"]) in entries:
-                raise _MalformedError(place, f'"{key}" must be a key `INDEX NAME|NAME`, and no index may be given twice')
+                raise _MalformedError(place, f'"{key}" must be a key `INDEX NAME|NAME`, no index given twice')
             names = tuple(match["names"].split("|"))
             entries[int(match["index"])] = Entry(names, self._meaning(value, f'{place}."{key}"'))
         return entries
