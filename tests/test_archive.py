@@ -5,10 +5,8 @@ import json
 import lzma
 import os
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.batteries import OBJECTS, write_battery
+from tests.full_disk import full_disk
 from traceleft.battery.archive import pack_battery, unpack_battery
 from traceleft.battery.manifest import canonical, digest_of
 from traceleft.battery.store import Battery, object_path
@@ -45,19 +44,10 @@ def test_sound_battery_verifies(battery: Path) -> None:
     assert len(verify_battery(battery).manifest.objects) == 3
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system without room."""
-    place = tmp_path / "full"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=True, timeout=60)
-    try:
-        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
-            while filler.write(bytes(4096)):
-                pass
+@pytest.fixture(name="full_disk")
+def _full_disk(tmp_path: Path) -> Iterator[Path]:
+    with full_disk(tmp_path / "full") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True, timeout=60)
 
 
 @pytest.mark.kernel

@@ -1,14 +1,13 @@
 """What each command says and leaves where there is no room: a line that names the file, and a status that is not 0."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.batteries import write_battery
+from tests.full_disk import full_disk
 from tests.recordings import calls, write_recording
 from tests.test_cli import traceleft
 
@@ -41,16 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_recording(path / "rec", calls(3000), calls(3000, first=3000))
     write_battery(path / "battery")
     assert traceleft("battery", "pack", "battery", "-o", "packed", cwd=path).returncode == 0
-    full = path / "full"
-    full.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", full], check=True, timeout=60)
-    try:
-        with suppress(OSError), (full / "filler").open("wb", buffering=0) as filler:
-            while filler.write(bytes(4096)):
-                pass
+    with full_disk(path / "full"):
         yield path
-    finally:
-        subprocess.run(["umount", full], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("name", WRITING)
