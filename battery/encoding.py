@@ -25,7 +25,7 @@ def fault_of(each: Instruction, kernel: Kernel = OLDEST) -> str | None:
 
 @lru_cache(maxsize=MEMO_MAX)
 def _fault_of(fields: tuple[Any, ...], kernel: Kernel) -> str | None:
-    """Where an instruction stands is no matter, and most stand in many programs."""
+    """Where an instruction stands does not matter, and most stand in many programs."""
     each = Instruction(0, *fields)
     feature = feature_of(each)
     if feature is not None:

@@ -113,7 +113,11 @@ CASES: Final[dict[str, tuple[bytes, str | None, str | None]]] = {
         "read of register 0",
     ),
     "write to the frame pointer": (move(R10, 0) + DONE, "write to the frame pointer", "write to the frame pointer"),
-    "register that is none": (insn(0xBF, to=R0, source=11) + EXIT, "a register that does not exist", "a register"),
+    "register that does not exist": (
+        insn(0xBF, to=R0, source=11) + EXIT,
+        "a register that does not exist",
+        "a register",
+    ),
     "copy to itself": (copy(R1, R1) + read(R0, R1, 0) + EXIT, "read through", "read through"),
     # Pointers: only the frame's end plus a constant is followed.
     "stack by a constant": (stack(R1, -8) + put_value(R1, 0, 0) + DONE, None, None),

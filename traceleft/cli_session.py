@@ -241,7 +241,7 @@ def follow_tracer(
 
 
 def confine_reader(tracer: "Tracer", sinks: Sequence[str], written: Sequence[Path]) -> None:
-    """Give up what is no longer needed once all is attached: this process only reads from now on."""
+    """Give up privileges that only attaching needs: this process only reads from now on."""
     from traceleft.tracer import call_filter, sandbox
 
     keep = tracer.needed_capabilities()
@@ -252,7 +252,7 @@ def confine_reader(tracer: "Tracer", sinks: Sequence[str], written: Sequence[Pat
 
 
 def await_command(tracer: "Tracer", *, why: str = "") -> int | None:
-    """Wait for a command that the trace did not outlive, and say so; return its status, None if there is none.
+    """Wait for a command that the trace did not outlive, and say so; return its status, None without a command.
 
     One that was sent SIGTERM, and goes on, is not waited for.
     """

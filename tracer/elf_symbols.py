@@ -96,7 +96,7 @@ class DebugLink:
 
 
 class ElfFile:
-    """What is read of a file; ElfError where it is none."""
+    """What is read of an ELF file; ElfError for any other file."""
 
     def __init__(self, read: Read) -> None:
         self._read = read

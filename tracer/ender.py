@@ -21,7 +21,7 @@ _ANSWER: Final = struct.Struct("=i")
 class Ender:
     """A process of its own that keeps CAP_KILL, and signals when it is asked to; it ends with its maker.
 
-    Who asks answers for the pid: that of a child that was not waited for is no other process's.
+    The caller answers for the pid: that of a child which was not waited for cannot be another process's.
     """
 
     def __init__(self) -> None:

@@ -119,7 +119,7 @@ class Facts:
 
     @property
     def unended(self) -> int | None:
-        """The pid of a command that was sent SIGTERM and still runs; None where there is none."""
+        """The pid of a command that was sent SIGTERM and still runs, else None."""
         command = self._command
         return command.pid if command is not None and command.was_sent_sigterm and self.is_command_running else None
 

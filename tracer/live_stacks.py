@@ -56,7 +56,7 @@ class LiveStacks:
 
     A stack is read out of the kernel's map once, and named as its record comes, while most processes still live.
     ``tell`` gets a line where names end; nothing is named any more once the trace ``is_over``. ``lost`` counts records
-    of which a stack could not be kept: another had its place in the map, or the map was full.
+    whose stacks could not be kept: another had its place in the map, or the map was full.
     """
 
     def __init__(

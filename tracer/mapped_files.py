@@ -72,8 +72,8 @@ def open_debug(path: str, build_id: bytes, link: str) -> Iterator[int | None]:
     directory = os.path.dirname(path)
     places = [DEBUG_DIRECTORY / ".build-id" / name[:2] / f"{name[2:]}.debug"] if len(name) > 2 else []
     if link and os.path.basename(link) == link and link not in (".", ".."):
-        beside = [os.path.join(directory, link), os.path.join(directory, ".debug", link)]
-        places += map(Path, [*beside, f"{DEBUG_DIRECTORY}{directory}/{link}"])
+        near = [os.path.join(directory, link), os.path.join(directory, ".debug", link)]
+        places += map(Path, [*near, f"{DEBUG_DIRECTORY}{directory}/{link}"])
     with contextlib.ExitStack() as stack:
         found = (stack.enter_context(_closing(open_regular(os.fspath(place)))) for place in places)
         yield next((fd for fd in found if fd is not None), None)

@@ -123,7 +123,7 @@ class Reader:
             return _native.Records(made) if made else None
 
     def look_ahead(self) -> _native.Records | None:
-        """Return records before `next_batch` does so, for who has to know what comes; None where there are none yet.
+        """Return records before `next_batch` returns them, for the forks among them; None if nothing came yet.
 
         Not after stop(): then what is left has to be handed out soon.
         """
