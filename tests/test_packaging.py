@@ -64,10 +64,13 @@ def test_wheel_holds_the_native_modules_and_the_licences(wheel: zipfile.Path) ->
 
 
 def test_every_directory_of_code_is_a_listed_package() -> None:
-    directories = {path.parent.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
+    directories = {path.resolve().parent.relative_to(ROOT) for path in (ROOT / "traceleft").rglob("*.py")}
+    directories |= {path.parent.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
     listed = PROJECT["tool"]["setuptools"]["packages"]
 
-    assert sorted(["traceleft", *(f"traceleft.{'.'.join(path.parts)}" for path in directories)]) == sorted(listed)
+    assert sorted(
+        {".".join(("traceleft", *path.parts)).replace("traceleft.traceleft", "traceleft") for path in directories}
+    ) == sorted(listed)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -20,7 +20,7 @@ FORMS = {
     "told": r"\btold\b(?!$)",
     "is of": r"\b(is|are) of\b",
 }
-FILES = sorted(each for layer in LAYERS for each in (ROOT / layer).glob("*.py"))
+FILES = sorted({each.resolve() for layer in LAYERS for each in (ROOT / layer).rglob("*.py")})
 
 
 def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -37,7 +37,7 @@ def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def test_every_layer_is_looked_at() -> None:
-    assert {each.parent.name for each in FILES} == set(LAYERS)
+    assert {each.relative_to(ROOT).parts[0] for each in FILES} == set(LAYERS)
 
 
 @pytest.mark.parametrize("form", FORMS)
