@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 COMMAND ?= cat /etc/hostname
 # What the running kernel takes is enough for it; another kernel, or --level, may want another.
-LEVELS ?= $$($(ROOT) $(BIN)/python -c 'from traceleft.tracer.levels import offered_levels as f; print(*(f"--level={n}" for n in f()[:1]))')
+LEVELS ?= $$($(ROOT) $(BIN)/python -c 'from traceleft.tracer.kernel.levels import offered_levels as f; print(*(f"--level={n}" for n in f()[:1]))')
 
 .PHONY: help
 help: ## show this

@@ -7,7 +7,7 @@ from traceleft.aggregator.finish import order_measure
 from traceleft.aggregator.rollup import Rollup
 from traceleft.errors import ExpressionError
 from traceleft.expression import Catalogue, select, suggest
-from traceleft.tracer.spec import EventSpec, make_catalogue
+from traceleft.tracer.schema.spec import EventSpec, make_catalogue
 
 
 def select_events(rollup: Rollup, catalogue: Catalogue) -> frozenset[str]:

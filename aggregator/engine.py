@@ -31,8 +31,8 @@ from traceleft.aggregator.reduce import count_buckets, extremes_by, sum_by
 from traceleft.aggregator.rollup import KeyValue, Measure, Result, Rollup
 from traceleft.aggregator.values import BatchColumns, Bools, Columns, Int64s, Integers, Texts, factorise
 from traceleft.expression import Catalogue
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.spec import EventSpec, Tables
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.schema.spec import EventSpec, Tables
 
 T = TypeVar("T", bound=numpy.generic)
 

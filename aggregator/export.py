@@ -15,10 +15,10 @@ from traceleft.aggregator.parquet import ParquetWriter, reason_of, refuse_foreig
 from traceleft.aggregator.table import SCHEMA, batch_to_table
 from traceleft.errors import FormatError
 from traceleft.expression import select
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.texts import mark_bytes, value_from_column
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.spec import make_catalogue
-from traceleft.tracer.texts import mark_bytes, value_from_column
+from traceleft.tracer.schema.spec import make_catalogue
 
 _ARGS: Final = SCHEMA.get_field_index("args")
 _CSV_SCHEMA: Final[Any] = SCHEMA.set(_ARGS, pyarrow.field("args", pyarrow.string(), nullable=False))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from traceleft.aggregator.charts import Chart
-    from traceleft.tracer.event import Event
+    from traceleft.tracer.decode.event import Event
 
 NODES_MAX: Final = 5000
 """Nodes of a flame graph: the smallest are left out, which are no wider than a line where there are so many."""

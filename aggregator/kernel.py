@@ -14,7 +14,7 @@ from traceleft.aggregator.finish import Counter, Groups, Numbers, Partial, parti
 from traceleft.aggregator.parse import name_of
 from traceleft.aggregator.rollup import Function, Key, KeyValue, Measure, Result, Rollup
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
+from traceleft.tracer.session.rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
 
 OF_DURATION: Final[frozenset[Function]] = frozenset({"sum", "min", "max", "avg", "percentile", "histogram"})
 OF_BYTES: Final[frozenset[Function]] = frozenset({"sum", "avg"})

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from traceleft.aggregator.expression import Name
 from traceleft.aggregator.rollup import KeyValue, Measure, Rollup
-from traceleft.tracer.texts import to_column
+from traceleft.tracer.decode.texts import to_column
 
 NS: Final = 1_000_000_000
 FIGURES: Final = {

@@ -13,7 +13,7 @@ from traceleft.aggregator.values import BatchColumns
 from traceleft.errors import RecordingError
 
 if TYPE_CHECKING:
-    from traceleft.tracer.ledger import Ledger
+    from traceleft.tracer.account.ledger import Ledger
     from traceleft.tracer.recording import Recording
 
 BINS_MAX: Final = 160

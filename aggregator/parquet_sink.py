@@ -10,8 +10,8 @@ from traceleft.aggregator.parquet import ParquetWriter, reason_of, refuse_foreig
 from traceleft.aggregator.sink import Item, LostError, SinkError
 from traceleft.aggregator.table import batch_to_table
 from traceleft.errors import FormatError
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.cgroups import CgroupPaths
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.kernel.cgroups import CgroupPaths
 
 EVERY_S: Final = 60
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from traceleft.aggregator.metric import FIGURES, OTHER, UNACCOUNTED, Figure, Metric, label_names, label_of, metric_of
 from traceleft.aggregator.rollup import KeyValue, Result, Rollup, Row
 from traceleft.aggregator.sink import Item, SinkError
-from traceleft.tracer.sandbox import block_signals
+from traceleft.tracer.sandbox.privileges import block_signals
 
 MAX_SERIES: Final = 2000
 """How many groups of one rollup are shown, ``other`` not among them."""

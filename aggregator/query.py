@@ -32,7 +32,7 @@ from traceleft.aggregator.parquet import DAY, NS_A_DAY, Days, start_of
 from traceleft.aggregator.rollup import KeyValue, Measure, Result, Rollup
 from traceleft.aggregator.translate import WIDE, bucket_of, floor_divide, floor_mod, translate
 from traceleft.expression import Catalogue
-from traceleft.tracer.texts import from_column
+from traceleft.tracer.decode.texts import from_column
 
 HUNDRED_PERCENT: Final = 100 * PERCENT_SCALE
 EVER: Final = Days()

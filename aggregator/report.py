@@ -13,7 +13,7 @@ from traceleft.aggregator.show import head_of, show_keys
 from traceleft.aggregator.units import show_bytes, show_count, show_time, show_utc
 
 if TYPE_CHECKING:
-    from traceleft.tracer.ledger import Figures, Ledger
+    from traceleft.tracer.account.ledger import Figures, Ledger
 
 ROWS_MAX: Final = 500
 """Rows of a result that a page shows."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from traceleft.aggregator.expression import Expression
 from traceleft.errors import FormatError
-from traceleft.tracer.texts import mark_bytes
+from traceleft.tracer.decode.texts import mark_bytes
 
 DEFAULT_MAX_KEYS: Final = 10_000
 KEY_BYTES: Final = "key_bytes"

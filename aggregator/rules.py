@@ -21,8 +21,8 @@ from traceleft.aggregator.rollup import KeyValue, Measure, Rollup
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.expression import Catalogue, suggest
 from traceleft.terminal import printable
-from traceleft.tracer.spec import EventSpec
-from traceleft.tracer.texts import mark_bytes
+from traceleft.tracer.decode.texts import mark_bytes
+from traceleft.tracer.schema.spec import EventSpec
 
 Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")

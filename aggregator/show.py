@@ -10,7 +10,7 @@ from traceleft.aggregator.histogram import PERCENT_SCALE
 from traceleft.aggregator.parse import name_of
 from traceleft.aggregator.rollup import KeyValue, Measure, MeasureValue, Result, Rollup, Row
 from traceleft.aggregator.units import show_time, show_utc
-from traceleft.tracer.show import escape
+from traceleft.tracer.output.show import escape
 
 BAR: Final = 52
 LABEL: Final = 16

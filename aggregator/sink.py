@@ -17,8 +17,8 @@ import msgspec
 from traceleft.aggregator.rollup import Result
 from traceleft.errors import TraceleftError
 from traceleft.terminal import hide_credentials
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.sandbox import block_signals
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.sandbox.privileges import block_signals
 
 Kind = Literal["events", "rows", "alerts", "ledger"]
 KINDS: Final[tuple[Kind, ...]] = ("events", "rows", "alerts", "ledger")

@@ -32,7 +32,7 @@ from traceleft.aggregator.sink import (
 from traceleft.errors import ExpressionError, UnsupportedError
 from traceleft.expression import suggest
 from traceleft.terminal import HIDDEN
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
 
 PORT: Final = 9435
 LOOPBACK: Final = "127.0.0.1"

@@ -9,9 +9,9 @@ import pyarrow.compute
 
 from traceleft.aggregator.columns import COLUMNS
 from traceleft.aggregator.values import BatchColumns, Columns, Integers, Texts, texts_to_integers
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.spec import Tables
-from traceleft.tracer.texts import from_column, to_column
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.texts import from_column, to_column
+from traceleft.tracer.schema.spec import Tables
 
 _TYPES: Final = {
     "integer": pyarrow.int64(),

@@ -12,7 +12,7 @@ import ibis
 
 from traceleft.aggregator.expression import OPERATORS, Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
 from traceleft.aggregator.histogram import BELOW_ZERO, SUB_BITS, SUB_BUCKETS
-from traceleft.tracer.texts import to_column, value_to_column
+from traceleft.tracer.decode.texts import to_column, value_to_column
 
 WIDE: Final = "decimal(38, 0)"
 """What sums are counted in: no sum of 64-bit values that fits in a store leaves it."""

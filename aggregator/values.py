@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.parse import INTEGERS
-from traceleft.tracer import others
-from traceleft.tracer.batch import Batch, column_name
-from traceleft.tracer.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
-from traceleft.tracer.texts import from_column, value_to_column
-from traceleft.tracer.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
+from traceleft.tracer.decode.batch import Batch, column_name
+from traceleft.tracer.decode.texts import from_column, value_to_column
+from traceleft.tracer.decode.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
+from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
+from traceleft.tracer.session import others
 
 _HEADER: Final = frozenset({"pid", "tid", "uid", "gid", "cpu", "seq"})
 _CONTAINER: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")

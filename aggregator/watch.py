@@ -22,8 +22,8 @@ from traceleft.aggregator.rollup import KeyValue, Measure, MeasureValue
 from traceleft.aggregator.rules import Alert, Rule, check_rule, inputs_of
 from traceleft.aggregator.values import BatchColumns, Columns, Int64s
 from traceleft.expression import Catalogue
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.schema.spec import EventSpec
 
 Keys = tuple[KeyValue, ...]
 Values = Mapping[str, MeasureValue]

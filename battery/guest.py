@@ -1,7 +1,7 @@
 """A guest that qualifies a battery: an image of what that takes, and a kernel booted on it in QEMU.
 
 The kernel needs an initial RAM disk (of any compression or none), ELF, and proc and sysfs of its own; no modules, no
-devtmpfs, no virtio. Python is the guest's first process (``traceleft.tracer.qualify_guest``). It tells over a second
+devtmpfs, no virtio. Python is the guest's first process (``traceleft.tracer.qualify.guest``). It tells over a second
 serial port, a debugging port or the console, whichever the kernel has.
 """
 
@@ -30,7 +30,7 @@ from traceleft.battery.store import Battery, describe
 from traceleft.battery.verify import named_files
 from traceleft.errors import BatteryError, TraceleftError, UnsupportedError
 
-PROGRAM: Final = "traceleft.tracer.qualify_guest"
+PROGRAM: Final = "traceleft.tracer.qualify.guest"
 QEMU: Final = "qemu-system-x86_64"
 MACHINE: Final = "x86_64"
 PYTHON_ROOT: Final = "py"

@@ -10,7 +10,7 @@ import mmap
 
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
 
 
 def read_arguments() -> argparse.Namespace:

@@ -10,14 +10,14 @@ from bench.tools import Place
 from traceleft.battery import Battery
 from traceleft.cli_output import Output, open_output
 from traceleft.tracer import Tracer, _native
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.event import Event
 from traceleft.tracer.dispatch import Dispatcher
-from traceleft.tracer.event import Event
-from traceleft.tracer.formats import select_running
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.reader import Handout
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import EventSpec, Tables
+from traceleft.tracer.kernel.formats import select_running
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import EventSpec, Tables
+from traceleft.tracer.session.reader import Handout
 
 ROUNDS_OF_LOOP: Final = 100_000
 """Opens and closes that records are taken of."""

@@ -171,7 +171,7 @@ def in_user_space(data: Data) -> Iterator[Run]:
     from traceleft.aggregator.engine import Aggregator
     from traceleft.aggregator.table import TableColumns
     from traceleft.expression import Catalogue
-    from traceleft.tracer.spec import Tables
+    from traceleft.tracer.schema.spec import Tables
 
     # Events and arguments are those that come: there is no schema to hold the rollup against.
     anything = Catalogue(frozenset({"any"}))

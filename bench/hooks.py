@@ -1,4 +1,4 @@
-"""What a call costs each hook of ours, traced and not: where the figures of ``tracer/costs.py`` come from.
+"""What a call costs each hook of ours, traced and not: where the figures of ``tracer/session/costs.py`` come from.
 
 ``python -m bench.hooks [ROUNDS]`` as root; prints the nanoseconds that were added to a getppid, by the best burst of
 all rounds.
@@ -18,7 +18,7 @@ from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
-from traceleft.tracer.levels import offered_levels
+from traceleft.tracer.kernel.levels import offered_levels
 
 EVENTS: Final = "getppid,getpgid,execve"
 TIMES: Final = 10_000

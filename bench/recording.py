@@ -29,9 +29,9 @@ from bench.tools import DEVELOPED, Place
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError
 from traceleft.tracer import Tracer, _native
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording_writer import BLOCK_BYTES
+from traceleft.tracer.recording.writer import BLOCK_BYTES
 from traceleft.tracer.replay import Replay, ReplayFilters
 
 MARKER: Final = "<!-- below: python -m bench.recording -->\n"

@@ -15,7 +15,7 @@ from traceleft.generator.handler_model import handler_context
 from traceleft.generator.stack_model import STACK_RECORD_BYTES
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
-# How many handlers are reached by a jump: as tracer/near.py gives them out.
+# How many handlers are reached by a jump: as tracer/session/near.py gives them out.
 BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES, "near_max": 16}
 _HEADERS: Final = "types record maps saved filter task rollup emit capture stack vector syscall exec tracepoint"
 

@@ -18,7 +18,7 @@ from traceleft.generator.tables import SyscallEntry, load_errno, load_sets, load
 SCHEMA_VERSION: Final = 1
 FIRST_RANKED_ID: Final = 1024
 MAX_TYPE: Final = 200
-# What events need whose programs are the core's (tracer/task_events.py): no event of a document names it.
+# What events need whose programs are the core's (tracer/session/task_events.py): no event of a document names it.
 CORE_TABLES: Final = {"struct": "siginfo"}
 
 Document = dict[str, Any]

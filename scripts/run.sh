@@ -17,7 +17,7 @@ fi
 # Why programs cannot be loaded here, even as root; nothing if they can.
 why_not() {
 	"${root[@]}" .venv/bin/python -c '
-from traceleft.tracer.kernel import probe_kernel
+from traceleft.tracer.kernel.features import probe_kernel
 found = probe_kernel(only={"privileges", "perf_buffer"})
 print(next((f"{name.replace(chr(95), chr(32))}: {each.value}" for name, each in found.features.items() if not each.is_present), ""))'
 }

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 
-from traceleft.tracer.kernel import find_cgroup_mount
+from traceleft.tracer.kernel.features import find_cgroup_mount
 
 AT_FDCWD = -100
 # struct file_handle: bytes, type, then the handle, which is the number of the directory's kernfs node.

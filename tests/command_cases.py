@@ -26,9 +26,9 @@ from tests.command_line import (
     run,
 )
 from traceleft.battery import Battery
-from traceleft.tracer.formats import select_running
-from traceleft.tracer.kprobes import read_syscall_symbols
-from traceleft.tracer.levels import LEVELS
+from traceleft.tracer.kernel.formats import select_running
+from traceleft.tracer.kernel.kprobes import read_syscall_symbols
+from traceleft.tracer.kernel.levels import LEVELS
 
 HOSTNAME: Final = "/etc/hostname"
 # All events are chosen by the cases that need them all: to load some hundred objects takes long under emulation.

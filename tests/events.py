@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.records import SETS, STRUCTS, Capture, Record, iovec, part, schema_of
-from traceleft.tracer.spec import EventSpec, Schema
+from traceleft.tracer.schema.spec import EventSpec, Schema
 
 TABLES: dict[str, Any] = {"sets": SETS, "structs": STRUCTS}
 S32 = {"kind": "int", "width": 4, "signed": True}

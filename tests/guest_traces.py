@@ -19,10 +19,10 @@ from tests.levels import offered_runs
 from traceleft.aggregator.histogram import bucket_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.levels import LEVELS
-from traceleft.tracer.rollup import Cell, KernelRollup
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.kernel.levels import LEVELS
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.session.rollup import Cell, KernelRollup
 
 EVENTS: Final = (
     "execve,openat,open,read,newfstatat,close,rename,writev,readlinkat,socket,connect,getsockname,getpeername,socketpair,"

@@ -3,8 +3,8 @@
 from typing import Final
 
 from traceleft.battery.level import LEVELS as battery_levels
-from traceleft.tracer.kernel import HOOKS, probe_kernel
-from traceleft.tracer.levels import LEVELS, NEEDS, offered_levels
+from traceleft.tracer.kernel.features import HOOKS, probe_kernel
+from traceleft.tracer.kernel.levels import LEVELS, NEEDS, offered_levels
 
 BUILT: Final = tuple(battery_levels)
 RUNS: Final = tuple((level, hook) for level in BUILT for hook in LEVELS[level].hooks)

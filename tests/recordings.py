@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.records import OPENAT, SETS, STRUCTS, Capture, Record, document, encode, event_document
-from traceleft.tracer.ledger import Figures, Ledger
+from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Head, Recorder, make_head
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.schema.load import load_schema
 
 EPOCH = 1_790_000_000_000_000_000
 CLOSE: tuple[dict[str, Any], ...] = ({"name": "fd", "type": "unsigned int", "width": 4, "kind": "fd"},)

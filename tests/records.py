@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import HEADER_SIZE, EventSpec, Schema, Tables
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import HEADER_SIZE, EventSpec, Schema, Tables
 
 U64 = 0xFFFFFFFFFFFFFFFF
 

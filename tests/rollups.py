@@ -17,9 +17,9 @@ from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, 
 from traceleft.aggregator.histogram import bucket_of, bucket_range, log2_bucket
 from traceleft.aggregator.rollup import KeyValue, Measure, Rollup, Row
 from traceleft.errors import FormatError
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.schema.load import load_schema
 
 FD = {"name": "fd", "kind": "fd", "width": 4}
 COUNT = {"name": "count", "kind": "int", "width": 8}

@@ -8,12 +8,12 @@ import pytest
 
 from tests.records import Capture, Record, encode
 from tests.test_schema import make
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import Schema
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import Schema
 
 STALE = 0x7FFE0010
 TIME = Capture(struct.pack("<qq", 111, 222))

@@ -24,12 +24,12 @@ import pytest
 from tests.mutants import BTF_HEAD
 from tests.refusals import COMMAND, Place, assert_kernel_is_clean, assert_one_line, kernel_objects
 from traceleft import Battery, Tracer
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder, UndecodableError, make_decoders
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import EventSpec
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError, make_decoders
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import EventSpec
 
 pytestmark = pytest.mark.kernel
 

@@ -14,9 +14,9 @@ from tests.events import BOTH, S32, SCALARS, TABLES, pointer_schema, records, sc
 from tests.records import OPENED, Capture, Record, encode, openat, schema_of
 from tests.records import batch_of as records_batch
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.values import Value
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.decode.values import Value
 
 
 def batch_of(*listed: Record) -> Batch:
@@ -150,6 +150,7 @@ def test_arrow_needs_pyarrow_and_says_so() -> None:
 
 
 def test_text_and_json_do_not_import_numpy() -> None:
-    code = "import sys, traceleft.tracer.text, traceleft.tracer.jsonl, traceleft.tracer.decode, traceleft.tracer.batch;"
+    modules = "traceleft.tracer.output.text, traceleft.tracer.output.jsonl, traceleft.tracer.decode.batch"
+    code = f"import sys, {modules};"
 
     subprocess.run([sys.executable, "-c", f"{code} sys.exit('numpy' in sys.modules)"], check=True)

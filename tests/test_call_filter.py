@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from traceleft.tracer import _native, call_filter
-from traceleft.tracer.call_filter import ALLOW, LOAD, RETURN, Only, allowing, error, of_reader, refusing
+from traceleft.tracer import _native
+from traceleft.tracer.sandbox import call_filter
+from traceleft.tracer.sandbox.call_filter import ALLOW, LOAD, RETURN, Only, allowing, error, of_reader, refusing
 
 INSTRUCTION = struct.Struct("=HBBI")
 EPERM = error(errno.EPERM)

@@ -8,10 +8,10 @@ import pytest
 from tests.events import BUFFER_CASES, CASES, IN, S32, TABLES
 from tests.records import Capture, Record, encode, schema_of
 from traceleft.errors import BatteryError
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.text import Line, TextOptions
-from traceleft.tracer.values import Value
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.values import Value
+from traceleft.tracer.output.text import Line, TextOptions
 
 ADDRESS = 0x7FFE0010
 NUMBER = {"name": "i", "kind": "int", "width": 4, "signed": True}

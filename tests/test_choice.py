@@ -7,12 +7,12 @@ import pytest
 from tests.records import spec_of
 from tests.test_levels import OFFERS, kernel
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.choice import pick_hook, refuse_absent
-from traceleft.tracer.kernel import HOOKS, Feature, KernelFeatures, choose_hook
-from traceleft.tracer.levels import LEVELS
-from traceleft.tracer.remedy import missed_remedy
-from traceleft.tracer.running import NO_KPROBE, NO_NUMBER
-from traceleft.tracer.spec import EventSpec
+from traceleft.tracer.account.remedy import missed_remedy
+from traceleft.tracer.kernel.events import NO_KPROBE, NO_NUMBER
+from traceleft.tracer.kernel.features import HOOKS, Feature, KernelFeatures, choose_hook
+from traceleft.tracer.kernel.levels import LEVELS
+from traceleft.tracer.schema.spec import EventSpec
+from traceleft.tracer.session.choice import pick_hook, refuse_absent
 
 READ = replace(spec_of(number=3)[0], name="read")
 # A call that is newer than our table of numbers.

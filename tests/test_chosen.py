@@ -7,8 +7,8 @@ import pytest
 
 from tests.records import OPENAT, SETS, STRUCTS, document, event_document
 from traceleft.errors import BatteryError
-from traceleft.tracer.chosen import load_events, read_catalogue
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.select import load_events, read_catalogue
 
 STAT = {"name": "statbuf", "kind": "struct", "struct": "outer", "slot": True, "direction": "out"}
 NESTED = {

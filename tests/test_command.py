@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from traceleft.errors import CommandError
-from traceleft.tracer.command import Command, find_command
+from traceleft.tracer.session.command import Command, find_command
 
 
 def finish(command: Command, *, timeout_s: float = 10) -> int:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from traceleft.tracer import rates as counting
-from traceleft.tracer.costs import (
+from traceleft.tracer.kernel import rates as counting
+from traceleft.tracer.session.costs import (
     MARGIN,
     RAW,
     RAW_BOTH_NS,

@@ -1,6 +1,6 @@
 """The table of ``-c``."""
 
-from traceleft.tracer.counts import Count, counts_to_dict, show_counts
+from traceleft.tracer.output.counts import Count, counts_to_dict, show_counts
 
 COUNTS = [
     Count("openat", 31, 13, 3_000_000),

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.events import POINTERS, TABLES, N, pointer_schema, records, scalar_schema
 from tests.records import OPENED, Capture, Record, encode, iovec, openat, part, schema_of
-from traceleft.tracer.decode import Decoder, UndecodableError, make_decoders
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.spec import Schema
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError, make_decoders
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.schema.spec import Schema
 
 ADDRESS = 0x7FFE0010
 

@@ -18,9 +18,9 @@ from tests.events import POINTERS, SCALARS, TABLES, N, records
 from tests.records import OPENAT, OPENED, Record, document, encode, event_document
 from traceleft.generator.decoder_model import attribute_names, class_name, literal
 from traceleft.generator.render import render_decoder
-from traceleft.tracer.batch import column_types
-from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.decode.batch import column_types
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.schema.load import load_schema
 
 ROOT = Path(__file__).parent.parent
 EVENTS = {

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.elf_files import SHT_DYNSYM, make_elf, make_link
-from traceleft.tracer import elf_symbols
-from traceleft.tracer.elf_symbols import NAME_MAX, ElfError, ElfFile, ElfSymbols, matches
-from traceleft.tracer.places import Place
+from traceleft.tracer.stacks import elf_symbols
+from traceleft.tracer.stacks.elf_symbols import NAME_MAX, ElfError, ElfFile, ElfSymbols, matches
+from traceleft.tracer.stacks.places import Place
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:

@@ -3,10 +3,10 @@
 from tests.records import Capture, Record, encode
 from tests.test_fdnames import SCHEMA, call, names
 from traceleft.tracer import _native
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event_paths import EventPaths
-from traceleft.tracer.fdnames import FdNames, make_absolute
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.output.event_paths import EventPaths
+from traceleft.tracer.output.fdnames import FdNames, make_absolute
 
 AT_FDCWD = -100
 

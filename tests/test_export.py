@@ -19,8 +19,8 @@ from traceleft.aggregator.export import FORMS, export, recording_tables
 from traceleft.aggregator.parquet import open_data
 from traceleft.cli import main
 from traceleft.errors import ExpressionError, FormatError, RecordingError
+from traceleft.tracer.decode.texts import from_column, to_bytes
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.texts import from_column, to_bytes
 
 # What Ibis calls has another name by now.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

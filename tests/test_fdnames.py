@@ -8,11 +8,11 @@ import pytest
 
 from tests.records import SETS, Capture, Record, document, encode, event_document
 from traceleft.tracer import _native
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.fdnames import FdNames
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.fdnames import FdNames
+from traceleft.tracer.schema.load import load_schema
 
 FD = {"name": "fd", "kind": "fd", "width": 4}
 PATH = {"name": "filename", "kind": "path", "direction": "in", "slot": True}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traceleft.errors import UnsupportedError
-from traceleft.tracer import filters
-from traceleft.tracer.filters import Filters, Offsets, pack_config
+from traceleft.tracer.session import filters
+from traceleft.tracer.session.filters import Filters, Offsets, pack_config
 
 OFFSETS = Offsets(fork_child_pid=20, exec_old_pid=16, compat=None)
 

@@ -5,9 +5,9 @@ import json
 
 from tests.events import pointer_schema
 from tests.records import OPENED, Capture, Record, encode, openat
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.jsonl import to_json_line
 
 
 def opened() -> Event:

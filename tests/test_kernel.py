@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.kernel import (
+from traceleft.tracer.kernel.features import (
     EXACT,
     Feature,
     KernelFeatures,

@@ -9,8 +9,8 @@ from traceleft.aggregator.columns import BYTE_CALLS
 from traceleft.aggregator.config import make_rollup
 from traceleft.aggregator.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.plan import Plan
-from traceleft.tracer.rollup import Cell, KernelGroups, KernelRollup
+from traceleft.tracer.session.plan import Plan
+from traceleft.tracer.session.rollup import Cell, KernelGroups, KernelRollup
 
 ROLLUPS: list[tuple[dict[str, Any], str | None]] = [
     ({"by": ["event", "pid", "tid", "uid", "gid", "cpu", "comm", "error", "cgroup", "cgroup_id"]}, None),

@@ -8,9 +8,9 @@ import pytest
 from tests.events import IN
 from tests.records import Capture, Record, encode, schema_of
 from traceleft.generator.tables import load_sets, load_structs
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.text import Line, TextOptions
 
 TABLES: dict[str, Any] = {
     "sets": {name: dict(entry) for name, entry in load_sets().items()},

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from traceleft.tracer import _native
-from traceleft.tracer.kprobes import ReturnProbes, find_refused, remove_leftovers
+from traceleft.tracer.kernel.kprobes import ReturnProbes, find_refused, remove_leftovers
 
 
 def make_tracefs(path: Path, *, takes: bool) -> Path:

@@ -19,17 +19,17 @@ WALLS = {
     "jinja2": {"generator/render.py"},
     "pycparser": {"generator/cdecl.py"},
     "elftools": {"battery/elf.py"},
-    "bcc": {"tracer/symbols.py"},
+    "bcc": {"tracer/stacks/symbols.py"},
     "cryptography": {"battery/ed25519.py"},
     "re2": {"traceleft/expression.py"},
-    "zstandard": {"tracer/recording_codec.py"},
+    "zstandard": {"tracer/recording/codec.py"},
     "ibis": {"aggregator/query.py", "aggregator/stores.py", "aggregator/translate.py"},
     "duckdb": {"aggregator/stores.py"},
     "pyspark": {"aggregator/stores.py"},
     "plotly": {"aggregator/html.py"},
     "prometheus_client": {"aggregator/prometheus.py"},
     "opentelemetry": {"aggregator/otlp.py"},
-    "pyarrow": {"aggregator/export.py", "aggregator/parquet.py", "aggregator/table.py", "tracer/batch.py"},
+    "pyarrow": {"aggregator/export.py", "aggregator/parquet.py", "aggregator/table.py", "tracer/decode/batch.py"},
 }
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}
@@ -147,7 +147,7 @@ def test_aggregator_never_touches_the_native_module() -> None:
     ("layer", "source", "culprit"),
     [
         ("tracer", "def load():\n    from traceleft.generator import generate\n", "generator"),
-        ("battery", "import traceleft.tracer.loader\n", "tracer"),
+        ("battery", "import traceleft.tracer.session.session\n", "tracer"),
         ("generator", "from traceleft import battery\n", "battery"),
         ("templates", "import traceleft.generator\n", "generator"),
         ("aggregator", "from traceleft.battery import Battery\n", "battery"),

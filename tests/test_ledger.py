@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.tracer.ledger import Figures, KernelCounts, Ledger, ReaderCounts, add_tallies, make_ledger
+from traceleft.tracer.account.ledger import Figures, KernelCounts, Ledger, ReaderCounts, add_tallies, make_ledger
 
 KEYS = ("emitted", "delivered", "lost", "dropped", "undecodable", "unaccounted", "compat", "missed")
 NAMES = {0: "read", 1: "write"}

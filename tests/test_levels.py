@@ -7,11 +7,11 @@ import pytest
 
 from tests.records import openat
 from traceleft.errors import TraceleftError, UnsupportedError
-from traceleft.tracer.kernel import Feature, KernelFeatures
-from traceleft.tracer.kprobes import find_leftovers, read_syscall_symbols
-from traceleft.tracer.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
-from traceleft.tracer.levels import LEVELS, NEEDS, choose_levels, explain_level, offered_levels
-from traceleft.tracer.plan import Part, place_kprobe
+from traceleft.tracer.account.ledger import KernelCounts, Ledger, ReaderCounts, make_ledger
+from traceleft.tracer.kernel.features import Feature, KernelFeatures
+from traceleft.tracer.kernel.kprobes import find_leftovers, read_syscall_symbols
+from traceleft.tracer.kernel.levels import LEVELS, NEEDS, choose_levels, explain_level, offered_levels
+from traceleft.tracer.session.plan import Part, place_kprobe
 
 ALL = tuple(LEVELS)
 OFFERS: dict[str, set[str]] = {

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.events import BOTH, IN, POINTERS, SCALARS, TABLES, N, pointer_schema, records, scalar_schema
 from tests.records import OPENED, STRUCTS, Capture, Record, encode, openat, part, schema_of
 from traceleft.tracer import _native
-from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.lines import LineWriter, compile_program
-from traceleft.tracer.reader import Handout
-from traceleft.tracer.spec import EventSpec, Schema, Tables
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.lines import LineWriter, compile_program
+from traceleft.tracer.schema.spec import EventSpec, Schema, Tables
+from traceleft.tracer.session.reader import Handout
 
 TESTS = Path(__file__).parent
 EPOCH = 1_790_000_000_000_000_000

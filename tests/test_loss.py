@@ -2,8 +2,8 @@
 
 import pytest
 
-from traceleft.tracer.loss import describe_loss
-from traceleft.tracer.remedy import PAGES_MAX, buffer_remedy, busiest, reader_remedy
+from traceleft.tracer.account.remedy import PAGES_MAX, buffer_remedy, busiest, reader_remedy
+from traceleft.tracer.session.loss import describe_loss
 
 
 def test_the_busiest_event_is_named_with_its_share() -> None:

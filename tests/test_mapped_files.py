@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.tracer import mapped_files
-from traceleft.tracer.mapped_files import VDSO, is_mapped, open_debug, open_function_list, open_mapped, open_regular
-from traceleft.tracer.mappings import Mapping, read_maps
+from traceleft.tracer.stacks import mapped_files
+from traceleft.tracer.stacks.mapped_files import (
+    VDSO,
+    is_mapped,
+    open_debug,
+    open_function_list,
+    open_mapped,
+    open_regular,
+)
+from traceleft.tracer.stacks.mappings import Mapping, read_maps
 
 NOBODY = 1 << 30
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.assembly import EXIT, R0, R1, R2, R6, R7, R8, R10, call, insn
 from traceleft.errors import ProbeError
 from traceleft.tracer import _native
-from traceleft.tracer.attach import convert_error
+from traceleft.tracer.session.attach import convert_error
 
 TESTS = Path(__file__).parent
 NONE, SUM, CALL = 0, 1, 2

@@ -15,7 +15,7 @@ from tests.mutants import BTF_HEAD, OBJECTS, btf_of, make_mutant, read_sound
 from traceleft.battery._object import find_offences
 from traceleft.battery.since import load_since
 from traceleft.tracer import _native
-from traceleft.tracer.attach import convert_error
+from traceleft.tracer.session.attach import convert_error
 
 TESTS: Final = Path(__file__).parent
 SOUND: Final = sorted(OBJECTS.glob("*.o.xz"))

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from tests.records import Record, encode
 from traceleft.aggregator.values import BatchColumns
-from traceleft.tracer import core_events, others
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.chosen import cut_document, load_events, read_catalogue, read_numbers
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.lines import compile_program
-from traceleft.tracer.spec import Schema
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.output.lines import compile_program
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.schema import core as core_events
+from traceleft.tracer.schema.select import cut_document, load_events, read_catalogue, read_numbers
+from traceleft.tracer.schema.spec import Schema
+from traceleft.tracer.session import others
 
 READ = {
     "id": 0, "kind": "syscall", "number": 0, "layout": {"fixed_size": 128, "args": 6, "slots": []}, "args": [],

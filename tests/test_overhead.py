@@ -4,7 +4,7 @@ import pytest
 
 from tests.records import spec_of
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.overhead import Shed, Usage, check_limit, choose_shed, cost_of, overhead_pct
+from traceleft.tracer.session.overhead import Shed, Usage, check_limit, choose_shed, cost_of, overhead_pct
 
 SECOND = 1_000_000_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from traceleft.tracer.places import ALIASES_MAX, PASSED_MAX, Place, Places, pack
+from traceleft.tracer.stacks.places import ALIASES_MAX, PASSED_MAX, Place, Places, pack
 
 NAMES = ["outer", "inner", "endless", "__long_alias", "alias", "last"]
 

@@ -111,7 +111,7 @@ def test_same_entries_give_the_same_image() -> None:
 def test_guest_is_given_its_program_and_no_library_of_the_build() -> None:
     modules = find_modules()
 
-    assert {"traceleft.tracer.qualify_guest", "traceleft.tracer._native", "msgspec._core", "os", "runpy"} <= {*modules}
+    assert {"traceleft.tracer.qualify.guest", "traceleft.tracer._native", "msgspec._core", "os", "runpy"} <= {*modules}
     assert not [name for name in modules if name.startswith(("traceleft.generator", "numpy", "jinja2", "click"))]
     assert all(path.is_file() for path in modules.values())
 

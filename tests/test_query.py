@@ -32,7 +32,7 @@ from traceleft.aggregator.table import TableColumns
 from traceleft.aggregator.translate import WIDE, bucket_of, floor_divide, translate
 from traceleft.aggregator.values import prefix, text_to_integer
 from traceleft.errors import FormatError, TraceleftError
-from traceleft.tracer.spec import make_catalogue
+from traceleft.tracer.schema.spec import make_catalogue
 
 CATALOGUE = make_catalogue(SPECS)
 NUMBERS = tuple(each for each in MEASURES if not each.startswith("histogram"))

@@ -10,10 +10,10 @@ import pytest
 
 from tests.recordings import EPOCH, LEDGER, SCHEMA, calls, head, write_recording
 from traceleft.errors import RecordingError
-from traceleft.tracer.ledger import Figures, Ledger
+from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording_format import End, read_ledger
-from traceleft.tracer.recording_writer import BLOCK_BYTES
+from traceleft.tracer.recording.format import End, read_ledger
+from traceleft.tracer.recording.writer import BLOCK_BYTES
 
 
 def read_records(path: Path) -> bytes:

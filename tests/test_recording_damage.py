@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from tests.recordings import EPOCH, calls, head, write_recording
 from traceleft.errors import RecordingError, TraceleftError
-from traceleft.tracer import recording_format
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.recording_format import (
+from traceleft.tracer.recording import format as recording_format
+from traceleft.tracer.recording.format import (
     END,
     HEAD,
     HEADER_BYTES,

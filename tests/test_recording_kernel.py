@@ -16,7 +16,7 @@ from tests.recordings import Kept
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError, TraceleftError
 from traceleft.tracer import Tracer
-from traceleft.tracer.ledger import Ledger
+from traceleft.tracer.account.ledger import Ledger
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.replay import Replay
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from tests.recordings import calls, head
 from traceleft.terminal import printable
 from traceleft.tracer import _native
-from traceleft.tracer.recorded_stacks import RecordedStacks, StackNotes, split
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording_format import make_head
-from traceleft.tracer.recording_limits import (
+from traceleft.tracer.recording.format import make_head
+from traceleft.tracer.schema.name_limits import (
     BLOCK_BYTES_MAX,
     CGROUP_PATH_MAX,
     FRAMES_MAX,
@@ -23,7 +22,8 @@ from traceleft.tracer.recording_limits import (
     cut_line,
     portions,
 )
-from traceleft.tracer.stacks import Frame, Frames, Stack
+from traceleft.tracer.stacks.recorded import RecordedStacks, StackNotes, split
+from traceleft.tracer.stacks.stack import Frame, Frames, Stack
 
 HOSTILE = st.one_of(
     st.text(max_size=40),

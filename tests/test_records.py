@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.events import POINTERS, pointer_schema, records
 from tests.records import OPENED, encode, openat
 from traceleft.tracer import _native
-from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.event import Event
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.decode.event import Event
 
 UNCHECKED = {"strings", "iovec", "msghdr"}
 

@@ -21,9 +21,9 @@ from traceleft.aggregator.report import ROWS_MAX, balance, render_overview, rend
 from traceleft.aggregator.rollup import Result, Rollup, Row
 from traceleft.aggregator.units import show_bytes, show_time, show_utc, time_unit
 from traceleft.cli import main
-from traceleft.tracer.ledger import Figures, Ledger
+from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.spec import DURATION
+from traceleft.tracer.schema.spec import DURATION
 
 
 def overview_of(*paths: Path) -> Overview:

@@ -11,7 +11,7 @@ from traceleft.aggregator.charts import flame
 from traceleft.aggregator.overview import make_overview
 from traceleft.aggregator.report import render_charts, render_overview, render_results
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.spec import DURATION
+from traceleft.tracer.schema.spec import DURATION
 
 pytestmark = needs_chromium
 

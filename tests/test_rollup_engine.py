@@ -19,7 +19,7 @@ from traceleft.aggregator.reduce import sum_by
 from traceleft.aggregator.rollup import Result, Rollup, Row
 from traceleft.aggregator.values import Columns, Integers, Texts, factorise, factorise_texts
 from traceleft.errors import FormatError
-from traceleft.tracer.batch import Batch, column_types
+from traceleft.tracer.decode.batch import Batch, column_types
 
 Events = Sequence[tuple[str, Record]]
 
@@ -219,7 +219,7 @@ def test_a_million_keys_under_a_cap_take_bounded_memory_and_add_up() -> None:
     from tests.rollups import DECODERS, SCHEMA, SPECS
     from traceleft.aggregator.engine import Aggregator
     from traceleft.aggregator.rollup import Rollup
-    from traceleft.tracer.batch import Batch, column_types
+    from traceleft.tracer.decode.batch import Batch, column_types
 
     spec = SPECS["read"]
     rollup = Rollup.parse("x", by=["int(args.count)"], measures=["count", "sum(duration)", "p99(duration)"])

@@ -18,7 +18,7 @@ from traceleft.battery.builder import build
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
-from traceleft.tracer.event import Event
+from traceleft.tracer.decode.event import Event
 
 pytestmark = pytest.mark.kernel
 EVENTS = (

@@ -26,8 +26,8 @@ from traceleft.aggregator.values import (
     text_to_integer,
     value_to_text,
 )
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
 
 
 def columns_of(event: str, *records: Record) -> BatchColumns:

@@ -15,10 +15,10 @@ from traceleft.aggregator.rules import Alert, Rule, parse_rules
 from traceleft.aggregator.watch import Watcher
 from traceleft.errors import FormatError
 from traceleft.tracer import _native
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import EventSpec, make_catalogue
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import EventSpec, make_catalogue
 
 MS = 1_000_000
 S = 1000 * MS

@@ -17,9 +17,9 @@ from traceleft.errors import UnsupportedError
 from traceleft.expression import Catalogue, named
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
-from traceleft.tracer.formats import kernel_format
-from traceleft.tracer.running import describe_absent, shorten
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.kernel.events import describe_absent, shorten
+from traceleft.tracer.kernel.formats import kernel_format
+from traceleft.tracer.schema.load import load_schema
 
 NEWER = Path(__file__).parent / "data/formats/7.2.13+deb14-cloud-amd64.json.xz"
 

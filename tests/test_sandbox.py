@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.tracer import _native, sandbox
-from traceleft.tracer.sandbox import CAP_BPF, CAP_SYS_ADMIN, CAP_SYS_PTRACE, find_map_capability, mask_of, may_write
+from traceleft.tracer import _native
+from traceleft.tracer.sandbox import privileges as sandbox
+from traceleft.tracer.sandbox.privileges import (
+    CAP_BPF,
+    CAP_SYS_ADMIN,
+    CAP_SYS_PTRACE,
+    find_map_capability,
+    mask_of,
+    may_write,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose privileges are changed")
 NOBODY = 65534
@@ -84,8 +92,8 @@ def test_threads_give_up_what_they_had_and_new_ones_begin_without() -> None:
     printed = run(
         f"""
         import os, re, threading
-        from traceleft.tracer import sandbox
-        from traceleft.tracer.call_filter import of_reader
+        from traceleft.tracer.sandbox import privileges as sandbox
+        from traceleft.tracer.sandbox.call_filter import of_reader
 
         stop = threading.Event()
         def wait():
@@ -117,7 +125,7 @@ def test_thread_that_holds_back_all_signals_is_a_line(monkeypatch: pytest.Monkey
     printed = run(
         """
         import signal, threading
-        from traceleft.tracer import sandbox
+        from traceleft.tracer.sandbox import privileges as sandbox
 
         sandbox.PATIENCE_S = 0.05
         ready, stop = threading.Event(), threading.Event()
@@ -140,7 +148,7 @@ def test_filter_that_the_kernel_refuses_is_a_line() -> None:
     printed = run(
         """
         import os
-        from traceleft.tracer import sandbox
+        from traceleft.tracer.sandbox import privileges as sandbox
 
         keep = range(41)
         print(sandbox.confine(keep, calls=bytes(8)))
@@ -154,8 +162,8 @@ def test_refused_calls_fail_and_the_others_do_not() -> None:
     printed = run(
         """
         import os, signal, socket, threading
-        from traceleft.tracer import sandbox
-        from traceleft.tracer.call_filter import of_reader
+        from traceleft.tracer.sandbox import privileges as sandbox
+        from traceleft.tracer.sandbox.call_filter import of_reader
 
         sandbox.confine([], calls=of_reader(network=False))
         def tries(name, call):

@@ -16,7 +16,7 @@ from traceleft.generator.config import parse_config
 from traceleft.generator.model import load_borrowed, read_events
 from traceleft.generator.schema import Schema, make_schema
 from traceleft.generator.source import Source, read_source
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.schema.load import load_schema
 
 SNAPSHOTS = sorted(Path(__file__).with_name("data").joinpath("formats").glob("*.json.xz"))
 BY_RELEASE = {path.name.removesuffix(".json.xz"): path for path in SNAPSHOTS}

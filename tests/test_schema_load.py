@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.records import OPENAT, SETS, STRUCTS, document, event_document
 from traceleft.errors import BatteryError
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.schema.load import load_schema
 
 GOOD = document({"openat": event_document(OPENAT, ret={"kind": "fd"})}, sets=SETS, structs=STRUCTS)
 

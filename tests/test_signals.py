@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.events import pointer_schema
 from tests.records import Capture, Record, encode
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.signals import SIGNALS, name_signal, show_wait_status, show_wait_text
-from traceleft.tracer.text import Line, TextOptions
-from traceleft.tracer.values import Value
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.signals import SIGNALS, name_signal, show_wait_status, show_wait_text
+from traceleft.tracer.decode.values import Value
+from traceleft.tracer.output.text import Line, TextOptions
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from traceleft.aggregator.parquet_sink import ParquetTarget
 from traceleft.aggregator.sink import Item, LostError, SinkError
 from traceleft.aggregator.sinks import open_sinks
 from traceleft.tracer import _native
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder
 
 DAY_NS = 86_400_000_000_000
 

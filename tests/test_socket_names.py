@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.tracer.socket_names import describe_fd
-from traceleft.tracer.text import _quote_path
+from traceleft.tracer.output.socket_names import describe_fd
+from traceleft.tracer.output.text import _quote_path
 
 AF_NETLINK, NETLINK_ROUTE = 16, 0
 PID = os.getpid()

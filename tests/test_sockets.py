@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records import iovec, part
-from traceleft.tracer.sockets import show_control, show_msghdr, show_sockaddr, split_msghdr
+from traceleft.tracer.decode.sockets import show_control, show_msghdr, show_sockaddr, split_msghdr
 
 IN6 = struct.pack("<H", 10) + struct.pack(">HI", 443, 0) + inet_pton(AF_INET6, "fe80::1")
 

@@ -8,7 +8,7 @@ import pytest
 
 from traceleft.generator.run import describe
 from traceleft.generator.stack_model import ROOMS, STACK_RECORD_BYTES, WORD, share_rooms
-from traceleft.tracer.maps import STACK_SAVED_BYTES
+from traceleft.tracer.session.maps import STACK_SAVED_BYTES
 
 FORMATS = sorted((Path(__file__).parent / "data/formats").glob("*.json.xz"))
 

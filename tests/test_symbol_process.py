@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from tests.elf_files import make_elf, make_link
-from traceleft.tracer import symbol_process, symbol_worker
-from traceleft.tracer import symbols as symbols_module
-from traceleft.tracer.elf_symbols import NAME_MAX
-from traceleft.tracer.mappings import Mapping, Spaces
-from traceleft.tracer.places import Place
-from traceleft.tracer.stacks import Frame
-from traceleft.tracer.symbol_process import FAILURES_MAX, SymbolProcess
-from traceleft.tracer.symbols import Symbols
+from traceleft.tracer.stacks import symbol_process, symbol_worker
+from traceleft.tracer.stacks import symbols as symbols_module
+from traceleft.tracer.stacks.elf_symbols import NAME_MAX
+from traceleft.tracer.stacks.mappings import Mapping, Spaces
+from traceleft.tracer.stacks.places import Place
+from traceleft.tracer.stacks.stack import Frame
+from traceleft.tracer.stacks.symbol_process import FAILURES_MAX, SymbolProcess
+from traceleft.tracer.stacks.symbols import Symbols
 
 FUNCTIONS = [("main", 0x1000, 0x20), ("_Z3addii", 0x2000, 0x10)]
 WAIT_S = 60

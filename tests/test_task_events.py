@@ -9,13 +9,14 @@ from tests.records import Capture, Record, encode
 from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.expression import Catalogue
 from traceleft.generator.schema import _make_tables
-from traceleft.tracer import core_events, task_events, uring
-from traceleft.tracer.chosen import cut_document, load_events
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.kernel import Feature, KernelFeatures
-from traceleft.tracer.kernel_btf import TaskOffsets
-from traceleft.tracer.spec import Schema
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.kernel.btf import TaskOffsets
+from traceleft.tracer.kernel.features import Feature, KernelFeatures
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.schema import core as core_events
+from traceleft.tracer.schema.select import cut_document, load_events
+from traceleft.tracer.schema.spec import Schema
+from traceleft.tracer.session import task_events, uring
 
 ALL = {*task_events.RAW_PLACES, *task_events.TRACEPOINT_PLACES, task_events.KPROBE_EXIT}
 KNOWN = TaskOffsets(status=16, pid=1000, tgid=1004, exit_code=900)

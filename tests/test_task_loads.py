@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from traceleft.generator.render import BOUNDS
-from traceleft.tracer.near import NEAR_MAX, OFTEN_CALLED, choose_near
-from traceleft.tracer.task_loads import COMM_END, MEMBERS, NUMBERS_MIN
+from traceleft.tracer.kernel.task_loads import COMM_END, MEMBERS, NUMBERS_MIN
+from traceleft.tracer.session.near import NEAR_MAX, OFTEN_CALLED, choose_near
 
 TEMPLATE = Path(__file__).parent.parent / "templates/include/task.h.j2"
 

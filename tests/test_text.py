@@ -10,11 +10,11 @@ import pytest
 
 from tests.events import TABLES, N, pointer_schema, scalar_schema
 from tests.records import OPENED, Capture, Record, encode, iovec, openat, part, schema_of
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.signals import SIGNALS
-from traceleft.tracer.spec import Schema
-from traceleft.tracer.text import Line, TextOptions, TimeForm
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.signals import SIGNALS
+from traceleft.tracer.output.text import Line, TextOptions, TimeForm
+from traceleft.tracer.schema.spec import Schema
 
 ADDRESS = 0x7FFE0010
 NOW_NS = 1_790_000_000_123_456_789

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.tracer.texts import (
+from traceleft.tracer.decode.texts import (
     from_column,
     mark_bytes,
     to_bytes,

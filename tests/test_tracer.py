@@ -22,12 +22,12 @@ from traceleft.battery.builder import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer, _native
-from traceleft.tracer.attach import convert_error
-from traceleft.tracer.event import Event
-from traceleft.tracer.filters import Filters
-from traceleft.tracer.loader import Session
-from traceleft.tracer.options import Options
-from traceleft.tracer.plan import Part, Plan
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.session.attach import convert_error
+from traceleft.tracer.session.filters import Filters
+from traceleft.tracer.session.options import Options
+from traceleft.tracer.session.plan import Part, Plan
+from traceleft.tracer.session.session import Session
 
 pytestmark = pytest.mark.kernel
 EVENTS = (

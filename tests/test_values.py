@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records import SETS, STRUCTS, iovec, part, spec_of
-from traceleft.tracer.lists import show_fdset, show_sigset, show_strings, split_iovec, split_strings
-from traceleft.tracer.signals import SIGNALS
-from traceleft.tracer.spec import SetSpec, Tables, ValueSpec
-from traceleft.tracer.structs import compile_array, compile_struct
-from traceleft.tracer.texts import to_bytes, to_text
-from traceleft.tracer.values import (
+from traceleft.tracer.decode.lists import show_fdset, show_sigset, show_strings, split_iovec, split_strings
+from traceleft.tracer.decode.signals import SIGNALS
+from traceleft.tracer.decode.structs import compile_array, compile_struct
+from traceleft.tracer.decode.texts import to_bytes, to_text
+from traceleft.tracer.decode.values import (
     compile_scalar,
     compile_set,
     error_name,
@@ -23,6 +22,7 @@ from traceleft.tracer.values import (
     show_uid,
     to_signed,
 )
+from traceleft.tracer.schema.spec import SetSpec, Tables, ValueSpec
 
 OPEN = SetSpec("open", 4, 3, ((0, "O_RDONLY"), (1, "O_WRONLY")), ((64, "O_CREAT"), (524288, "O_CLOEXEC")))
 

@@ -22,7 +22,7 @@ from tests.guest_traces import FEW, STACKED, TRACES
 from tests.levels import RUNS
 from tests.vm import GUESTS_MAX, PYTHON, run_in
 from traceleft.battery import Battery
-from traceleft.tracer.levels import LEVELS
+from traceleft.tracer.kernel.levels import LEVELS
 
 pytestmark = pytest.mark.vm
 
@@ -70,7 +70,7 @@ MISSED: Final = f"""
 import json
 from tests.levels import offered_runs
 from traceleft import Battery, Tracer
-from traceleft.tracer import kprobes
+from traceleft.tracer.kernel import kprobes
 kprobes.BLOCKING_MAX = 20
 level = next(level for level, hook in reversed(offered_runs()) if hook == "kprobe")
 battery = Battery.open("{CACHE / "vm-battery"}")

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from traceleft.generator import describe as describe
     from traceleft.generator import generate as generate
     from traceleft.tracer import Tracer as Tracer
-    from traceleft.tracer.batch import Batch as Batch
-    from traceleft.tracer.event import Event as Event
-    from traceleft.tracer.ledger import Ledger as Ledger
+    from traceleft.tracer.account.ledger import Ledger as Ledger
+    from traceleft.tracer.decode.batch import Batch as Batch
+    from traceleft.tracer.decode.event import Event as Event
     from traceleft.tracer.recording import Recorder as Recorder
     from traceleft.tracer.recording import Recording as Recording
     from traceleft.tracer.replay import Replay as Replay
@@ -41,11 +41,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Aggregator": "aggregator",
     "Alert": "aggregator.rules",
-    "Batch": "tracer.batch",
+    "Batch": "tracer.decode.batch",
     "Battery": "battery",
-    "Event": "tracer.event",
+    "Event": "tracer.decode.event",
     "Groups": "aggregator.finish",
-    "Ledger": "tracer.ledger",
+    "Ledger": "tracer.account.ledger",
     "Recorder": "tracer.recording",
     "Recording": "tracer.recording",
     "Replay": "tracer.replay",

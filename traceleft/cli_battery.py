@@ -41,7 +41,7 @@ def serving_levels(level: str | None) -> tuple[str, ...]:
 
     UnsupportedError for an unknown one. Who may not try what the kernel offers gets them all.
     """
-    from traceleft.tracer.levels import LEVELS, check_level, offered_levels
+    from traceleft.tracer.kernel.levels import LEVELS, check_level, offered_levels
 
     return (check_level(level),) if level else offered_levels() or tuple(LEVELS)
 
@@ -70,7 +70,7 @@ def choose_battery(option: Path | None, expressions: Sequence[str], level: str |
 
 def choose_events(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...]:
     """Return the events of a battery that expressions mean; every syscall without any."""
-    from traceleft.tracer import core_events
+    from traceleft.tracer.schema import core as core_events
 
     catalogue = catalogue_of(battery)
     return select(expressions, catalogue, default=core_events.default_events(catalogue))
@@ -130,7 +130,7 @@ def consider(path: Path) -> "Battery | None":
 
 def select_release(battery: "Battery") -> "Selection":
     """Choose the release of a battery that serves the running kernel."""
-    from traceleft.tracer.formats import select_running
+    from traceleft.tracer.kernel.formats import select_running
 
     return select_running(battery)
 
@@ -156,8 +156,8 @@ def open_battery(path: Path, levels: Collection[str] | None = None) -> "Battery"
 
 def catalogue_of(battery: "Battery") -> Catalogue:
     """Return what expressions can choose from a battery, for the running kernel."""
-    from traceleft.tracer import core_events
-    from traceleft.tracer.chosen import read_catalogue
+    from traceleft.tracer.schema import core as core_events
+    from traceleft.tracer.schema.select import read_catalogue
 
     selection = select_release(battery)
     return core_events.add_to(read_catalogue(battery.schema_bytes(selection.name), among=selection.release.events))
@@ -178,7 +178,7 @@ def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
         from traceleft.generator.model import read_events
         from traceleft.generator.schema import make_catalogue
         from traceleft.generator.source import read_source
-        from traceleft.tracer import core_events
+        from traceleft.tracer.schema import core as core_events
 
         source = read_source(None)
         events = read_events(source.formats, place=source.place)
@@ -193,7 +193,7 @@ def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
 
     It is for the level asked for, else for the highest that the kernel offers, and for those that it held.
     """
-    from traceleft.tracer import core_events
+    from traceleft.tracer.schema import core as core_events
 
     require_compiler()
     path = private_cache() / "battery"

@@ -13,8 +13,8 @@ from traceleft.terminal import printable, say_lines
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
-    from traceleft.tracer.kernel import KernelFeatures
-    from traceleft.tracer.trial import Trial
+    from traceleft.tracer.kernel.features import KernelFeatures
+    from traceleft.tracer.session.trial import Trial
 
 
 # acct on x86_64.
@@ -45,7 +45,7 @@ class ChosenBattery:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor_command(battery: Path | None, as_json: bool) -> None:
     """Show what this kernel offers, what would be used, what is missing and the remedy."""
-    from traceleft.tracer.kernel import probe_kernel
+    from traceleft.tracer.kernel.features import probe_kernel
 
     features = probe_kernel()
     chosen = choose_battery(battery)
@@ -66,7 +66,7 @@ def doctor_command(battery: Path | None, as_json: bool) -> None:
 
 def try_battery(chosen: "ChosenBattery") -> "Trial | TraceleftError | None":
     """Load what a trace of every syscall would, of the battery that it would use; None where there is none yet."""
-    from traceleft.tracer.trial import try_battery
+    from traceleft.tracer.session.trial import try_battery
 
     if chosen.battery is None:
         return None
@@ -78,7 +78,7 @@ def try_battery(chosen: "ChosenBattery") -> "Trial | TraceleftError | None":
 
 def choose_level(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the level that a trace comes to, else the highest that the kernel offers, and why none above it."""
-    from traceleft.tracer.levels import LEVELS, explain_level, offered_levels
+    from traceleft.tracer.kernel.levels import LEVELS, explain_level, offered_levels
 
     offered = offered_levels(features)
     if not offered:
@@ -92,8 +92,8 @@ def choose_level(features: "KernelFeatures", trial: "Trial | TraceleftError | No
 
 def choose_hook(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take."""
-    from traceleft.tracer import kernel
-    from traceleft.tracer.levels import LEVELS, offered_levels
+    from traceleft.tracer.kernel import features as kernel
+    from traceleft.tracer.kernel.levels import LEVELS, offered_levels
 
     if trial is not None and not isinstance(trial, TraceleftError):
         return Choice("hook", True, trial.hook)
@@ -117,8 +117,8 @@ def show_loaded(chosen: "ChosenBattery", trial: "Trial | TraceleftError | None")
 
 def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take now where it matters most: few rare calls, of any process."""
-    from traceleft.tracer.costs import RAW, TRACEPOINT, Shape, explain_costs
-    from traceleft.tracer.rates import measure_rates
+    from traceleft.tracer.kernel.rates import measure_rates
+    from traceleft.tracer.session.costs import RAW, TRACEPOINT, Shape, explain_costs
 
     others = trial is not None and not isinstance(trial, TraceleftError) and trial.hook != RAW
     if others or not (features.has(RAW) and features.has(TRACEPOINT)):
@@ -131,7 +131,7 @@ def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | Non
 
 def choose_symbols() -> Choice:
     """Return what would name the kernel's functions in stacks; those of processes are read from their files."""
-    from traceleft.tracer.symbols import KALLSYMS, import_bcc
+    from traceleft.tracer.stacks.symbols import KALLSYMS, import_bcc
 
     bcc = import_bcc()
     return Choice("symbols", True, str(KALLSYMS) if bcc is None else f"bcc {getattr(bcc, '__version__', '')}".rstrip())

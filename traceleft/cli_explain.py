@@ -10,7 +10,7 @@ from traceleft.errors import TraceleftError
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
-    from traceleft.tracer.spec import Schema
+    from traceleft.tracer.schema.spec import Schema
 
 NAMES_SHOWN = 8
 
@@ -45,8 +45,8 @@ def explain_battery(path: Path) -> tuple[Finding, ...]:
 
 def _findings(battery: "Battery") -> Iterator[Finding]:
     from traceleft.battery.verify import verify_battery
-    from traceleft.tracer.formats import select_running
-    from traceleft.tracer.schema import load_schema
+    from traceleft.tracer.kernel.formats import select_running
+    from traceleft.tracer.schema.load import load_schema
 
     yield _attempt("whole", lambda: f"{len(verify_battery(battery.path).manifest.objects)} objects, each as its digest")
     yield _signature(battery)
@@ -79,7 +79,7 @@ def _signature(battery: "Battery") -> Finding:
 
 def _level(held: frozenset[str]) -> Finding:
     from traceleft.battery.level import sort_levels
-    from traceleft.tracer.levels import offered_levels
+    from traceleft.tracer.kernel.levels import offered_levels
 
     offered = offered_levels()
     usable = [level for level in offered if level in held]
@@ -90,8 +90,8 @@ def _level(held: frozenset[str]) -> Finding:
 def _events(schema: "Schema", held: frozenset[str]) -> Iterator[Finding]:
     """Yield how the battery's events and the kernel's compare, as far as the kernel shows them."""
     from traceleft.cli_battery import kernel_syscalls
-    from traceleft.tracer.kprobes import read_syscall_symbols
-    from traceleft.tracer.running import find_absent, find_drift
+    from traceleft.tracer.kernel.events import find_absent, find_drift
+    from traceleft.tracer.kernel.kprobes import read_syscall_symbols
 
     yield Finding("events", bool(held), str(len(held)))
     own = kernel_syscalls()

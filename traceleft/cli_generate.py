@@ -34,7 +34,7 @@ def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
     Without -e it shows every syscall and the events that every battery has; -e /:/ shows the other tracepoints.
     """
     from traceleft.generator import describe
-    from traceleft.tracer.core_events import DOCUMENTS, part
+    from traceleft.tracer.schema.core import DOCUMENTS, part
 
     formats, own = part(expressions)
     events = describe(None, expressions=formats).document["events"] if formats or not expressions else {}

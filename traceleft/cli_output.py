@@ -17,13 +17,13 @@ from traceleft.terminal import notice
 
 if TYPE_CHECKING:
     from traceleft.tracer import Tracer
-    from traceleft.tracer.batch import Batch
-    from traceleft.tracer.counts import Count
-    from traceleft.tracer.event import Event
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.ledger import Ledger
-    from traceleft.tracer.lines import Writer
-    from traceleft.tracer.spec import EventSpec
+    from traceleft.tracer.account.ledger import Ledger
+    from traceleft.tracer.decode.batch import Batch
+    from traceleft.tracer.decode.event import Event
+    from traceleft.tracer.output.counts import Count
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.output.lines import Writer
+    from traceleft.tracer.schema.spec import EventSpec
 
 TimeForm = Literal["default", "t", "tt", "ttt", "r"]
 CLOCKS: tuple[TimeForm, ...] = ("default", "t", "tt", "ttt")
@@ -187,7 +187,7 @@ def connect_output(
         return
     found = names() if options.fd_names else None
     if found is not None:
-        from traceleft.tracer.fdnames import FORKING
+        from traceleft.tracer.output.fdnames import FORKING
 
         source.foresee(found)
         if forks := FORKING & set(source.specs):
@@ -221,8 +221,8 @@ def folding(options: PrintOptions, source: Source, output: Output) -> Iterator[N
 
 def make_printer(options: PrintOptions, output: Output, names: "FdNames | None") -> Callable[["Event"], None]:
     """Return what prints an event as the options ask."""
-    from traceleft.tracer.jsonl import to_json_line
-    from traceleft.tracer.text import Line, TextOptions
+    from traceleft.tracer.output.jsonl import to_json_line
+    from traceleft.tracer.output.text import Line, TextOptions
 
     if options.form == "json":
 
@@ -244,14 +244,14 @@ def make_printer(options: PrintOptions, output: Output, names: "FdNames | None")
 
 def counts_of(tracer: "Tracer") -> "list[Count]":
     """Return what the kernel counted for ``-c`` and ``-C``."""
-    from traceleft.tracer.counts import Count
+    from traceleft.tracer.output.counts import Count
 
     return [Count(name, each.calls, each.errors, each.total_ns) for name, each in tracer.counts.items()]
 
 
 def print_counts(options: PrintOptions, counts: "Callable[[], list[Count]]", output: Output) -> None:
     """Print the table of ``-c`` and ``-C`` to where the events go."""
-    from traceleft.tracer.counts import counts_to_dict, show_counts
+    from traceleft.tracer.output.counts import counts_to_dict, show_counts
 
     text = json.dumps(counts_to_dict(counts())) + "\n" if options.form == "json" else show_counts(counts())
     output.write(text.encode())
@@ -262,7 +262,7 @@ def report(tracer: "Tracer", file: Output | None, *, sinks: Mapping[str, object]
 
     ``sinks`` are the accounts of those that dropped something.
     """
-    from traceleft.tracer.remedy import missed_remedy
+    from traceleft.tracer.account.remedy import missed_remedy
 
     ledger = tracer.ledger
     missed = missed_remedy(tracer.hook, tracer.offered_hooks)

@@ -55,7 +55,7 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     take_verbose(values)
     from traceleft.cli_output import open_output
     from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready, own_directory
-    from traceleft.tracer.cgroups import CgroupPaths
+    from traceleft.tracer.kernel.cgroups import CgroupPaths
     from traceleft.tracer.recording import Recorder
 
     options = TraceOptions(**complete_sinks(values))

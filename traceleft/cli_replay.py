@@ -38,7 +38,7 @@ def replay_command(file: Path, **values: Any) -> int:
     values = complete_sinks(values)
     from traceleft.cli_output import PrintOptions, connect_output, folding, open_output, print_counts, write_ledger
     from traceleft.cli_stat import stored_events
-    from traceleft.tracer.fdnames import recorded_names
+    from traceleft.tracer.output.fdnames import recorded_names
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -102,7 +102,7 @@ def make_filters(values: dict[str, Any]) -> "ReplayFilters":
 def read_stdin(stack: ExitStack) -> "Recording":
     """Read a recording from stdin; it is kept in a temporary file if it cannot be sought."""
     from traceleft.tracer.recording import Recording
-    from traceleft.tracer.recording_format import PREAMBLE, BrokenError, read_preamble
+    from traceleft.tracer.recording.format import PREAMBLE, BrokenError, read_preamble
 
     if sys.stdin is None:
         raise click.UsageError("stdin is closed", click.get_current_context())

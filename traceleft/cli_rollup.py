@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from traceleft.cli_battery import Choice
     from traceleft.cli_session import TraceOptions
     from traceleft.tracer import Tracer
-    from traceleft.tracer.batch import Batch
-    from traceleft.tracer.rollup import KernelRollup
+    from traceleft.tracer.decode.batch import Batch
+    from traceleft.tracer.session.rollup import KernelRollup
 
 Engine = Literal["auto", "kernel", "user"]
 ENGINES: tuple[Engine, ...] = ("auto", "kernel", "user")
@@ -134,7 +134,7 @@ def make_rolling(options: "TraceOptions", choice: "Choice", rollup: "Rollup", en
     """
     from traceleft.aggregator.kernel import try_kernel
     from traceleft.cli_session import make_ready
-    from traceleft.tracer.core_events import calls_of
+    from traceleft.tracer.schema.core import calls_of
 
     reasons: list[str | None] = []
 
@@ -195,7 +195,7 @@ def why_in_user_space(options: "TraceOptions", rollup: "Rollup", engine: Engine)
 
 def path_finder() -> "CgroupPath":
     """Return what gives the path of a cgroup of this machine by its id."""
-    from traceleft.tracer.cgroups import CgroupPaths
+    from traceleft.tracer.kernel.cgroups import CgroupPaths
 
     paths = CgroupPaths()
     return lambda number: paths.find([number]).get(number)

@@ -24,15 +24,15 @@ from traceleft.cli_sinks import Outlets, directories_of, use_network
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.terminal import notice
-from traceleft.tracer.command import find_command
-from traceleft.tracer.following import find_targets
-from traceleft.tracer.kernel import probe_kernel
+from traceleft.tracer.kernel.features import probe_kernel
+from traceleft.tracer.session.command import find_command
+from traceleft.tracer.session.following import find_targets
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.rollup import KernelRollup
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.session.rollup import KernelRollup
 
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
 
@@ -150,7 +150,7 @@ def make_tracer(
 ) -> "Tracer":
     """Return a tracer that is not started."""
     from traceleft.tracer import Tracer
-    from traceleft.tracer.core_events import calls_of
+    from traceleft.tracer.schema.core import calls_of
 
     if options.counting == "only" and not options.expressions:
         events = calls_of(events)
@@ -186,7 +186,7 @@ def make_tracer(
 
 def live_names(tracer: "Tracer", battery: "Battery") -> "FdNames":
     """Return what knows the file descriptors and directories of a tracer's processes."""
-    from traceleft.tracer.fdnames import FdNames
+    from traceleft.tracer.output.fdnames import FdNames
 
     tracer.asks_files = True
     directory = own_directory() if tracer.has_command else None
@@ -242,7 +242,8 @@ def follow_tracer(
 
 def confine_reader(tracer: "Tracer", sinks: Sequence[str], written: Sequence[Path]) -> None:
     """Give up privileges that only attaching needs: this process only reads from now on."""
-    from traceleft.tracer import call_filter, sandbox
+    from traceleft.tracer.sandbox import call_filter
+    from traceleft.tracer.sandbox import privileges as sandbox
 
     keep = tracer.needed_capabilities()
     if not sandbox.may_write([*written, *directories_of(sinks)]):

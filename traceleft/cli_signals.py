@@ -25,7 +25,7 @@ def unwind(number: int, frame: object) -> None:
     raise SystemExit(SIGNAL_BASE + number)
 
 
-# A trace may replace it while it runs (tracer/ending.py).
+# A trace may replace it while it runs (tracer/session/ending.py).
 unwind.gives_way = True  # type: ignore[attr-defined]
 
 

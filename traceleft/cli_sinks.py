@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from traceleft.cli_output import Output, PrintOptions
     from traceleft.expression import Catalogue
     from traceleft.tracer import Tracer
-    from traceleft.tracer.batch import Batch
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.ledger import Ledger
-    from traceleft.tracer.lines import Writer
-    from traceleft.tracer.spec import EventSpec
+    from traceleft.tracer.account.ledger import Ledger
+    from traceleft.tracer.decode.batch import Batch
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.output.lines import Writer
+    from traceleft.tracer.schema.spec import EventSpec
 
 ACCOUNT_S = 1.0
 
@@ -205,7 +205,7 @@ class Outlets:
     def follow(self, tracer: "Tracer", battery: "Battery", *, raw: bool) -> None:
         """Connect a trace that is not started, and let sinks know its account every so often."""
         from traceleft.cli_session import live_names
-        from traceleft.tracer.cgroups import CgroupPaths
+        from traceleft.tracer.kernel.cgroups import CgroupPaths
 
         paths = CgroupPaths()
         self.connect(

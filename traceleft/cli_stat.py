@@ -268,7 +268,7 @@ def roll_up(
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
     from traceleft.aggregator.check import columns_of
-    from traceleft.tracer.fdnames import recorded_names
+    from traceleft.tracer.output.fdnames import recorded_names
 
     if aggregator.events:
         replay.on_batch(",".join(sorted(aggregator.events)), aggregator.add)

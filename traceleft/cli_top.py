@@ -132,7 +132,7 @@ class Display:
         self._print(self._look())
 
     def _run(self, keys: int | None) -> None:
-        from traceleft.tracer.sandbox import block_signals
+        from traceleft.tracer.sandbox.privileges import block_signals
 
         block_signals()
         try:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Lines of JSON, byte for byte what tracer/jsonl.py makes of the same records.
+ * Lines of JSON, byte for byte what tracer/output/jsonl.py makes of the same records.
  * The program is checked when it is opened, a record as it is rendered: what
  * does not fit, or is rare, is left to Python.
  */
@@ -342,7 +342,7 @@ static uint64_t load_number(const char *data, uint32_t width)
 {
 	uint64_t number = 0;
 
-	/* Little-endian, as tracer/lines.py sees to. */
+	/* Little-endian, as tracer/output/lines.py sees to. */
 	memcpy(&number, data, width);
 	return number;
 }

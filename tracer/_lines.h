@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines of JSON made from records, by a program that tracer/lines.py compiles
+ * Lines of JSON made from records, by a program that tracer/output/lines.py compiles
  * from a schema. Knows nothing of Python.
  */
 #ifndef TRACELEFT_LINES_H

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.decode import Decoder, UndecodableError
-from traceleft.tracer.event import Event
-from traceleft.tracer.reader import Handout
-from traceleft.tracer.spec import EventSpec, Tables
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.schema.spec import EventSpec, Tables
+from traceleft.tracer.session.reader import Handout
 
 if TYPE_CHECKING:
-    from traceleft.tracer.event_paths import EventPaths
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.lines import LineWriter, Writer
-    from traceleft.tracer.recording_sink import RecordingSink
-    from traceleft.tracer.stacks import StackSource
+    from traceleft.tracer.output.event_paths import EventPaths
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.output.lines import LineWriter, Writer
+    from traceleft.tracer.session.record import RecordingSink
+    from traceleft.tracer.stacks.stack import StackSource
 
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
@@ -83,7 +83,7 @@ class Dispatcher:
         self._more_lines = self._line_writer(writer, raw=raw)
 
     def _line_writer(self, writer: "Writer", *, raw: bool) -> "LineWriter":
-        from traceleft.tracer.lines import LineWriter
+        from traceleft.tracer.output.lines import LineWriter
 
         return LineWriter(self._specs.values(), self._tables, self._decoder, writer, raw=raw)
 
@@ -99,7 +99,7 @@ class Dispatcher:
 
     def resolve_paths(self, names: "FdNames") -> None:
         """Let batches tell the files that their events are about."""
-        from traceleft.tracer.event_paths import EventPaths
+        from traceleft.tracer.output.event_paths import EventPaths
 
         self._paths = EventPaths(self._specs.values(), self._tables, names)
         self.foresee(names)

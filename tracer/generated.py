@@ -1,18 +1,17 @@
 """What the decoders that ``traceleft generate`` renders stand on.
 
 A rendered decoder is typed code for people to import; the tracer itself never runs one. Its values are those of
-``traceleft.tracer.decode``.
+``traceleft.tracer.decode.decoder``.
 """
 
 from dataclasses import dataclass
 from typing import TypedDict
 
-from traceleft.tracer.decode import Decoder
-from traceleft.tracer.event import Event
-from traceleft.tracer.fixed import Fields, Notes
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.signals import show_wait_status
-from traceleft.tracer.values import (
+from traceleft.tracer.decode.decoder import Decoder
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.fixed import Fields, Notes
+from traceleft.tracer.decode.signals import show_wait_status
+from traceleft.tracer.decode.values import (
     ABSENT,
     Value,
     compile_set,
@@ -21,6 +20,7 @@ from traceleft.tracer.values import (
     show_pointer,
     show_uid,
 )
+from traceleft.tracer.schema.load import load_schema
 
 __all__ = [
     "ABSENT",

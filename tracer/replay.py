@@ -10,22 +10,22 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
-from traceleft.tracer.ahead import Ahead
-from traceleft.tracer.choice import select_specs
-from traceleft.tracer.counts import Count
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback, cut_records
-from traceleft.tracer.reader import Handout
+from traceleft.tracer.output.ahead import Ahead
+from traceleft.tracer.output.counts import Count
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, EventSpec
+from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, EventSpec
+from traceleft.tracer.session.choice import select_specs
+from traceleft.tracer.session.reader import Handout
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from traceleft.tracer.event_paths import EventPaths
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.lines import Writer
-    from traceleft.tracer.records_columns import HeaderColumns
+    from traceleft.tracer.decode.columns import HeaderColumns
+    from traceleft.tracer.output.event_paths import EventPaths
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.output.lines import Writer
 
     Mask = NDArray[numpy.bool_]
 
@@ -105,7 +105,7 @@ class Replay:
 
     def resolve_paths(self, names: "FdNames") -> None:
         """Let batches tell the files that their events are about (``Batch.paths``), by all that was recorded."""
-        from traceleft.tracer.event_paths import EventPaths
+        from traceleft.tracer.output.event_paths import EventPaths
 
         self._paths = EventPaths(self._recording.specs.values(), self._recording.schema.tables, names)
         self.foresee(names)
@@ -145,7 +145,7 @@ class Replay:
 
     def count(self) -> Callable[[], list[Count]]:
         """Count calls, errors and time by event from now on; what is returned gives the counts so far."""
-        from traceleft.tracer.records_columns import HeaderColumns
+        from traceleft.tracer.decode.columns import HeaderColumns
 
         counts: dict[int, list[int]] = {}
 
@@ -169,7 +169,7 @@ class Replay:
         present = {event for event, _ in records.tally()}
         if filters == ReplayFilters() and present <= self._specs.keys():
             return records, None
-        from traceleft.tracer.records_columns import HeaderColumns
+        from traceleft.tracer.decode.columns import HeaderColumns
 
         columns = HeaderColumns(records)
         mask = self._mask(columns)
@@ -196,7 +196,7 @@ class Replay:
         """Let slots hold less of what was captured; the status tells of the rest, as it did before."""
         import numpy
 
-        from traceleft.tracer.records_columns import HeaderColumns
+        from traceleft.tracer.decode.columns import HeaderColumns
 
         columns = HeaderColumns(records)
         words = numpy.frombuffer(records.data, "u8").copy()

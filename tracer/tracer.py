@@ -11,35 +11,35 @@ from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.battery import Battery
 from traceleft.errors import TraceleftError
-from traceleft.tracer.choice import choose, select_specs
-from traceleft.tracer.clock import clock_offset_ns
-from traceleft.tracer.command import Command, find_command
-from traceleft.tracer.costs import shape_of
+from traceleft.tracer.account.ledger import Figures, Ledger
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.values import error_name
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
-from traceleft.tracer.ending import Patience, ended_by_signals
-from traceleft.tracer.event import Event
-from traceleft.tracer.facts import Facts
-from traceleft.tracer.fallback import open_session
-from traceleft.tracer.filters import Filters, OneProcess
-from traceleft.tracer.following import find_targets, is_process, seed_tasks
-from traceleft.tracer.ledger import Figures, Ledger
-from traceleft.tracer.levels import LEVELS, refuse_stack_level
-from traceleft.tracer.loader import Session
-from traceleft.tracer.loss import LossWatch
-from traceleft.tracer.maps import WAIT_EXEC, Task
-from traceleft.tracer.objections import check_plan
-from traceleft.tracer.options import Options
-from traceleft.tracer.overhead import Overhead, check_limit, watch_overhead
-from traceleft.tracer.reader import Reader
-from traceleft.tracer.values import error_name
+from traceleft.tracer.kernel.clock import clock_offset_ns
+from traceleft.tracer.kernel.levels import LEVELS, refuse_stack_level
+from traceleft.tracer.session.choice import choose, select_specs
+from traceleft.tracer.session.command import Command, find_command
+from traceleft.tracer.session.costs import shape_of
+from traceleft.tracer.session.ending import Patience, ended_by_signals
+from traceleft.tracer.session.facts import Facts
+from traceleft.tracer.session.fallback import open_session
+from traceleft.tracer.session.filters import Filters, OneProcess
+from traceleft.tracer.session.following import find_targets, is_process, seed_tasks
+from traceleft.tracer.session.loss import LossWatch
+from traceleft.tracer.session.maps import WAIT_EXEC, Task
+from traceleft.tracer.session.objections import check_plan
+from traceleft.tracer.session.options import Options
+from traceleft.tracer.session.overhead import Overhead, check_limit, watch_overhead
+from traceleft.tracer.session.reader import Reader
+from traceleft.tracer.session.session import Session
 
 if TYPE_CHECKING:
-    from traceleft.tracer.fdnames import FdNames
-    from traceleft.tracer.lines import Writer
-    from traceleft.tracer.live_stacks import LiveStacks
-    from traceleft.tracer.recording_sink import RecordingSink
-    from traceleft.tracer.recording_writer import Recorder
-    from traceleft.tracer.rollup import KernelGroups, KernelRollup
+    from traceleft.tracer.output.fdnames import FdNames
+    from traceleft.tracer.output.lines import Writer
+    from traceleft.tracer.recording.writer import Recorder
+    from traceleft.tracer.session.record import RecordingSink
+    from traceleft.tracer.session.rollup import KernelGroups, KernelRollup
+    from traceleft.tracer.stacks.live import LiveStacks
 
 WarningCallback = Callable[[str], object]
 # How long what is in the buffer is still handed out after a signal.
@@ -181,7 +181,7 @@ class Tracer(Facts):
                 self._command = Command(self._command_line, has_ender=self._sandbox)
                 stack.callback(self._end_command, self._command)
             if self._options.stacks:
-                from traceleft.tracer.live_stacks import LiveStacks
+                from traceleft.tracer.stacks.live import LiveStacks
 
                 self._stacks = stack.enter_context(LiveStacks(self._notice, self._patience.is_over))
             session = stack.enter_context(
@@ -270,7 +270,7 @@ class Tracer(Facts):
         An event is then delivered once its block is written. The recorder is to be closed with the ledger.
         ``command`` tells readers what was traced, ``directory`` where that began.
         """
-        from traceleft.tracer.recording_sink import RecordingSink
+        from traceleft.tracer.session.record import RecordingSink
 
         self._sink = RecordingSink(recorder, self._battery, self.specs, command=command, directory=directory)
         self._dispatcher.record(self._sink)

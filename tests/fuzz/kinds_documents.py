@@ -14,11 +14,11 @@ from traceleft.battery.manifest import canonical, digest_of, parse_manifest
 from traceleft.battery.signature import dump_signature, read_signature
 from traceleft.battery.store import Battery
 from traceleft.tracer import _native
-from traceleft.tracer.chosen import load_events, read_catalogue
-from traceleft.tracer.decode import UndecodableError, make_decoders
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.lines import compile_program
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.decode.decoder import UndecodableError, make_decoders
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.lines import compile_program
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.select import load_events, read_catalogue
 
 
 @kind("manifest", 12)

@@ -13,7 +13,7 @@ from traceleft.generator.render import render
 from traceleft.generator.run import describe
 from traceleft.generator.schema import make_schema
 from traceleft.generator.source import Source
-from traceleft.tracer.schema import load_schema
+from traceleft.tracer.schema.load import load_schema
 
 SNAPSHOT = Path(__file__).parent.parent / "data" / "formats" / "6.18.44.json.xz"
 CALLS = ("openat", "connect", "io_uring_register", "execve", "readv", "getdents64", "futex", "close")

@@ -18,12 +18,10 @@ from traceleft.generator.schema import make_schema
 from traceleft.generator.source import Source
 from traceleft.tracer import _native
 from traceleft.tracer.dispatch import Dispatcher
-from traceleft.tracer.fdnames import recorded_names
-from traceleft.tracer.live_stacks import read_ids
-from traceleft.tracer.reader import Handout
-from traceleft.tracer.recorded_stacks import StackNotes
+from traceleft.tracer.output.fdnames import recorded_names
+from traceleft.tracer.output.text import Line, TextOptions
 from traceleft.tracer.recording import Recorder, Recording, make_head
-from traceleft.tracer.recording_format import (
+from traceleft.tracer.recording.format import (
     HEADER_BYTES,
     RECORDS,
     pack_block,
@@ -32,10 +30,12 @@ from traceleft.tracer.recording_format import (
     unpack_block,
 )
 from traceleft.tracer.replay import Replay
-from traceleft.tracer.schema import load_schema
-from traceleft.tracer.spec import HEADER_SIZE, STACKS, EventSpec
-from traceleft.tracer.stacks import Frame, Stack
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.schema.load import load_schema
+from traceleft.tracer.schema.spec import HEADER_SIZE, STACKS, EventSpec
+from traceleft.tracer.session.reader import Handout
+from traceleft.tracer.stacks.live import read_ids
+from traceleft.tracer.stacks.recorded import StackNotes
+from traceleft.tracer.stacks.stack import Frame, Stack
 
 FRAMES: Final = (Frame(0x401010, "read", 0x10, "/lib/libc.so.6"), Frame(0x401020, None, 0x1020, "/bin/x"), Frame(0x7F))
 DOCUMENT: Final = make_schema(

@@ -21,9 +21,9 @@ from traceleft.aggregator.sinks import SinkUrl
 from traceleft.aggregator.watch import Watcher
 from traceleft.expression import select
 from traceleft.generator.config import read_config
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.chosen import read_catalogue
+from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.recording import Recording
+from traceleft.tracer.schema.select import read_catalogue
 
 ROLLUP: Final = """\
 [rollup.files]

@@ -10,9 +10,10 @@ from typing import Any, Final
 import pytest
 
 from traceleft.battery import Battery
-from traceleft.tracer import Tracer, kernel_btf
-from traceleft.tracer.event import Event
-from traceleft.tracer.task_loads import find_task_offsets
+from traceleft.tracer import Tracer
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.kernel import btf as kernel_btf
+from traceleft.tracer.kernel.task_loads import find_task_offsets
 
 HOOKS: Final = ("raw_tracepoint", "tracepoint")
 ADDRESS: Final = re.compile(r"0x[0-9a-f]{6,12}")

@@ -13,9 +13,9 @@ import pytest
 from tests.kernel.live import HOOKS, assert_adds_up
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.batch import Batch
-from traceleft.tracer.event import Event
-from traceleft.tracer.values import Value
+from traceleft.tracer.decode.batch import Batch
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.values import Value
 
 pytestmark = pytest.mark.kernel
 

@@ -11,8 +11,8 @@ from tests.levels import BUILT, runs_on
 from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.generator import generate
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
 
 pytestmark = pytest.mark.kernel
 

@@ -13,11 +13,11 @@ from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.generator import generate
 from traceleft.tracer import _native
-from traceleft.tracer.compat import FIND_STATUS, find_status_offset
-from traceleft.tracer.formats import select_running
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.kernel_btf import task_offsets
-from traceleft.tracer.maps import NAMES, Maps
+from traceleft.tracer.kernel.btf import task_offsets
+from traceleft.tracer.kernel.formats import select_running
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.session.compat import FIND_STATUS, find_status_offset
+from traceleft.tracer.session.maps import NAMES, Maps
 
 pytestmark = pytest.mark.kernel
 

@@ -13,9 +13,9 @@ import pytest
 from tests import cold
 from tests.kernel.live import HOOKS, Traced, args_of, hide_addresses, result, trace
 from traceleft.battery import Battery
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
 
 pytestmark = pytest.mark.kernel
 
@@ -167,7 +167,7 @@ def test_exec_shows_what_was_passed_and_not_what_is_run(
 def test_what_could_not_be_had_is_marked_and_what_is_run_stands_apart(
     battery: Battery, programs: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traceleft.tracer.choice.prepare_roles", lambda hook: ())
+    monkeypatch.setattr("traceleft.tracer.session.choice.prepare_roles", lambda hook: ())
     event = trace_cold(battery, programs, tmp_path, mode, "cold", hook="raw_tracepoint")
 
     cold.check_marked(json.loads(to_json_line(event)), mode)
@@ -180,7 +180,7 @@ def test_what_could_not_be_had_is_marked_and_what_is_run_stands_apart(
 def test_hook_without_the_new_stack_says_what_it_could_not_read(
     battery: Battery, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traceleft.tracer.choice.prepare_roles", lambda hook: ())
+    monkeypatch.setattr("traceleft.tracer.session.choice.prepare_roles", lambda hook: ())
     shutil.copy(programs / "live_pages", tmp_path / "again")
     command = [programs / "live_pages", "exec", tmp_path]
     event = trace(battery, command, "execve", hook="tracepoint").events[-1]

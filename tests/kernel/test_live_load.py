@@ -11,7 +11,7 @@ import pytest
 
 from traceleft.battery import Battery, Release
 from traceleft.tracer import Tracer, _native
-from traceleft.tracer.maps import NAMES
+from traceleft.tracer.session.maps import NAMES
 
 pytestmark = pytest.mark.kernel
 

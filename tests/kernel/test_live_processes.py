@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.live import HOOKS, Traced, args_of, assert_adds_up, result, trace
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.event import Event
+from traceleft.tracer.decode.event import Event
 
 pytestmark = pytest.mark.kernel
 MARKS: Final = 1_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.tracer.sandbox import CAP_BPF, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, mask_of
+from traceleft.tracer.sandbox.privileges import CAP_BPF, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, mask_of
 
 pytestmark = pytest.mark.kernel
 

@@ -12,9 +12,9 @@ import pytest
 from tests.kernel.live import HOOKS, Traced, trace, without_btf
 from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
-from traceleft.tracer import task_events
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.session import task_events
 
 pytestmark = pytest.mark.kernel
 

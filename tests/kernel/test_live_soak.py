@@ -17,7 +17,7 @@ from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
-from traceleft.tracer.batch import Batch
+from traceleft.tracer.decode.batch import Batch
 
 pytestmark = pytest.mark.kernel
 

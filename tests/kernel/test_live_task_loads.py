@@ -14,12 +14,12 @@ from tests import identity
 from tests.kernel.live import args_of, hide_addresses, trace, without_btf
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.event import Event
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.near import OFTEN_CALLED
-from traceleft.tracer.roles import Roles
-from traceleft.tracer.rollup import KernelRollup
-from traceleft.tracer.task_loads import find_task_offsets
+from traceleft.tracer.decode.event import Event
+from traceleft.tracer.kernel.task_loads import find_task_offsets
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.session.near import OFTEN_CALLED
+from traceleft.tracer.session.roles import Roles
+from traceleft.tracer.session.rollup import KernelRollup
 
 pytestmark = pytest.mark.kernel
 
@@ -107,7 +107,7 @@ def test_what_the_verifier_refuses_is_asked_of_helpers(
     offsets = dict(find_task_offsets() or {})
     # In the middle of a pointer.
     crooked = {number: offset + 1 for number, offset in offsets.items()}
-    monkeypatch.setattr("traceleft.tracer.roles.find_task_offsets", lambda: crooked)
+    monkeypatch.setattr("traceleft.tracer.session.roles.find_task_offsets", lambda: crooked)
     traced = trace(battery, [programs / "live_identity"], identity.EVENTS, follow=True)
 
     assert len(traced.named("getpgid")) == 12

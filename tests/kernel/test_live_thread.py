@@ -9,7 +9,7 @@ import pytest
 from tests.kernel.live import HOOKS
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
-from traceleft.tracer.event import Event
+from traceleft.tracer.decode.event import Event
 
 pytestmark = pytest.mark.kernel
 

@@ -8,9 +8,9 @@ import pytest
 from tests.kernel.live import HOOKS, trace
 from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
-from traceleft.tracer import others
-from traceleft.tracer.jsonl import to_json_line
-from traceleft.tracer.text import Line, TextOptions
+from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.output.text import Line, TextOptions
+from traceleft.tracer.session import others
 
 pytestmark = pytest.mark.kernel
 

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import NotOffered
 from tests.kernel.live import HOOKS, trace
 from traceleft.battery import Battery
-from traceleft.tracer import uring
+from traceleft.tracer.session import uring
 
 pytestmark = pytest.mark.kernel
 

@@ -451,7 +451,7 @@ int dispatch_tp_exit(void *ctx)
 
 /*
  * Events of threads that are not syscalls: signals that they get, and their
- * ends (tracer/task_events.py).
+ * ends (tracer/session/task_events.py).
  */
 #define EVENT_EXIT 1021
 #define EVENT_SIGNAL 1022
@@ -759,7 +759,7 @@ int tp_process_exit(void *ctx)
 #if HAS_TRACEPOINT
 /*
  * Operations that are submitted by io_uring: they do what calls do, and are
- * none. They are counted by opcode (tracer/uring.py).
+ * none. They are counted by opcode (tracer/session/uring.py).
  */
 #define URING_OPCODES 128
 

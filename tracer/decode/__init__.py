@@ -1,0 +1,1 @@
+"""Records decoded: values, events, batches."""

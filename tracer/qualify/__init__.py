@@ -1,0 +1,1 @@
+"""What a battery does on a kernel."""

@@ -1,0 +1,1 @@
+"""Processes of ours with fewer privileges."""

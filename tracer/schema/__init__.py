@@ -1,0 +1,1 @@
+"""What a battery's schema says of events, checked."""

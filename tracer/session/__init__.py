@@ -1,0 +1,1 @@
+"""Programs loaded and attached, and their records read."""

@@ -1,0 +1,1 @@
+"""Call stacks and the names of their frames."""
