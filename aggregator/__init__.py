@@ -4,27 +4,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.config import builtin as builtin
-    from traceleft.aggregator.config import builtin_names as builtin_names
-    from traceleft.aggregator.config import parse_rollups as parse_rollups
-    from traceleft.aggregator.config import read_rollups as read_rollups
-    from traceleft.aggregator.engine import Aggregator as Aggregator
-    from traceleft.aggregator.rollup import Result as Result
-    from traceleft.aggregator.rollup import Rollup as Rollup
-    from traceleft.aggregator.rollup import Row as Row
+    from traceleft.aggregator.rollups.config import builtin as builtin
+    from traceleft.aggregator.rollups.config import builtin_names as builtin_names
+    from traceleft.aggregator.rollups.config import parse_rollups as parse_rollups
+    from traceleft.aggregator.rollups.config import read_rollups as read_rollups
+    from traceleft.aggregator.rollups.rollup import Result as Result
+    from traceleft.aggregator.rollups.rollup import Rollup as Rollup
+    from traceleft.aggregator.rollups.rollup import Row as Row
+    from traceleft.aggregator.streaming.engine import Aggregator as Aggregator
 
 __all__ = ["Aggregator", "Result", "Rollup", "Row", "builtin", "builtin_names", "parse_rollups", "read_rollups"]
 
 # Found on first use: numpy is imported with the engine only.
 _HOMES = {
-    "Aggregator": "engine",
-    "Result": "rollup",
-    "Rollup": "rollup",
-    "Row": "rollup",
-    "builtin": "config",
-    "builtin_names": "config",
-    "parse_rollups": "config",
-    "read_rollups": "config",
+    "Aggregator": "streaming.engine",
+    "Result": "rollups.rollup",
+    "Rollup": "rollups.rollup",
+    "Row": "rollups.rollup",
+    "builtin": "rollups.config",
+    "builtin_names": "rollups.config",
+    "parse_rollups": "rollups.config",
+    "read_rollups": "rollups.config",
 }
 
 

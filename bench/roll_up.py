@@ -8,10 +8,10 @@ import argparse
 import json
 from typing import Final
 
-from traceleft.aggregator.config import make_rollup
-from traceleft.aggregator.engine import Aggregator
-from traceleft.aggregator.kernel import plan_in_kernel, result_of
-from traceleft.aggregator.rollup import Result, Rollup
+from traceleft.aggregator.rollups.config import make_rollup
+from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.streaming.engine import Aggregator
+from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 

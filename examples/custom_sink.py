@@ -6,7 +6,7 @@ usage, as root: python examples/custom_sink.py [BATTERY]
 import sys
 
 from traceleft import Battery, Sink, Sinks, Tracer
-from traceleft.aggregator.sink import Item
+from traceleft.aggregator.sinks.sink import Item
 
 
 class Lines:

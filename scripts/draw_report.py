@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from traceleft.aggregator.overview import make_overview
-from traceleft.aggregator.report import render_overview
+from traceleft.aggregator.pages.overview import make_overview
+from traceleft.aggregator.pages.report import render_overview
 from traceleft.tracer.recording import Recording
 
 SIZE: Final = (1280, 1300)

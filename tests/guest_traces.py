@@ -16,7 +16,7 @@ from typing import Final
 
 from tests import border, cold, compat, identity
 from tests.levels import offered_runs
-from traceleft.aggregator.histogram import bucket_of
+from traceleft.aggregator.rollups.histogram import bucket_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event

@@ -11,11 +11,11 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from tests.records import OPENAT, SETS, STRUCTS, Capture, Record, document, event_document
-from traceleft.aggregator.check import check_rollup
-from traceleft.aggregator.columns import BY_NAME, BYTE_CALLS
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
-from traceleft.aggregator.histogram import bucket_of, bucket_range, log2_bucket
-from traceleft.aggregator.rollup import KeyValue, Measure, Rollup, Row
+from traceleft.aggregator.rollups.check import check_rollup
+from traceleft.aggregator.rollups.columns import BY_NAME, BYTE_CALLS
+from traceleft.aggregator.rollups.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.rollups.histogram import bucket_of, bucket_range, log2_bucket
+from traceleft.aggregator.rollups.rollup import KeyValue, Measure, Rollup, Row
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event

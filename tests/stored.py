@@ -7,11 +7,11 @@ import pyarrow
 
 from tests.records import Record, batch_of
 from tests.rollups import CGROUPS, DECODERS, SCHEMA
-from traceleft.aggregator.engine import Aggregator
-from traceleft.aggregator.parquet import Data, ParquetWriter, open_data
-from traceleft.aggregator.rollup import Result, Rollup
-from traceleft.aggregator.table import SCHEMA as COLUMNS
-from traceleft.aggregator.table import TableColumns, batch_to_table
+from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.stored.parquet import Data, ParquetWriter, open_data
+from traceleft.aggregator.stored.table import SCHEMA as COLUMNS
+from traceleft.aggregator.stored.table import TableColumns, batch_to_table
+from traceleft.aggregator.streaming.engine import Aggregator
 
 Events = Sequence[tuple[str, Record]]
 

@@ -14,9 +14,9 @@ from pyarrow import ipc, parquet
 
 from tests.recordings import EPOCH, SCHEMA, calls, opened, padded, write_recording
 from tests.records import Capture, Record, encode
-from traceleft.aggregator.columns import COLUMNS
-from traceleft.aggregator.export import FORMS, export, recording_tables
-from traceleft.aggregator.parquet import open_data
+from traceleft.aggregator.rollups.columns import COLUMNS
+from traceleft.aggregator.stored.export import FORMS, export, recording_tables
+from traceleft.aggregator.stored.parquet import open_data
 from traceleft.cli import main
 from traceleft.errors import ExpressionError, FormatError, RecordingError
 from traceleft.tracer.decode.texts import from_column, to_bytes

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.browser import needs_chromium, see
-from traceleft.aggregator import flame
-from traceleft.aggregator.flame import Folded, flame_page, make_tree
+from traceleft.aggregator.pages import flame
+from traceleft.aggregator.pages.flame import Folded, flame_page, make_tree
 from traceleft.tracer.stacks.stack import Frame, Stack
 
 COUNTS = {"cat;main;read": 3, "cat;main;write": 2, "sh;main": 4, "cat": 1}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from traceleft.aggregator.histogram import (
+from traceleft.aggregator.rollups.histogram import (
     BELOW_ZERO,
     BUCKETS,
     bucket_of,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from traceleft.aggregator.columns import BYTE_CALLS
-from traceleft.aggregator.config import make_rollup
-from traceleft.aggregator.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
+from traceleft.aggregator.rollups.columns import BYTE_CALLS
+from traceleft.aggregator.rollups.config import make_rollup
+from traceleft.aggregator.streaming.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.session.plan import Plan
 from traceleft.tracer.session.rollup import Cell, KernelGroups, KernelRollup

@@ -23,13 +23,18 @@ WALLS = {
     "cryptography": {"battery/ed25519.py"},
     "re2": {"traceleft/expression.py"},
     "zstandard": {"tracer/recording/codec.py"},
-    "ibis": {"aggregator/query.py", "aggregator/stores.py", "aggregator/translate.py"},
-    "duckdb": {"aggregator/stores.py"},
-    "pyspark": {"aggregator/stores.py"},
-    "plotly": {"aggregator/html.py"},
-    "prometheus_client": {"aggregator/prometheus.py"},
-    "opentelemetry": {"aggregator/otlp.py"},
-    "pyarrow": {"aggregator/export.py", "aggregator/parquet.py", "aggregator/table.py", "tracer/decode/batch.py"},
+    "ibis": {"aggregator/stored/query.py", "aggregator/stored/stores.py", "aggregator/stored/translate.py"},
+    "duckdb": {"aggregator/stored/stores.py"},
+    "pyspark": {"aggregator/stored/stores.py"},
+    "plotly": {"aggregator/pages/html.py"},
+    "prometheus_client": {"aggregator/sinks/prometheus.py"},
+    "opentelemetry": {"aggregator/sinks/otlp.py"},
+    "pyarrow": {
+        "aggregator/stored/export.py",
+        "aggregator/stored/parquet.py",
+        "aggregator/stored/table.py",
+        "tracer/decode/batch.py",
+    },
 }
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}

@@ -10,8 +10,10 @@ from pyarrow import parquet
 from bench.fleet_events import fleet_tables
 from tests.records import Capture, Record
 from tests.stored import store, table_of
-from traceleft.aggregator.columns import COLUMNS
-from traceleft.aggregator.parquet import (
+from traceleft.aggregator.rollups.columns import COLUMNS
+from traceleft.aggregator.sinks.parquet import ParquetTarget
+from traceleft.aggregator.sinks.sink import SinkError
+from traceleft.aggregator.stored.parquet import (
     NS_A_DAY,
     Days,
     ParquetWriter,
@@ -20,9 +22,7 @@ from traceleft.aggregator.parquet import (
     refuse_foreign,
     start_of,
 )
-from traceleft.aggregator.parquet_sink import ParquetTarget
-from traceleft.aggregator.sink import SinkError
-from traceleft.aggregator.table import SCHEMA
+from traceleft.aggregator.stored.table import SCHEMA
 from traceleft.errors import FormatError
 
 EVENTS = [("openat", Record(ts=at, seq=at, captures={0: Capture(b"/etc/%d" % at)})) for at in range(5)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.recordings import calls, write_recording
-from traceleft.aggregator.parquet import open_data
+from traceleft.aggregator.stored.parquet import open_data
 from traceleft.cli_output import open_output
 from traceleft.cli_page import write_page
 from traceleft.errors import FormatError

@@ -19,18 +19,18 @@ from bench.fleet_events import fleet_tables
 from tests.records import Capture, Record
 from tests.rollups import EVENTS, MEASURES, SPECS, event_of, naive_rows, rollups
 from tests.stored import aggregate, roll_up, store, table_of
-from traceleft.aggregator import histogram
-from traceleft.aggregator.check import check_rollup
-from traceleft.aggregator.evaluate import holds
-from traceleft.aggregator.expression import Arg, Call, Compare, Constant, Expression, Name
-from traceleft.aggregator.finish import Groups, finish
-from traceleft.aggregator.parquet import Data, Days, open_data, partition_of
-from traceleft.aggregator.query import Engine, run_rollup
-from traceleft.aggregator.rollup import Result, Rollup
-from traceleft.aggregator.stores import open_duckdb, open_spark, start_spark
-from traceleft.aggregator.table import TableColumns
-from traceleft.aggregator.translate import WIDE, bucket_of, floor_divide, translate
-from traceleft.aggregator.values import prefix, text_to_integer
+from traceleft.aggregator.rollups import histogram
+from traceleft.aggregator.rollups.check import check_rollup
+from traceleft.aggregator.rollups.expression import Arg, Call, Compare, Constant, Expression, Name
+from traceleft.aggregator.rollups.finish import Groups, finish
+from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.stored.parquet import Data, Days, open_data, partition_of
+from traceleft.aggregator.stored.query import Engine, run_rollup
+from traceleft.aggregator.stored.stores import open_duckdb, open_spark, start_spark
+from traceleft.aggregator.stored.table import TableColumns
+from traceleft.aggregator.stored.translate import WIDE, bucket_of, floor_divide, translate
+from traceleft.aggregator.streaming.evaluate import holds
+from traceleft.aggregator.streaming.values import prefix, text_to_integer
 from traceleft.errors import FormatError, TraceleftError
 from traceleft.tracer.schema.spec import make_catalogue
 
@@ -312,7 +312,7 @@ def test_hosts_are_those_of_partitions_on_spark(spark: Any, tmp_path: Path) -> N
 
 
 def test_unknown_event_is_told_with_its_line_and_one_that_is_not_stored_is_none(tmp_path: Path) -> None:
-    from traceleft.aggregator.config import parse_rollups
+    from traceleft.aggregator.rollups.config import parse_rollups
     from traceleft.expression import Catalogue
 
     known = Catalogue(frozenset({"unlink"}), {}, {"file": frozenset({"openat", "unlink"})})

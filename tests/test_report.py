@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tests.browser import rows_of
 from tests.recordings import EPOCH, LEDGER, SCHEMA, calls, head, opened, padded, write_recording
 from tests.records import Capture, Record, encode
-from traceleft.aggregator.charts import DEPTH_MAX
-from traceleft.aggregator.flame import flame_chart
-from traceleft.aggregator.html import TEXT_MAX, escape
-from traceleft.aggregator.overview import BINS_MAX, Overview, bin_width, make_overview
-from traceleft.aggregator.report import ROWS_MAX, balance, render_overview, render_results
-from traceleft.aggregator.rollup import Result, Rollup, Row
-from traceleft.aggregator.units import show_bytes, show_time, show_utc, time_unit
+from traceleft.aggregator.pages.charts import DEPTH_MAX
+from traceleft.aggregator.pages.flame import flame_chart
+from traceleft.aggregator.pages.html import TEXT_MAX, escape
+from traceleft.aggregator.pages.overview import BINS_MAX, Overview, bin_width, make_overview
+from traceleft.aggregator.pages.report import ROWS_MAX, balance, render_overview, render_results
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
+from traceleft.aggregator.text.units import show_bytes, show_time, show_utc, time_unit
 from traceleft.cli import main
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording

@@ -7,9 +7,9 @@ import pytest
 from tests.browser import needs_chromium, rows_of, see, shoot
 from tests.recordings import SCHEMA, calls, opened, padded, write_recording
 from tests.records import Capture, Record, encode
-from traceleft.aggregator.charts import flame
-from traceleft.aggregator.overview import make_overview
-from traceleft.aggregator.report import render_charts, render_overview, render_results
+from traceleft.aggregator.pages.charts import flame
+from traceleft.aggregator.pages.overview import make_overview
+from traceleft.aggregator.pages.report import render_charts, render_overview, render_results
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.schema.spec import DURATION
 

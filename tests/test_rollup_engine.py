@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.records import Capture, Record, batch_of
 from tests.rollups import CGROUPS, DECODERS, EVENT_LISTS, SCHEMA, SPECS, event_of, naive_rows, records_of, rollups
-from traceleft.aggregator.engine import Aggregator
-from traceleft.aggregator.finish import Groups, finish
-from traceleft.aggregator.reduce import sum_by
-from traceleft.aggregator.rollup import Result, Rollup, Row
-from traceleft.aggregator.values import Columns, Integers, Texts, factorise, factorise_texts
+from traceleft.aggregator.rollups.finish import Groups, finish
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
+from traceleft.aggregator.streaming.engine import Aggregator
+from traceleft.aggregator.streaming.reduce import sum_by
+from traceleft.aggregator.streaming.values import Columns, Integers, Texts, factorise, factorise_texts
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.batch import Batch, column_types
 
@@ -217,8 +217,8 @@ def test_a_million_keys_under_a_cap_take_bounded_memory_and_add_up() -> None:
     import resource, struct, sys, tracemalloc
     import numpy
     from tests.rollups import DECODERS, SCHEMA, SPECS
-    from traceleft.aggregator.engine import Aggregator
-    from traceleft.aggregator.rollup import Rollup
+    from traceleft.aggregator.streaming.engine import Aggregator
+    from traceleft.aggregator.rollups.rollup import Rollup
     from traceleft.tracer.decode.batch import Batch, column_types
 
     spec = SPECS["read"]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.aggregator.finish import Cell, Groups, Numbers, Partial, exact_percentile, finish, powers_of
-from traceleft.aggregator.histogram import bucket_of, log2_bucket
-from traceleft.aggregator.rollup import KeyValue, Rollup, Row
+from traceleft.aggregator.rollups.finish import Cell, Groups, Numbers, Partial, exact_percentile, finish, powers_of
+from traceleft.aggregator.rollups.histogram import bucket_of, log2_bucket
+from traceleft.aggregator.rollups.rollup import KeyValue, Rollup, Row
 
 
 def groups_of(*cells: tuple[KeyValue, int]) -> Groups:

@@ -9,10 +9,10 @@ import pytest
 from tests.rollups import figure
 from tests.test_tracer import LOOP
 from tests.test_tracer import nothing_left as nothing_left
-from traceleft.aggregator.config import make_rollup
-from traceleft.aggregator.engine import Aggregator
-from traceleft.aggregator.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
-from traceleft.aggregator.rollup import Rollup
+from traceleft.aggregator.rollups.config import make_rollup
+from traceleft.aggregator.rollups.rollup import Rollup
+from traceleft.aggregator.streaming.engine import Aggregator
+from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.battery import Battery
 from traceleft.battery.builder import build
 from traceleft.errors import TraceleftError, UnsupportedError

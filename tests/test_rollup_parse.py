@@ -4,9 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.aggregator.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
-from traceleft.aggregator.parse import MAX_TEXT, parse_condition, parse_key, parse_measure, parse_time, parse_value
-from traceleft.aggregator.rollup import Measure
+from traceleft.aggregator.rollups.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.rollups.parse import (
+    MAX_TEXT,
+    parse_condition,
+    parse_key,
+    parse_measure,
+    parse_time,
+    parse_value,
+)
+from traceleft.aggregator.rollups.rollup import Measure
 from traceleft.errors import ExpressionError
 
 RET, PATH, ERROR, PORT = Name("ret", "integer"), Name("path", "text"), Name("error", "text"), Name("port", "integer")

@@ -12,10 +12,10 @@ from tests.events import records as any_records
 from tests.events import scalar_schema
 from tests.records import Capture, Record, batch_of, encode, schema_of
 from tests.rollups import CGROUPS, DECODERS, SCHEMA, SPECS, address, first_components, records_of
-from traceleft.aggregator.columns import BY_NAME, BYTE_CALLS
-from traceleft.aggregator.evaluate import holds, text_list
-from traceleft.aggregator.parse import parse_condition
-from traceleft.aggregator.values import (
+from traceleft.aggregator.rollups.columns import BY_NAME, BYTE_CALLS
+from traceleft.aggregator.rollups.parse import parse_condition
+from traceleft.aggregator.streaming.evaluate import holds, text_list
+from traceleft.aggregator.streaming.values import (
     BatchColumns,
     Columns,
     Integers,

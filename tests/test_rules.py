@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.records import openat
-from traceleft.aggregator.rules import PANES, Rule, check_rule, parse_rules, read_rules
+from traceleft.aggregator.rules.rule import PANES, Rule, check_rule, parse_rules, read_rules
 from traceleft.errors import FormatError
 
 SHADOW = """\
@@ -68,7 +68,7 @@ def test_count_is_there_whatever_the_measures_are() -> None:
 
 
 def test_file_may_hold_rollups_beside_rules(tmp_path: Path) -> None:
-    from traceleft.aggregator.config import read_rollups
+    from traceleft.aggregator.rollups.config import read_rollups
 
     (tmp_path / "both.toml").write_text(SHADOW + '[rollup.x]\nby=["comm"]\n')
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.records import OPENAT, SETS, STRUCTS, Capture, Record, document, encode, event_document
-from traceleft.aggregator.histogram import bucket_of, percentile
-from traceleft.aggregator.rules import Alert, Rule, parse_rules
-from traceleft.aggregator.watch import Watcher
+from traceleft.aggregator.rollups.histogram import bucket_of, percentile
+from traceleft.aggregator.rules.rule import Alert, Rule, parse_rules
+from traceleft.aggregator.rules.watch import Watcher
 from traceleft.errors import FormatError
 from traceleft.tracer import _native
 from traceleft.tracer.decode.batch import Batch

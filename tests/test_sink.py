@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.aggregator.rollup import Result, Rollup, Row
-from traceleft.aggregator.sink import Item, LostError, Retry, Sink, SinkError
-from traceleft.aggregator.sinks import SinkUrl, open_sinks
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
+from traceleft.aggregator.sinks.sink import Item, LostError, Retry, Sink, SinkError
+from traceleft.aggregator.sinks.urls import SinkUrl, open_sinks
 from traceleft.errors import ExpressionError
 
 QUICK = Retry(first_s=0.001, longest_s=0.002, limit_s=5)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.aggregator.ndjson import NdjsonTarget
-from traceleft.aggregator.sink import Item, SinkError
-from traceleft.aggregator.sinks import open_sinks
+from traceleft.aggregator.sinks.ndjson import NdjsonTarget
+from traceleft.aggregator.sinks.sink import Item, SinkError
+from traceleft.aggregator.sinks.urls import open_sinks
 
 
 def lines(first: int, count: int) -> bytes:

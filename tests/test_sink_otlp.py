@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from traceleft.aggregator.rollup import Result, Rollup, Row
-from traceleft.aggregator.sinks import Sinks, open_sinks
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
+from traceleft.aggregator.sinks.urls import Sinks, open_sinks
 
 S = 1_000_000_000
 LINE = (

@@ -17,7 +17,7 @@ import pytest
 from tests.recordings import calls, write_recording
 from tests.test_cli import traceleft
 from tests.test_sink_otlp import LINE, collecting, send
-from traceleft.aggregator.sinks import SinkUrl, open_sinks
+from traceleft.aggregator.sinks.urls import SinkUrl, open_sinks
 from traceleft.errors import ExpressionError
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -7,10 +7,10 @@ import pyarrow.parquet
 import pytest
 
 from tests.records import OPENED, Capture, encode, openat
-from traceleft.aggregator.parquet import open_data
-from traceleft.aggregator.parquet_sink import ParquetTarget
-from traceleft.aggregator.sink import Item, LostError, SinkError
-from traceleft.aggregator.sinks import open_sinks
+from traceleft.aggregator.sinks.parquet import ParquetTarget
+from traceleft.aggregator.sinks.sink import Item, LostError, SinkError
+from traceleft.aggregator.sinks.urls import open_sinks
+from traceleft.aggregator.stored.parquet import open_data
 from traceleft.tracer import _native
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder

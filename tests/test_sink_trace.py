@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from traceleft import Battery, Tracer
-from traceleft.aggregator.sinks import open_sinks
+from traceleft.aggregator.sinks.urls import open_sinks
 
 pytestmark = pytest.mark.kernel
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.recordings import LEDGER, SCHEMA, closed, head
 from tests.records import OPENED, Record, encode, openat
-from traceleft.aggregator.values import BatchColumns
+from traceleft.aggregator.streaming.values import BatchColumns
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError

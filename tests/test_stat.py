@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.recordings import EPOCH, calls, write_recording
-from traceleft.aggregator.rollup import Result
-from traceleft.aggregator.stat import make_stat_rollup
+from traceleft.aggregator.rollups.rollup import Result
+from traceleft.aggregator.rollups.words import make_stat_rollup
 from traceleft.cli import main
 from traceleft.cli_stat import Windows
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from traceleft.aggregator.rollup import KeyValue, MeasureValue, Result, Rollup, Row
-from traceleft.aggregator.show import head_of, show_duration, show_histogram, show_result
-from traceleft.aggregator.stat import make_stat_rollup
+from traceleft.aggregator.rollups.rollup import KeyValue, MeasureValue, Result, Rollup, Row
+from traceleft.aggregator.rollups.words import make_stat_rollup
+from traceleft.aggregator.text.show import head_of, show_duration, show_histogram, show_result
 
 EPOCH = 1_790_000_000_000_000_000
 TABLE = """\

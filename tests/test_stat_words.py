@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from traceleft.aggregator.rollup import Rollup
-from traceleft.aggregator.stat import ALL_FIGURES, adapt_rollup, make_stat_rollup, measure_text
+from traceleft.aggregator.rollups.rollup import Rollup
+from traceleft.aggregator.rollups.words import ALL_FIGURES, adapt_rollup, make_stat_rollup, measure_text
 from traceleft.cli_rollup import find_rollup
 from traceleft.errors import ExpressionError, FormatError, TraceleftError
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from traceleft.aggregator.finish import Cell, Groups, Keys, Numbers
-from traceleft.aggregator.live import ORDERS, Live, LiveRow, LiveView
-from traceleft.aggregator.stat import LIVE_FIGURES, make_stat_rollup
+from traceleft.aggregator.rollups.finish import Cell, Groups, Keys, Numbers
+from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
+from traceleft.aggregator.streaming.live import ORDERS, Live, LiveRow, LiveView
 from traceleft.cli_top_view import COLUMNS, FRAME, Screen, show_number, show_rate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from traceleft.aggregator import Rollup as Rollup
     from traceleft.aggregator import builtin as builtin
     from traceleft.aggregator import read_rollups as read_rollups
-    from traceleft.aggregator.finish import Groups as Groups
-    from traceleft.aggregator.finish import finish as finish
-    from traceleft.aggregator.overview import make_overview as make_overview
-    from traceleft.aggregator.report import render_overview as render_overview
-    from traceleft.aggregator.rules import Alert as Alert
-    from traceleft.aggregator.rules import read_rules as read_rules
-    from traceleft.aggregator.sink import Sink as Sink
-    from traceleft.aggregator.sinks import Sinks as Sinks
-    from traceleft.aggregator.sinks import open_sinks as open_sinks
-    from traceleft.aggregator.watch import Watcher as Watcher
+    from traceleft.aggregator.pages.overview import make_overview as make_overview
+    from traceleft.aggregator.pages.report import render_overview as render_overview
+    from traceleft.aggregator.rollups.finish import Groups as Groups
+    from traceleft.aggregator.rollups.finish import finish as finish
+    from traceleft.aggregator.rules.rule import Alert as Alert
+    from traceleft.aggregator.rules.rule import read_rules as read_rules
+    from traceleft.aggregator.rules.watch import Watcher as Watcher
+    from traceleft.aggregator.sinks.sink import Sink as Sink
+    from traceleft.aggregator.sinks.urls import Sinks as Sinks
+    from traceleft.aggregator.sinks.urls import open_sinks as open_sinks
     from traceleft.battery import Battery as Battery
     from traceleft.battery.builder import build as build
     from traceleft.errors import TraceleftError as TraceleftError
@@ -40,32 +40,32 @@ __version__ = "0.1.0"
 # Found on first use: `import traceleft` costs neither numpy nor libbpf.
 _HOMES = {
     "Aggregator": "aggregator",
-    "Alert": "aggregator.rules",
+    "Alert": "aggregator.rules.rule",
     "Batch": "tracer.decode.batch",
     "Battery": "battery",
     "Event": "tracer.decode.event",
-    "Groups": "aggregator.finish",
+    "Groups": "aggregator.rollups.finish",
     "Ledger": "tracer.account.ledger",
     "Recorder": "tracer.recording",
     "Recording": "tracer.recording",
     "Replay": "tracer.replay",
     "Result": "aggregator",
     "Rollup": "aggregator",
-    "Sink": "aggregator.sink",
-    "Sinks": "aggregator.sinks",
+    "Sink": "aggregator.sinks.sink",
+    "Sinks": "aggregator.sinks.urls",
     "TraceleftError": "errors",
     "Tracer": "tracer",
-    "Watcher": "aggregator.watch",
+    "Watcher": "aggregator.rules.watch",
     "build": "battery.builder",
     "builtin": "aggregator",
     "describe": "generator",
-    "finish": "aggregator.finish",
+    "finish": "aggregator.rollups.finish",
     "generate": "generator",
-    "make_overview": "aggregator.overview",
-    "open_sinks": "aggregator.sinks",
+    "make_overview": "aggregator.pages.overview",
+    "open_sinks": "aggregator.sinks.urls",
     "read_rollups": "aggregator",
-    "read_rules": "aggregator.rules",
-    "render_overview": "aggregator.report",
+    "read_rules": "aggregator.rules.rule",
+    "render_overview": "aggregator.pages.report",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -31,7 +31,7 @@ def export_command(recordings: tuple[Path, ...], output: Path, form: str, expres
     Parquet files are written into a directory, as host=.../day=YYYY-MM-DD/*.parquet. Files of other recordings stay;
     exporting a recording again replaces its own files.
     """
-    from traceleft.aggregator.export import export
+    from traceleft.aggregator.stored.export import export
     from traceleft.terminal import notice
 
     written = export(recordings, output, form, expressions=expressions)

@@ -202,7 +202,7 @@ def folding(options: PrintOptions, source: Source, output: Output) -> Iterator[N
     if not options.folds:
         yield
         return
-    from traceleft.aggregator.flame import Folded, flame_page
+    from traceleft.aggregator.pages.flame import Folded, flame_page
 
     folded = Folded()
     with ExitStack() as stack:

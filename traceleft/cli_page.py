@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from traceleft.errors import RecordingError
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.rollup import Result
+    from traceleft.aggregator.rollups.rollup import Result
     from traceleft.tracer.recording import Recording
 
 
 def write_recordings_page(page: Path, paths: Sequence[Path]) -> None:
     """Write the page of recordings, of damaged ones what can be read; then raise what is wrong with them."""
-    from traceleft.aggregator.overview import make_overview
-    from traceleft.aggregator.report import render_overview
+    from traceleft.aggregator.pages.overview import make_overview
+    from traceleft.aggregator.pages.report import render_overview
     from traceleft.cli_replay import refuse_overwriting
 
     with ExitStack() as stack:
@@ -54,7 +54,7 @@ def raise_all(errors: Sequence[RecordingError]) -> None:
 
 def write_result_page(page: Path, result: "Result") -> None:
     """Write the page of a rollup's rows."""
-    from traceleft.aggregator.report import render_results
+    from traceleft.aggregator.pages.report import render_results
 
     write_page(page, render_results([result], title=f"Rollup {result.rollup.name}"))
 

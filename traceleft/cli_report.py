@@ -12,7 +12,7 @@ import click
 from traceleft.errors import RecordingError, UnsupportedError
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.parquet import Data
+    from traceleft.aggregator.stored.parquet import Data
     from traceleft.expression import Catalogue
 
 # Engine -> the extra that installs it.
@@ -108,9 +108,9 @@ def report_rollup(
 
     chosen = find_rollup(f"{rollup}:{name}" if name else rollup)
     try:
-        from traceleft.aggregator.parquet import Days
-        from traceleft.aggregator.query import run_rollup
-        from traceleft.aggregator.stores import open_engine
+        from traceleft.aggregator.stored.parquet import Days
+        from traceleft.aggregator.stored.query import run_rollup
+        from traceleft.aggregator.stored.stores import open_engine
 
         days = Days(as_day(since), as_day(until))
         with open_stored(data) as stored:
@@ -137,7 +137,7 @@ def open_stored(text: str) -> Iterator["Data | str"]:
 
     What lies before damage in a recording is there; the error comes when all is done.
     """
-    from traceleft.aggregator.parquet import open_data
+    from traceleft.aggregator.stored.parquet import open_data
 
     path = Path(text)
     if "://" in text:
@@ -154,7 +154,7 @@ def open_stored(text: str) -> Iterator["Data | str"]:
 
 def store_recording(path: Path, directory: Path) -> RecordingError | None:
     """Write a recording's events as Parquet, and return its damage; raise it where no event lies before it."""
-    from traceleft.aggregator.export import export_parquet
+    from traceleft.aggregator.stored.export import export_parquet
     from traceleft.tracer.recording import Recording
 
     with Recording.open(path) as recording:

@@ -14,10 +14,10 @@ from traceleft.cli_types import Decorated, seconds, shorten
 from traceleft.errors import TraceleftError, UnsupportedError
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.engine import Aggregator
-    from traceleft.aggregator.finish import Groups
-    from traceleft.aggregator.kernel import CgroupPath
-    from traceleft.aggregator.rollup import Result, Rollup
+    from traceleft.aggregator.rollups.finish import Groups
+    from traceleft.aggregator.rollups.rollup import Result, Rollup
+    from traceleft.aggregator.streaming.engine import Aggregator
+    from traceleft.aggregator.streaming.kernel import CgroupPath
     from traceleft.battery import Battery
     from traceleft.cli_battery import Choice
     from traceleft.cli_session import TraceOptions
@@ -70,7 +70,7 @@ def grouped(by: Sequence[str], *, by_stack: bool) -> tuple[str, ...]:
 
 def find_rollup(text: str) -> "Rollup":
     """Return the rollup that ``--rollup`` means: a built-in one's name, ``FILE`` that holds one, or ``FILE:NAME``."""
-    from traceleft.aggregator.config import find_rollups
+    from traceleft.aggregator.rollups.config import find_rollups
     from traceleft.expression import suggest
 
     place, colon, name = text.rpartition(":")
@@ -101,7 +101,7 @@ class Rolling:
     def groups(self) -> "Groups":
         """Return what was added up so far, or all once the trace has ended. Any thread may ask."""
         if self.aggregator is None:
-            from traceleft.aggregator.kernel import groups_of
+            from traceleft.aggregator.streaming.kernel import groups_of
 
             return groups_of(self.rollup, self.tracer.rolled_up, cgroups=self.cgroups)
         with self._lock:
@@ -110,7 +110,7 @@ class Rolling:
     def result(self) -> "Result":
         """Return the rows that were not given out yet, once the trace has ended."""
         if self.aggregator is None:
-            from traceleft.aggregator.kernel import result_of
+            from traceleft.aggregator.streaming.kernel import result_of
 
             return result_of(self.rollup, self.tracer.rolled_up, cgroups=self.cgroups)
         return self.aggregator.finish()
@@ -132,7 +132,7 @@ def make_rolling(options: "TraceOptions", choice: "Choice", rollup: "Rollup", en
 
     UnsupportedError where the kernel has to and cannot.
     """
-    from traceleft.aggregator.kernel import try_kernel
+    from traceleft.aggregator.streaming.kernel import try_kernel
     from traceleft.cli_session import make_ready
     from traceleft.tracer.schema.core import calls_of
 
@@ -166,8 +166,8 @@ def make_filled(
     spec: "KernelRollup | None",
 ) -> "Tracer":
     """Return a tracer that rolls up in the kernel, or one whose batches are to be; every call's time is taken."""
-    from traceleft.aggregator.check import columns_of
-    from traceleft.aggregator.kernel import wants_failed
+    from traceleft.aggregator.rollups.check import columns_of
+    from traceleft.aggregator.streaming.kernel import wants_failed
     from traceleft.cli_session import make_tracer
 
     if spec is None:
@@ -180,7 +180,7 @@ def make_filled(
 
 def why_in_user_space(options: "TraceOptions", rollup: "Rollup", engine: Engine) -> str | None:
     """Return why a trace's options, or its user, want a rollup in user space; None where they do not."""
-    from traceleft.aggregator.kernel import wants_failed
+    from traceleft.aggregator.streaming.kernel import wants_failed
 
     if engine == "user":
         return "--engine user was asked for"
@@ -203,8 +203,8 @@ def path_finder() -> "CgroupPath":
 
 def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgroups: "CgroupPath") -> "Aggregator":
     """Return the aggregator of a tracer's batches; a rollup's events may be any that the battery holds."""
-    from traceleft.aggregator.check import columns_of
-    from traceleft.aggregator.engine import Aggregator
+    from traceleft.aggregator.rollups.check import columns_of
+    from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli_battery import catalogue_of
     from traceleft.cli_session import live_names
 

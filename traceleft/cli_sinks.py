@@ -16,10 +16,10 @@ from traceleft.errors import ExpressionError
 from traceleft.terminal import notice
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.rollup import Result
-    from traceleft.aggregator.rules import Alert, Rule
-    from traceleft.aggregator.sinks import Sinks
-    from traceleft.aggregator.watch import Watcher
+    from traceleft.aggregator.rollups.rollup import Result
+    from traceleft.aggregator.rules.rule import Alert, Rule
+    from traceleft.aggregator.rules.watch import Watcher
+    from traceleft.aggregator.sinks.urls import Sinks
     from traceleft.battery import Battery
     from traceleft.cli_output import Output, PrintOptions
     from traceleft.expression import Catalogue
@@ -35,7 +35,7 @@ ACCOUNT_S = 1.0
 
 def sink_url(value: str) -> str:
     """Read a sink's URL."""
-    from traceleft.aggregator.sinks import SinkUrl
+    from traceleft.aggregator.sinks.urls import SinkUrl
 
     try:
         return SinkUrl.parse(value).text
@@ -83,7 +83,7 @@ def files_of(sinks: Sequence[str]) -> list[Path]:
     """Return the files that sinks write to by their names."""
     if not sinks:
         return []
-    from traceleft.aggregator.sinks import SinkUrl
+    from traceleft.aggregator.sinks.urls import SinkUrl
 
     urls = map(SinkUrl.parse, sinks)
     return [Path(url.place) for url in urls if url.scheme == "ndjson"]
@@ -93,7 +93,7 @@ def directories_of(sinks: Sequence[str]) -> list[Path]:
     """Return the directories in which sinks make files while a trace runs."""
     if not sinks:
         return []
-    from traceleft.aggregator.sinks import SinkUrl
+    from traceleft.aggregator.sinks.urls import SinkUrl
 
     found: list[Path] = []
     for url in map(SinkUrl.parse, sinks):
@@ -133,11 +133,11 @@ class Outlets:
         self._watcher: Watcher | None = None
         self._stack = ExitStack()
         if options.rules:
-            from traceleft.aggregator.rules import read_rules
+            from traceleft.aggregator.rules.rule import read_rules
 
             self._rules = read_rules(options.rules)
         if options.sinks:
-            from traceleft.aggregator.sinks import open_sinks
+            from traceleft.aggregator.sinks.urls import open_sinks
 
             self._sinks = open_sinks(options.sinks, host=self._host, waits=not is_live, tell=_tell)
             self._stack.callback(self._sinks.close)
@@ -180,7 +180,7 @@ class Outlets:
             source.on_batch(",".join(source.specs), self._sinks.batch)
         if not self._rules:
             return
-        from traceleft.aggregator.watch import Watcher
+        from traceleft.aggregator.rules.watch import Watcher
 
         self._watcher = Watcher(
             self._rules,
@@ -195,7 +195,7 @@ class Outlets:
 
     def _asks_paths(self) -> bool:
         """Whether a sink or a rule asks for the files that events are about."""
-        from traceleft.aggregator.check import columns_of
+        from traceleft.aggregator.rollups.check import columns_of
 
         if self._sinks is not None and self._sinks.wants_batches:
             return True

@@ -14,8 +14,8 @@ from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, 
 from traceleft.cli_sinks import sink_url
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.engine import Aggregator
-    from traceleft.aggregator.rollup import Result, Rollup
+    from traceleft.aggregator.rollups.rollup import Result, Rollup
+    from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli_output import Output, PrintOptions
     from traceleft.cli_sinks import Outlets
     from traceleft.expression import Catalogue
@@ -150,7 +150,7 @@ def refuse_live_options() -> None:
 
 def make_rollup(stat: StatOptions) -> "Rollup":
     """Return what is to be rolled up."""
-    from traceleft.aggregator.stat import ALL_FIGURES, FIGURES, adapt_rollup, make_stat_rollup
+    from traceleft.aggregator.rollups.words import ALL_FIGURES, FIGURES, adapt_rollup, make_stat_rollup
     from traceleft.cli_rollup import find_rollup
 
     if stat.rollup is None:
@@ -211,7 +211,7 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
 
 def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
-    from traceleft.aggregator.engine import Aggregator
+    from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli_output import PrintOptions, open_output, write_ledger
     from traceleft.cli_replay import make_filters, read_stdin, recorded_status, refuse_overwriting, report_replay
     from traceleft.tracer.recording import Recording
@@ -250,7 +250,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
 
 def open_outlets(options: "PrintOptions", stack: ExitStack, *, host: str | None = None) -> "Outlets | None":
     """Open the sinks that rows go to; of a recording, whose ``host`` it is, they are waited for."""
-    from traceleft.aggregator.sinks import SinkUrl
+    from traceleft.aggregator.sinks.urls import SinkUrl
     from traceleft.cli_sinks import Outlets
 
     for url in map(SinkUrl.parse, options.sinks):
@@ -267,7 +267,7 @@ def roll_up(
     max_events: int | None,
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
-    from traceleft.aggregator.check import columns_of
+    from traceleft.aggregator.rollups.check import columns_of
     from traceleft.tracer.output.fdnames import recorded_names
 
     if aggregator.events:
@@ -314,7 +314,7 @@ class RowPrinter:
             lines = [msgspec.json.encode(row) + b"\n" for row in result.to_json()]
             self._output.write(b"".join(lines))
             return
-        from traceleft.aggregator.show import show_result
+        from traceleft.aggregator.text.show import show_result
 
         text = show_result(result)
         if text:

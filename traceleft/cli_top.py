@@ -20,7 +20,7 @@ from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, 
 if TYPE_CHECKING:
     from rich.live import Live as Picture
 
-    from traceleft.aggregator.live import LiveView
+    from traceleft.aggregator.streaming.live import LiveView
     from traceleft.cli_rollup import Rolling
     from traceleft.cli_top_view import Screen
 
@@ -68,7 +68,7 @@ def top_command(
     whole trace.
     """
     refuse_contradictions(values)
-    from traceleft.aggregator.stat import LIVE_FIGURES, make_stat_rollup
+    from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
     from traceleft.cli_rollup import make_rolling
     from traceleft.cli_session import TraceOptions, choose, follow_tracer
 
@@ -87,7 +87,7 @@ class Display:
     """Draws what a trace adds up, from a thread of its own, while the trace is read by the main one."""
 
     def __init__(self, rolling: "Rolling", *, order: str, rows: int | None, interval_s: float) -> None:
-        from traceleft.aggregator.live import Live
+        from traceleft.aggregator.streaming.live import Live
 
         self._rolling = rolling
         self._order = order

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from traceleft.aggregator.show import show_duration, show_keys
+from traceleft.aggregator.text.show import show_duration, show_keys
 from traceleft.terminal import as_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from traceleft.aggregator.live import LiveRow, LiveView
+    from traceleft.aggregator.streaming.live import LiveRow, LiveView
 
 # Lines beside the rows: two of totals, one of keys or loss, the heads of columns.
 FRAME = 4

@@ -12,8 +12,8 @@ from tests.fuzz.kinds_formats import CALLS, POINTS, read_formats
 from tests.fuzz.mutation import NUMBERS, encode_document, mutate_bytes, mutate_document
 from tests.recordings import EPOCH, LEDGER, Kept, padded
 from tests.records import Capture, Record, encode
-from traceleft.aggregator.export import recording_tables
-from traceleft.aggregator.overview import make_overview
+from traceleft.aggregator.pages.overview import make_overview
+from traceleft.aggregator.stored.export import recording_tables
 from traceleft.generator.schema import make_schema
 from traceleft.generator.source import Source
 from traceleft.tracer import _native

@@ -1,0 +1,1 @@
+"""Reports and flame graphs as HTML pages."""

@@ -1,0 +1,1 @@
+"""Where events and figures are sent while a trace runs."""

@@ -1,0 +1,1 @@
+"""Events as tables and files, and rollups of them."""
