@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define INSN_BYTES 8
-/* As battery/elf.py and battery/program.py bound what they read. */
+/* As battery/objects/elf.py and battery/objects/program.py bound what they read. */
 #define OBJECT_BYTES_MAX (4u << 20)
 #define SECTIONS_MAX 1024
 #define SYMBOLS_MAX 16384

@@ -13,7 +13,7 @@ class Level:
     """A level, named after its first kernel.
 
     ``number`` is what sources are told of it, ``cpu`` the newest instruction set that its first kernel runs. What else
-    its objects may use is what that kernel has (battery/floor.py).
+    its objects may use is what that kernel has (battery/verifier/floor.py).
     """
 
     name: str

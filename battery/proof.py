@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from traceleft.battery._object import find_offences
-from traceleft.battery.floor import Floor, find_floor
 from traceleft.battery.level import sort_levels
 from traceleft.battery.manifest import ObjectEntry
 from traceleft.battery.since import Kernel
 from traceleft.battery.store import Battery
+from traceleft.battery.verifier.floor import Floor, find_floor
 from traceleft.errors import BatteryError
 
 

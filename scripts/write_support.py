@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from traceleft.battery import Battery
-from traceleft.battery.kernel_image import find_images
+from traceleft.battery.guest.kernel_image import find_images
+from traceleft.battery.guest.qualify import TIMEOUT_S, Seen, qualify_kernel, read_seen
 from traceleft.battery.level import LEVELS
-from traceleft.battery.qualify import TIMEOUT_S, Seen, qualify_kernel, read_seen
 from traceleft.battery.since import Kernel
 from traceleft.battery.store import natural_key
 from traceleft.errors import TraceleftError

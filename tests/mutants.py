@@ -22,8 +22,8 @@ from random import Random
 from typing import Final, Literal
 
 from traceleft.battery._object import find_offences
-from traceleft.battery.btf import MapFacts
-from traceleft.battery.elf import inspect_object
+from traceleft.battery.objects.btf import MapFacts
+from traceleft.battery.objects.elf import inspect_object
 from traceleft.errors import BatteryError
 from traceleft.tracer import _native
 
@@ -116,7 +116,7 @@ def try_case(sound: Sound, data: bytes, *, loads_programs: bool) -> int:
     try:
         inspect_object(data)
     except BatteryError as exc:
-        print(f"{sound.name}: only battery/elf.py refuses it: {exc}", flush=True)
+        print(f"{sound.name}: only battery/objects/elf.py refuses it: {exc}", flush=True)
         return WRONG
     return TAKEN
 

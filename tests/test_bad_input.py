@@ -18,7 +18,7 @@ import pytest
 
 from tests.refusals import Place, assert_one_line, session_members, tree
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue, select
 from traceleft.generator import generate

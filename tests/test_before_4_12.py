@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.generator import generate
 
 pytestmark = pytest.mark.kernel

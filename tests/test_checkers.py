@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.battery.checkers import Checkers
+from traceleft.battery.build.checkers import Checkers
+from traceleft.battery.build.source import Source
 from traceleft.battery.level import find_level
-from traceleft.battery.source import Source
 from traceleft.errors import CompileError
 
 OBJECTS = sorted((Path(__file__).parent / "data" / "objects").glob("*.o.xz"))

@@ -16,7 +16,7 @@ from tests.levels import BUILT, RUNS
 from tests.vm import REPOSITORY, run_in
 from traceleft.battery import Battery
 from traceleft.battery.archive import pack_battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import TraceleftError
 from traceleft.generator import generate
 

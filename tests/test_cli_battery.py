@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from traceleft import cli
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.cli_battery import (
     cache_directory,
     catalogue_of,

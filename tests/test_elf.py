@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traceleft.battery.compiler import find_compiler, shared_flags
-from traceleft.battery.elf import inspect_object, record_layout
+from traceleft.battery.build.compiler import find_compiler, shared_flags
+from traceleft.battery.objects.elf import inspect_object, record_layout
 from traceleft.errors import BatteryError
 
 SOURCE = """

@@ -13,7 +13,7 @@ from tests.refusing import REASON, refuse
 from tests.test_tracer import attached
 from traceleft import cli
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import ProbeError, RefusedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

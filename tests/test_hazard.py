@@ -26,12 +26,12 @@ from tests.test_verifier import (
     with_value,
 )
 from tests.test_walk import KEPT, OBJECTS
-from traceleft.battery.elf import inspect_object
-from traceleft.battery.floor import check_floor, find_floor
-from traceleft.battery.hazard import find_hazards
-from traceleft.battery.insns import decode
 from traceleft.battery.level import LEVELS
+from traceleft.battery.objects.elf import inspect_object
+from traceleft.battery.objects.insns import decode
 from traceleft.battery.since import NEVER
+from traceleft.battery.verifier.floor import check_floor, find_floor
+from traceleft.battery.verifier.hazard import find_hazards
 from traceleft.errors import BatteryError
 
 NUMBER: Final = move(R7, 8)

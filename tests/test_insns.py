@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.assembly import EXIT, R0, R1, R2, R3, R10, call, insn, load64
-from traceleft.battery.flow import has_loop
-from traceleft.battery.insns import UNKNOWN, decode, read_code
+from traceleft.battery.objects.flow import has_loop
+from traceleft.battery.objects.insns import UNKNOWN, decode, read_code
 from traceleft.battery.since import load_since
 
 

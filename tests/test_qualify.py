@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.batteries import write_battery
-from traceleft.battery import Battery, guest
-from traceleft.battery.cpio import Entry, write_image
-from traceleft.battery.guest import find_libraries, find_modules, lay_out, open_guest
-from traceleft.battery.kernel_image import find_images, read_kernel, release_of
+from traceleft.battery import Battery
+from traceleft.battery.guest import boot as guest
+from traceleft.battery.guest.boot import find_libraries, find_modules, lay_out, open_guest
+from traceleft.battery.guest.cpio import Entry, write_image
+from traceleft.battery.guest.kernel_image import find_images, read_kernel, release_of
+from traceleft.battery.guest.qualify import add_evidence, qualify_kernel, read_seen
 from traceleft.battery.manifest import objects_digest
-from traceleft.battery.qualify import add_evidence, qualify_kernel, read_seen
 from traceleft.battery.verify import verify_battery
 from traceleft.cli import main
 from traceleft.errors import TraceleftError, UnsupportedError

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from tests.refusing import with_odd_exits
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.battery.manifest import digest_of, dump_manifest
 from traceleft.battery.store import object_path
 from traceleft.battery.verify import verify_battery

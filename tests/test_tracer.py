@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer, _native

@@ -44,15 +44,15 @@ from tests.test_verifier import (
     stack,
     with_value,
 )
-from traceleft.battery.elf import inspect_object
-from traceleft.battery.era import ERAS, Era
-from traceleft.battery.floor import find_floor
-from traceleft.battery.insns import decode
-from traceleft.battery.rules import CONTEXTS, RULES
-from traceleft.battery.shape import Refusal
+from traceleft.battery.objects.elf import inspect_object
+from traceleft.battery.objects.insns import decode
 from traceleft.battery.since import Kernel, load_since
-from traceleft.battery.verifier import judge_old
-from traceleft.battery.walk import Walk, find_refusal, judge
+from traceleft.battery.verifier.before_4_11 import judge_old
+from traceleft.battery.verifier.era import ERAS, Era
+from traceleft.battery.verifier.floor import find_floor
+from traceleft.battery.verifier.rules import CONTEXTS, RULES
+from traceleft.battery.verifier.shape import Refusal
+from traceleft.battery.verifier.walk import Walk, find_refusal, judge
 
 OBJECTS: Final = Path(__file__).parent / "data" / "objects"
 READ_STR: Final = 45

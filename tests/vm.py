@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from traceleft.battery.kernel_image import find_images
+from traceleft.battery.guest.kernel_image import find_images
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SCRIPT: Final = REPOSITORY / "scripts/vm.sh"

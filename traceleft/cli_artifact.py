@@ -14,7 +14,7 @@ from traceleft.terminal import say, tell
 
 if TYPE_CHECKING:
     from traceleft.battery import Battery
-    from traceleft.battery.qualify import Seen
+    from traceleft.battery.guest.qualify import Seen
 
 PASSPHRASE = "TRACELEFT_PASSPHRASE"
 OFFENCES_SHOWN = 20
@@ -217,7 +217,7 @@ def qualify_command(path: Path, kernels: tuple[Path, ...], timeout: float, as_js
     to the manifest as evidence. A signature goes away by that: sign the battery again.
     The exit status is 0 if all that the kernels offer works, else 1.
     """
-    from traceleft.battery.qualify import add_evidence, qualify_kernel
+    from traceleft.battery.guest.qualify import add_evidence, qualify_kernel
     from traceleft.battery.verify import verify_battery
 
     battery = verify_battery(path)

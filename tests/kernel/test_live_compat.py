@@ -10,7 +10,7 @@ from tests import compat
 from tests.kernel.live import HOOKS, trace, without_btf
 from tests.levels import BUILT, runs_on
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.generator import generate
 from traceleft.tracer import _native
 from traceleft.tracer.kernel.btf import task_offsets

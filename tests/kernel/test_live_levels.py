@@ -13,7 +13,7 @@ import pytest
 from tests.kernel.live import Traced, args_of, assert_adds_up, hide_addresses, trace
 from traceleft import cli
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

@@ -10,7 +10,7 @@ import pytest
 from tests.kernel.live import args_of, hide_addresses, trace
 from traceleft import cli
 from traceleft.battery import Battery
-from traceleft.battery.builder import build
+from traceleft.battery.build.builder import build
 from traceleft.errors import UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

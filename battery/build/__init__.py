@@ -1,0 +1,1 @@
+"""Objects compiled, checked and written into a battery."""

@@ -1,0 +1,1 @@
+"""Kernels booted in QEMU to try a battery on them."""

@@ -1,0 +1,1 @@
+"""What an object file holds: sections, types, programs, instructions."""

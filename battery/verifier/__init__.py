@@ -1,0 +1,1 @@
+"""A model of the kernel's verifiers: the oldest kernel that takes an object."""
