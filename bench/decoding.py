@@ -8,7 +8,7 @@ from typing import Any, Final
 from bench.process import Calls
 from bench.tools import Place
 from traceleft.battery import Battery
-from traceleft.cli_output import Output, open_output
+from traceleft.cli.output import Output, open_output
 from traceleft.tracer import Tracer, _native
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.event import Event

@@ -12,7 +12,7 @@ from traceleft import Battery, Tracer
 from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
 from traceleft.aggregator.streaming.kernel import groups_of, plan_in_kernel
 from traceleft.aggregator.streaming.live import Live, LiveView
-from traceleft.cli_top_view import Screen
+from traceleft.cli.top_view import Screen
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 80, 18

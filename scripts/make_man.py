@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from traceleft import __version__
-from traceleft.cli import cli
+from traceleft.cli.main import cli
 
 MAN = Path(__file__).resolve().parent.parent / "docs" / "traceleft.1"
 

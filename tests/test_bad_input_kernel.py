@@ -42,7 +42,7 @@ BECOME_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
 AS_NOBODY = f"""
 import os, pkgutil, sys
 import traceleft
-from traceleft import cli
+from traceleft.cli import main as cli
 for module in pkgutil.walk_packages(traceleft.__path__, "traceleft."):
     if not module.name.endswith("__main__"):
         __import__(module.name)

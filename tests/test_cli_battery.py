@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from traceleft import cli
 from traceleft.battery.build.builder import build
-from traceleft.cli_battery import (
+from traceleft.cli import main as cli
+from traceleft.cli.batteries import (
     cache_directory,
     catalogue_of,
     choose_battery,

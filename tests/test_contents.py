@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from tests.batteries import FIELDS, field, write_battery
-from traceleft import cli
 from traceleft.battery.build.builder import build
 from traceleft.battery.contents import compare, list_events, view_events
 from traceleft.battery.manifest import Evidence, digest_of, dump_manifest, objects_digest
 from traceleft.battery.proof import check_kernel, check_levels
 from traceleft.battery.since import Kernel
 from traceleft.battery.store import Battery, schema_path
+from traceleft.cli import main as cli
 from traceleft.errors import BatteryError
 from traceleft.generator import generate
 

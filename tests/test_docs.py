@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from traceleft.cli import COMMANDS, cli
+from traceleft.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").rglob("*.md")])

@@ -17,7 +17,7 @@ from tests.records import Capture, Record, encode
 from traceleft.aggregator.rollups.columns import COLUMNS
 from traceleft.aggregator.stored.export import FORMS, export, recording_tables
 from traceleft.aggregator.stored.parquet import open_data
-from traceleft.cli import main
+from traceleft.cli.main import main
 from traceleft.errors import ExpressionError, FormatError, RecordingError
 from traceleft.tracer.decode.texts import from_column, to_bytes
 from traceleft.tracer.recording import Recording
@@ -240,7 +240,8 @@ def test_missing_package_is_told_with_its_extra(
 ) -> None:
     """In another process, whose modules can be taken away."""
     arguments = [str(recording) if each == "REC" else each for each in options]
-    code = f"import sys; sys.modules[{package!r}] = None; from traceleft.cli import main; sys.exit(main({arguments!r}))"
+    code = f"import sys; sys.modules[{package!r}] = None; from traceleft.cli.main import main; "
+    code += f"sys.exit(main({arguments!r}))"
 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAVA_HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]

@@ -11,9 +11,9 @@ import pytest
 
 from tests.refusing import REASON, refuse
 from tests.test_tracer import attached
-from traceleft import cli
 from traceleft.battery import Battery
 from traceleft.battery.build.builder import build
+from traceleft.cli import main as cli
 from traceleft.errors import ProbeError, RefusedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

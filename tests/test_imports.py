@@ -30,7 +30,7 @@ def test_import_of_traceleft_drags_in_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trace", "--help"], ["generate", "--help"], ["--version"]])
 def test_help_loads_no_library_but_click(arguments: list[str]) -> None:
-    loaded = modules_after(f"from traceleft.cli import main\nmain({arguments!r})")
+    loaded = modules_after(f"from traceleft.cli.main import main\nmain({arguments!r})")
 
     assert "click" in loaded
     assert loaded & {*HEAVY} - {"subprocess"} == set()
@@ -50,7 +50,9 @@ def test_tracing_needs_neither_generator_nor_compiler(name: str) -> None:
 def test_a_trace_loads_only_what_it_needs(kernel_battery: Path, form: str) -> None:
     arguments = ["trace", "--battery", str(kernel_battery), "-e", "getppid", "--format", form, "--duration", "0.1"]
 
-    loaded = modules_after(f"from traceleft.cli import main\nassert main({[*arguments, '-o', '/dev/null']!r}) == 0")
+    loaded = modules_after(
+        f"from traceleft.cli.main import main\nassert main({[*arguments, '-o', '/dev/null']!r}) == 0"
+    )
 
     slow = {"asyncio", "concurrent.futures", "ctypes", "logging", "tempfile"}
     assert loaded & ({*HEAVY, *slow} - {"msgspec"}) == set()

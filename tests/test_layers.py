@@ -107,7 +107,7 @@ def test_base_module_imports_only_base(name: str) -> None:
 
 def test_nothing_imports_the_command_line() -> None:
     outside = [path for path in SHIPPED if not str(path).startswith("traceleft/cli") and path.name != "__main__.py"]
-    importers = [str(path) for path in outside if any("traceleft.cli" in n for n in imports_of(path))]
+    importers = [str(path) for path in outside if any("traceleft.cli.main" in n for n in imports_of(path))]
 
     assert importers == []
 
@@ -158,7 +158,7 @@ def test_aggregator_never_touches_the_native_module() -> None:
         ("aggregator", "from traceleft.battery import Battery\n", "battery"),
         ("tracer", "import generator\n", "generator"),
         ("tracer", "from . import values\n", "relative import"),
-        ("tracer", "import traceleft.cli\n", "cli"),
+        ("tracer", "import traceleft.cli.main\n", "cli"),
     ],
 )
 def test_checker_finds_a_planted_layer_violation(layer: str, source: str, culprit: str) -> None:
@@ -172,7 +172,7 @@ def test_checker_finds_a_planted_layer_violation(layer: str, source: str, culpri
         ("battery/store.py", "def f():\n    import elftools.elf.elffile\n", "elftools"),
         ("tracer/tracer.py", "import click\n", "click"),
         ("generator/render.py", "import pycparser\n", "pycparser"),
-        ("traceleft/cli_trace.py", "import bcc\n", "bcc"),
+        ("traceleft/cli/commands/trace.py", "import bcc\n", "bcc"),
         ("battery/store.py", "import pickle\n", "pickle"),
     ],
 )

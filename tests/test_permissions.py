@@ -8,8 +8,8 @@ import pytest
 
 from tests.recordings import calls, write_recording
 from traceleft.aggregator.stored.parquet import open_data
-from traceleft.cli_output import open_output
-from traceleft.cli_page import write_page
+from traceleft.cli.output import open_output
+from traceleft.cli.pages import write_page
 from traceleft.errors import FormatError
 
 

@@ -20,7 +20,7 @@ from traceleft.battery.guest.kernel_image import find_images, read_kernel, relea
 from traceleft.battery.guest.qualify import add_evidence, qualify_kernel, read_seen
 from traceleft.battery.manifest import objects_digest
 from traceleft.battery.verify import verify_battery
-from traceleft.cli import main
+from traceleft.cli.main import main
 from traceleft.errors import TraceleftError, UnsupportedError
 
 LINE = {

@@ -20,7 +20,7 @@ from traceleft.aggregator.pages.overview import BINS_MAX, Overview, bin_width, m
 from traceleft.aggregator.pages.report import ROWS_MAX, balance, render_overview, render_results
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.text.units import show_bytes, show_time, show_utc, time_unit
-from traceleft.cli import main
+from traceleft.cli.main import main
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.schema.spec import DURATION

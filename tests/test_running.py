@@ -8,11 +8,11 @@ import pytest
 
 from tests.batteries import FIELDS, write_battery
 from tests.test_signature import no_passphrase, write_keys
-from traceleft import cli
 from traceleft.battery.build.builder import build
 from traceleft.battery.ed25519 import sign_battery
 from traceleft.battery.manifest import digest_of
 from traceleft.battery.store import Battery
+from traceleft.cli import main as cli
 from traceleft.errors import UnsupportedError
 from traceleft.expression import Catalogue, named
 from traceleft.generator import generate

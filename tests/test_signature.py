@@ -267,7 +267,7 @@ def test_verifying_without_a_key_needs_no_cryptography(battery: Path, tmp_path: 
     sign_battery(battery, private, passphrase=no_passphrase)
     code = (
         "import sys; sys.modules['cryptography'] = None\n"
-        "from traceleft.cli import main\n"
+        "from traceleft.cli.main import main\n"
         f"assert main(['battery', 'verify', {str(battery)!r}]) == 0\n"
         f"sys.exit(main(['battery', 'verify', {str(battery)!r}, '--key', {str(tmp_path / 'own.pub')!r}]))"
     )

@@ -14,8 +14,8 @@ import pytest
 from tests.recordings import EPOCH, calls, write_recording
 from traceleft.aggregator.rollups.rollup import Result
 from traceleft.aggregator.rollups.words import make_stat_rollup
-from traceleft.cli import main
-from traceleft.cli_stat import Windows
+from traceleft.cli.commands.stat import Windows
+from traceleft.cli.main import main
 
 STAT = [sys.executable, "-m", "traceleft", "stat"]
 SECOND = 1_000_000_000

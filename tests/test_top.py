@@ -22,7 +22,7 @@ from rich.console import Console
 from traceleft.aggregator.rollups.finish import Cell, Groups, Keys, Numbers
 from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
 from traceleft.aggregator.streaming.live import ORDERS, Live, LiveRow, LiveView
-from traceleft.cli_top_view import COLUMNS, FRAME, Screen, show_number, show_rate
+from traceleft.cli.top_view import COLUMNS, FRAME, Screen, show_number, show_rate
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP = [sys.executable, "-m", "traceleft", "top"]
@@ -314,10 +314,10 @@ def test_a_signal_leaves_the_terminal_as_it_was(top: Terminal, number: signal.Si
 def test_an_error_leaves_the_terminal_as_it_was(kernel_battery: Path, terminals: list[Terminal]) -> None:
     """The view breaks in its thread: that is told once the screen has gone."""
     script = (
-        "import sys, traceleft.cli_top_view as view\n"
+        "import sys, traceleft.cli.top_view as view\n"
         "def render(*_, **__): raise TypeError('broken')\n"
         "view.Screen.render = render\n"
-        "from traceleft.cli import main\n"
+        "from traceleft.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     terminals.append(Terminal(kernel_battery, *COMMAND, top=[sys.executable, "-c", script, "top"]))

@@ -12,7 +12,7 @@ def run() -> int:
     if is_ours:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         sys.excepthook = _tell
-    from traceleft.cli import main
+    from traceleft.cli.main import main
 
     if is_ours:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)

@@ -153,7 +153,7 @@ def test_files_that_end_the_reader_cost_names_and_no_events(
         "import sys\n"
         "from traceleft.tracer import symbol_worker\n"
         "symbol_worker.SECONDS = 0.1\n"
-        "from traceleft.cli import main\n"
+        "from traceleft.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     words = ["trace", "--battery", kernel_battery, "-k", "-e", "getppid", "--format", "json", "--", program]

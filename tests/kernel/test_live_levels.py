@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from tests.kernel.live import Traced, args_of, assert_adds_up, hide_addresses, trace
-from traceleft import cli
 from traceleft.battery import Battery
 from traceleft.battery.build.builder import build
+from traceleft.cli import main as cli
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from tests.kernel.live import args_of, hide_addresses, trace
-from traceleft import cli
 from traceleft.battery import Battery
 from traceleft.battery.build.builder import build
+from traceleft.cli import main as cli
 from traceleft.errors import UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

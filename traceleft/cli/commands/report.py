@@ -64,7 +64,7 @@ def report_command(page: Path | None, recordings: tuple[Path, ...], **values: An
     traceleft report --rollup slow.toml --data /srv/events --engine spark --since 2026-11-22
     """
     if recordings:
-        from traceleft.cli_page import write_recordings_page
+        from traceleft.cli.pages import write_recordings_page
 
         write_recordings_page(refuse_rollup_options(page), recordings)
     elif values["rollup"] and values["data"]:
@@ -101,10 +101,10 @@ def report_rollup(
     """Run a rollup, and print its rows, or write them as a page."""
     if master and engine != "spark":
         raise click.UsageError("--master needs --engine spark", click.get_current_context())
-    from traceleft.cli_output import open_output
-    from traceleft.cli_page import write_result_page
-    from traceleft.cli_rollup import find_rollup
-    from traceleft.cli_stat import RowPrinter
+    from traceleft.cli.commands.stat import RowPrinter
+    from traceleft.cli.output import open_output
+    from traceleft.cli.pages import write_result_page
+    from traceleft.cli.rollup import find_rollup
 
     chosen = find_rollup(f"{rollup}:{name}" if name else rollup)
     try:

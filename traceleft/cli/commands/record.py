@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_options import (
+from traceleft.cli.options import (
     COMMAND_SETTINGS,
     FILE,
     environment_option,
@@ -16,12 +16,12 @@ from traceleft.cli_options import (
     take_verbose,
     tracing_options,
 )
-from traceleft.cli_signals import signals_held
-from traceleft.cli_sinks import Outlets, complete_sinks, sink_options
-from traceleft.cli_types import byte_size, seconds
+from traceleft.cli.signals import signals_held
+from traceleft.cli.sinks import Outlets, complete_sinks, sink_options
+from traceleft.cli.types import byte_size, seconds
 
 if TYPE_CHECKING:
-    from traceleft.cli_session import TraceOptions
+    from traceleft.cli.session import TraceOptions
     from traceleft.tracer import Tracer
     from traceleft.tracer.recording import Recorder
 
@@ -53,8 +53,8 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     """
     refuse_contradictions(values)
     take_verbose(values)
-    from traceleft.cli_output import open_output
-    from traceleft.cli_session import TraceOptions, choose, follow_tracer, make_ready, own_directory
+    from traceleft.cli.output import open_output
+    from traceleft.cli.session import TraceOptions, choose, follow_tracer, make_ready, own_directory
     from traceleft.tracer.kernel.cgroups import CgroupPaths
     from traceleft.tracer.recording import Recorder
 

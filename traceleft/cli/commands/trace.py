@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli_options import (
+from traceleft.cli.options import (
     COMMAND_SETTINGS,
     environment_option,
     printing_options,
@@ -12,7 +12,7 @@ from traceleft.cli_options import (
     take_verbose,
     tracing_options,
 )
-from traceleft.cli_sinks import complete_sinks, sink_options
+from traceleft.cli.sinks import complete_sinks, sink_options
 
 
 @click.command("trace", context_settings=COMMAND_SETTINGS)
@@ -32,6 +32,6 @@ def trace_command(**values: Any) -> int:
     """
     refuse_contradictions(values)
     take_verbose(values)
-    from traceleft.cli_session import TraceOptions, run_trace
+    from traceleft.cli.session import TraceOptions, run_trace
 
     return run_trace(TraceOptions(**complete_sinks(values)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 from click.core import ParameterSource
 
-from traceleft.cli_battery import catalogue_of
-from traceleft.cli_types import Decorated
+from traceleft.cli.batteries import catalogue_of
+from traceleft.cli.types import Decorated
 from traceleft.errors import ExpressionError
 from traceleft.terminal import notice
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from traceleft.aggregator.rules.watch import Watcher
     from traceleft.aggregator.sinks.urls import Sinks
     from traceleft.battery import Battery
-    from traceleft.cli_output import Output, PrintOptions
+    from traceleft.cli.output import Output, PrintOptions
     from traceleft.expression import Catalogue
     from traceleft.tracer import Tracer
     from traceleft.tracer.account.ledger import Ledger
@@ -204,7 +204,7 @@ class Outlets:
 
     def follow(self, tracer: "Tracer", battery: "Battery", *, raw: bool) -> None:
         """Connect a trace that is not started, and let sinks know its account every so often."""
-        from traceleft.cli_session import live_names
+        from traceleft.cli.session import live_names
         from traceleft.tracer.kernel.cgroups import CgroupPaths
 
         paths = CgroupPaths()

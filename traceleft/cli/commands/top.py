@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_options import COMMAND_SETTINGS, refuse_contradictions, tracing_options
-from traceleft.cli_output import open_output
-from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
+from traceleft.cli.options import COMMAND_SETTINGS, refuse_contradictions, tracing_options
+from traceleft.cli.output import open_output
+from traceleft.cli.rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
 
 if TYPE_CHECKING:
     from rich.live import Live as Picture
 
     from traceleft.aggregator.streaming.live import LiveView
-    from traceleft.cli_rollup import Rolling
-    from traceleft.cli_top_view import Screen
+    from traceleft.cli.rollup import Rolling
+    from traceleft.cli.top_view import Screen
 
 # How long a key may wait for its effect, and the end of the trace for ours.
 LOOK_S = 0.1
@@ -69,8 +69,8 @@ def top_command(
     """
     refuse_contradictions(values)
     from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
-    from traceleft.cli_rollup import make_rolling
-    from traceleft.cli_session import TraceOptions, choose, follow_tracer
+    from traceleft.cli.rollup import make_rolling
+    from traceleft.cli.session import TraceOptions, choose, follow_tracer
 
     rollup = make_stat_rollup(by=grouped(by, by_stack=values["stacks"]), defaults=LIVE_FIGURES)
     options = TraceOptions(**values)
@@ -104,7 +104,7 @@ class Display:
         """Take a line on loss; where there is no screen, it goes to stderr."""
         self._loss = text
         if self._picture is None:
-            from traceleft.cli_session import warn
+            from traceleft.cli.session import warn
 
             warn(text)
 
@@ -188,7 +188,7 @@ class Display:
             output.write(f"{text}\n".encode(errors="backslashreplace"))
 
     def _screen(self, view: "LiveView") -> "Screen":
-        from traceleft.cli_top_view import Screen
+        from traceleft.cli.top_view import Screen
 
         return Screen(view, self._order, self._by, self._loss, has_keys=self._picture is not None)
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
-from traceleft.cli_rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
-from traceleft.cli_sinks import sink_url
+from traceleft.cli.options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli.rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
+from traceleft.cli.sinks import sink_url
 
 if TYPE_CHECKING:
     from traceleft.aggregator.rollups.rollup import Result, Rollup
     from traceleft.aggregator.streaming.engine import Aggregator
-    from traceleft.cli_output import Output, PrintOptions
-    from traceleft.cli_sinks import Outlets
+    from traceleft.cli.output import Output, PrintOptions
+    from traceleft.cli.sinks import Outlets
     from traceleft.expression import Catalogue
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
@@ -151,7 +151,7 @@ def refuse_live_options() -> None:
 def make_rollup(stat: StatOptions) -> "Rollup":
     """Return what is to be rolled up."""
     from traceleft.aggregator.rollups.words import ALL_FIGURES, FIGURES, adapt_rollup, make_stat_rollup
-    from traceleft.cli_rollup import find_rollup
+    from traceleft.cli.rollup import find_rollup
 
     if stat.rollup is None:
         return make_stat_rollup(
@@ -177,9 +177,9 @@ def make_rollup(stat: StatOptions) -> "Rollup":
 
 def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
     """Roll up a running trace, print the rows, and return the exit status."""
-    from traceleft.cli_output import open_output
-    from traceleft.cli_rollup import make_rolling, with_events
-    from traceleft.cli_session import TraceOptions, choose, follow_tracer
+    from traceleft.cli.output import open_output
+    from traceleft.cli.rollup import make_rolling, with_events
+    from traceleft.cli.session import TraceOptions, choose, follow_tracer
     from traceleft.terminal import notice
 
     rollup = make_rollup(stat)
@@ -212,8 +212,14 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
 def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
     from traceleft.aggregator.streaming.engine import Aggregator
-    from traceleft.cli_output import PrintOptions, open_output, write_ledger
-    from traceleft.cli_replay import make_filters, read_stdin, recorded_status, refuse_overwriting, report_replay
+    from traceleft.cli.commands.replay import (
+        make_filters,
+        read_stdin,
+        recorded_status,
+        refuse_overwriting,
+        report_replay,
+    )
+    from traceleft.cli.output import PrintOptions, open_output, write_ledger
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -251,7 +257,7 @@ def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
 def open_outlets(options: "PrintOptions", stack: ExitStack, *, host: str | None = None) -> "Outlets | None":
     """Open the sinks that rows go to; of a recording, whose ``host`` it is, they are waited for."""
     from traceleft.aggregator.sinks.urls import SinkUrl
-    from traceleft.cli_sinks import Outlets
+    from traceleft.cli.sinks import Outlets
 
     for url in map(SinkUrl.parse, options.sinks):
         if "rows" not in url.takes():
@@ -336,7 +342,7 @@ def tell_result(result: "Result") -> None:
 
 def stored_events(recording: "Recording") -> "Catalogue":
     """Return what a rollup may name: the recorded events, and every syscall."""
-    from traceleft.cli_report import known_events
+    from traceleft.cli.commands.report import known_events
 
     known = known_events()
     return replace(known, names=known.names | recording.specs.keys())

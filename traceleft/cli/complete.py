@@ -13,7 +13,7 @@ def event_names() -> list[str]:
 
 def battery_names() -> set[str]:
     """Return the events of the battery that a trace would use, with their other names; none without one."""
-    from traceleft.cli_battery import candidates, catalogue_of
+    from traceleft.cli.batteries import candidates, catalogue_of
 
     try:
         battery = next(candidates(), None)

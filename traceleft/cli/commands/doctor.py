@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from traceleft.cli_explain import Finding, explain_battery
+from traceleft.cli.explain import Finding, explain_battery
 from traceleft.errors import TraceleftError
 from traceleft.terminal import printable, say_lines
 
@@ -139,7 +139,7 @@ def choose_symbols() -> Choice:
 
 def choose_battery(named: Path | None) -> ChosenBattery:
     """Return the battery that a trace would use."""
-    from traceleft import cli_battery
+    from traceleft.cli import batteries as cli_battery
 
     try:
         found = cli_battery.choose_battery(named, ()).battery

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_table import print_table
+from traceleft.cli.table import print_table
 from traceleft.errors import BatteryError
 from traceleft.terminal import say, tell
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli_types import expression_option
+from traceleft.cli.types import expression_option
 from traceleft.terminal import say, tell
 
 OUTPUT_DIRECTORY = click.Path(path_type=Path)

@@ -16,7 +16,7 @@ def write_recordings_page(page: Path, paths: Sequence[Path]) -> None:
     """Write the page of recordings, of damaged ones what can be read; then raise what is wrong with them."""
     from traceleft.aggregator.pages.overview import make_overview
     from traceleft.aggregator.pages.report import render_overview
-    from traceleft.cli_replay import refuse_overwriting
+    from traceleft.cli.commands.replay import refuse_overwriting
 
     with ExitStack() as stack:
         recordings, refused = open_recordings(paths, stack)
@@ -61,7 +61,7 @@ def write_result_page(page: Path, result: "Result") -> None:
 
 def write_page(page: Path, text: str) -> None:
     """Write a page, whatever its file is; an OSError names it."""
-    from traceleft.cli_output import PUBLIC, open_output
+    from traceleft.cli.output import PUBLIC, open_output
 
     with open_output(page, PUBLIC) as output:
         output.write(text.encode())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from traceleft.cli_options import printing_options, recorded_options, refuse_contradictions
-from traceleft.cli_sinks import Outlets, complete_sinks, files_of, sink_options
+from traceleft.cli.options import printing_options, recorded_options, refuse_contradictions
+from traceleft.cli.sinks import Outlets, complete_sinks, files_of, sink_options
 from traceleft.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def replay_command(file: Path, **values: Any) -> int:
     """
     refuse_contradictions(values)
     values = complete_sinks(values)
-    from traceleft.cli_output import PrintOptions, connect_output, folding, open_output, print_counts, write_ledger
-    from traceleft.cli_stat import stored_events
+    from traceleft.cli.commands.stat import stored_events
+    from traceleft.cli.output import PrintOptions, connect_output, folding, open_output, print_counts, write_ledger
     from traceleft.tracer.output.fdnames import recorded_names
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
@@ -77,7 +77,7 @@ def replay_command(file: Path, **values: Any) -> int:
 
 def recorded_status(recording: "Recording", outlets: Outlets | None, *, fail_on_loss: bool) -> int:
     """Return the exit status: loss, if that was asked for, of the recorded trace, or where a sink dropped something."""
-    from traceleft.cli_session import LOSS
+    from traceleft.cli.session import LOSS
 
     has_lost = recording.ledger is not None and recording.ledger.has_loss
     has_dropped = outlets is not None and outlets.has_dropped

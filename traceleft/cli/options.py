@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli_types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
+from traceleft.cli.types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
 
 FILE = click.Path(path_type=Path)
 _VERBOSE = re.compile(r"verbose(=all)?")
@@ -163,7 +163,7 @@ def take_verbose(values: dict[str, Any]) -> None:
 
 
 def tracing_options(function: Decorated) -> Decorated:
-    """Add the options that say what is traced, and the command to trace; see ``cli_session.TraceOptions``."""
+    """Add the options that say what is traced, and the command to trace; see ``session.TraceOptions``."""
     return _decorate(function, _TRACING)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from traceleft.cli_types import Decorated, seconds, shorten
+from traceleft.cli.types import Decorated, seconds, shorten
 from traceleft.errors import TraceleftError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.aggregator.streaming.kernel import CgroupPath
     from traceleft.battery import Battery
-    from traceleft.cli_battery import Choice
-    from traceleft.cli_session import TraceOptions
+    from traceleft.cli.batteries import Choice
+    from traceleft.cli.session import TraceOptions
     from traceleft.tracer import Tracer
     from traceleft.tracer.decode.batch import Batch
     from traceleft.tracer.session.rollup import KernelRollup
@@ -133,7 +133,7 @@ def make_rolling(options: "TraceOptions", choice: "Choice", rollup: "Rollup", en
     UnsupportedError where the kernel has to and cannot.
     """
     from traceleft.aggregator.streaming.kernel import try_kernel
-    from traceleft.cli_session import make_ready
+    from traceleft.cli.session import make_ready
     from traceleft.tracer.schema.core import calls_of
 
     reasons: list[str | None] = []
@@ -168,7 +168,7 @@ def make_filled(
     """Return a tracer that rolls up in the kernel, or one whose batches are to be; every call's time is taken."""
     from traceleft.aggregator.rollups.check import columns_of
     from traceleft.aggregator.streaming.kernel import wants_failed
-    from traceleft.cli_session import make_tracer
+    from traceleft.cli.session import make_tracer
 
     if spec is None:
         # Calls that are under way at the end are none here, as in the kernel and for strace -c.
@@ -205,8 +205,8 @@ def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgro
     """Return the aggregator of a tracer's batches; a rollup's events may be any that the battery holds."""
     from traceleft.aggregator.rollups.check import columns_of
     from traceleft.aggregator.streaming.engine import Aggregator
-    from traceleft.cli_battery import catalogue_of
-    from traceleft.cli_session import live_names
+    from traceleft.cli.batteries import catalogue_of
+    from traceleft.cli.session import live_names
 
     if "path" in columns_of(rollup):
         tracer.resolve_paths(live_names(tracer, battery))

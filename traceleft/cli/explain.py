@@ -89,7 +89,7 @@ def _level(held: frozenset[str]) -> Finding:
 
 def _events(schema: "Schema", held: frozenset[str]) -> Iterator[Finding]:
     """Yield how the battery's events and the kernel's compare, as far as the kernel shows them."""
-    from traceleft.cli_battery import kernel_syscalls
+    from traceleft.cli.batteries import kernel_syscalls
     from traceleft.tracer.kernel.events import find_absent, find_drift
     from traceleft.tracer.kernel.kprobes import read_syscall_symbols
 

@@ -94,7 +94,7 @@ def shorten(value: str) -> str:
 
 def complete_events(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the event names and classes that the last name of a comma list may become."""
-    from traceleft.cli_complete import event_names
+    from traceleft.cli.complete import event_names
 
     cut = max(incomplete.rfind(","), incomplete.rfind("!")) + 1
     head, begun = incomplete[:cut], incomplete[cut:]

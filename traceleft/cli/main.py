@@ -13,7 +13,7 @@ from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
 from traceleft import __version__
-from traceleft.cli_signals import unwinding_on_signals
+from traceleft.cli.signals import unwinding_on_signals
 from traceleft.errors import TraceleftError
 from traceleft.terminal import notice
 
@@ -21,19 +21,19 @@ INTERRUPTED = 130
 COMPLETION = "_TRACELEFT_COMPLETE"
 # Command name -> module that defines it, in the order in which help shows them.
 COMMANDS = {
-    "doctor": "traceleft.cli_doctor",
-    "snapshot": "traceleft.cli_generate",
-    "list": "traceleft.cli_generate",
-    "generate": "traceleft.cli_generate",
-    "build": "traceleft.cli_build",
-    "trace": "traceleft.cli_trace",
-    "stat": "traceleft.cli_stat",
-    "top": "traceleft.cli_top",
-    "record": "traceleft.cli_record",
-    "replay": "traceleft.cli_replay",
-    "export": "traceleft.cli_export",
-    "report": "traceleft.cli_report",
-    "battery": "traceleft.cli_artifact",
+    "doctor": "traceleft.cli.commands.doctor",
+    "snapshot": "traceleft.cli.commands.generate",
+    "list": "traceleft.cli.commands.generate",
+    "generate": "traceleft.cli.commands.generate",
+    "build": "traceleft.cli.commands.build",
+    "trace": "traceleft.cli.commands.trace",
+    "stat": "traceleft.cli.commands.stat",
+    "top": "traceleft.cli.commands.top",
+    "record": "traceleft.cli.commands.record",
+    "replay": "traceleft.cli.commands.replay",
+    "export": "traceleft.cli.commands.export",
+    "report": "traceleft.cli.commands.report",
+    "battery": "traceleft.cli.commands.battery",
 }
 
 # Third party -> the extra that installs it; all others come with [build].

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traceleft.cli_build import DEFAULT_BATTERY, progress_bar
+from traceleft.cli.commands.build import DEFAULT_BATTERY, progress_bar
 from traceleft.errors import BatteryError, ExpressionError, FormatError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, select
 from traceleft.terminal import notice

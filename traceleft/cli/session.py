@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traceleft.cli_battery import Choice, catalogue_of, choose_battery, make_battery
-from traceleft.cli_output import (
+from traceleft.cli.batteries import Choice, catalogue_of, choose_battery, make_battery
+from traceleft.cli.output import (
     Output,
     PrintOptions,
     connect_output,
@@ -19,8 +19,8 @@ from traceleft.cli_output import (
     print_counts,
     report,
 )
-from traceleft.cli_signals import SIGNAL_BASE, signals_held
-from traceleft.cli_sinks import Outlets, directories_of, use_network
+from traceleft.cli.signals import SIGNAL_BASE, signals_held
+from traceleft.cli.sinks import Outlets, directories_of, use_network
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.terminal import notice
