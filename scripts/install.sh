@@ -45,7 +45,7 @@ install_packages() {
 install_environment() {
 	local stamp=.venv/.installed wanted
 	# An editable install finds later edits by itself; these are what it does not.
-	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml battery/*.[ch] tracer/*.[ch] traceleft/__init__.py)
+	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml battery/native/*.[ch] tracer/native/*.[ch] traceleft/__init__.py)
 	if [ -x .venv/bin/traceleft ] && [ "$(sed 1d "$stamp" 2>/dev/null)" = "$wanted" ]; then
 		# What tests need holds what a run needs.
 		[[ "$(head -n 1 "$stamp")" == "$extras"* ]] && return

@@ -219,8 +219,8 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Return what runs a program over records under sanitizers: the lines, or None where the program is refused."""
     binary = tmp_path_factory.mktemp("lines") / "lines"
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = (TESTS / "data/lines.c", TESTS.parent / "tracer/_lines.c", TESTS.parent / "tracer/_program.c")
-    include = f"-I{TESTS.parent / 'tracer'}"
+    sources = (TESTS / "data/lines.c", TESTS.parent / "tracer/native/lines.c", TESTS.parent / "tracer/native/program.c")
+    include = f"-I{TESTS.parent / 'tracer/native'}"
     subprocess.run(["gcc", "-g", "-O1", *sanitizers, include, *sources, "-o", binary], check=True)
 
     def run(program: bytes, data: bytes) -> bytes | None:

@@ -39,9 +39,9 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
     """Return what looks for a hazard under sanitizers: its kind, and the instruction."""
     program = tmp_path_factory.mktemp("hazard") / "hazard"
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = (TESTS / "data/hazard.c", TESTS.parent / "tracer/_hazard.c")
+    sources = (TESTS / "data/hazard.c", TESTS.parent / "tracer/native/hazard.c")
     subprocess.run(
-        ["gcc", "-g", "-O1", *sanitizers, f"-I{TESTS.parent / 'tracer'}", *sources, "-o", program], check=True
+        ["gcc", "-g", "-O1", *sanitizers, f"-I{TESTS.parent / 'tracer/native'}", *sources, "-o", program], check=True
     )
 
     def run(code: bytes, *, calls_are_safe: bool = False) -> tuple[int, int]:

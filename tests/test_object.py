@@ -203,9 +203,9 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Sequence
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     sources = (
         TESTS / "data/object.c",
-        *(TESTS.parent / f"battery/{name}.c" for name in ("_object", "_code", "_types")),
+        *(TESTS.parent / f"battery/native/{name}.c" for name in ("object", "code", "types")),
     )
-    battery = TESTS.parent / "battery"
+    battery = TESTS.parent / "battery/native"
     subprocess.run(["gcc", "-g", "-O1", *sanitizers, f"-I{battery}", *sources, "-o", program], check=True)
 
     def run(role: str, objects: Sequence[bytes]) -> list[str]:

@@ -26,9 +26,9 @@ def settle(tmp_path_factory: pytest.TempPathFactory) -> Settle:
     """Return what settles a record of one slot, None where it is not sound, and fails where memory is misused."""
     program = tmp_path_factory.mktemp("settle") / "settle"
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = (TESTS / "data/settle.c", TESTS.parent / "tracer/_settle.c")
+    sources = (TESTS / "data/settle.c", TESTS.parent / "tracer/native/settle.c")
     subprocess.run(
-        ["gcc", "-g", "-O1", *sanitizers, f"-I{TESTS.parent / 'tracer'}", *sources, "-o", program], check=True
+        ["gcc", "-g", "-O1", *sanitizers, f"-I{TESTS.parent / 'tracer/native'}", *sources, "-o", program], check=True
     )
 
     def run(record: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ class Link:
 class Object:
     """An ELF object loaded into the kernel.
 
-    libbpf gets it only if it is sound and does no more than its ``role`` may (battery/_allowed.h).
+    libbpf gets it only if it is sound and does no more than its ``role`` may (battery/native/allowed.h).
     Only ``programs`` are loaded. A map named in ``reuse`` is the one behind that fd, one named in ``sizes`` gets that
     many entries. Where a load of a program has the key of ``offsets`` for an offset, it gets the value. Links made
     from it outlive it.
@@ -63,7 +63,7 @@ class Records:
         """Split one event's records: fixed parts, tails, n + 1 u64 ends of the tails, u32 row numbers."""
 
 class Lines:
-    """Makes lines of JSON from records by a program (``_lines.h``); used by one thread at a time."""
+    """Makes lines of JSON from records by a program (``lines.h``); used by one thread at a time."""
 
     def __new__(cls, program: bytes) -> Lines: ...
     def render(self, records: Records, start: int, stop: int, offset_ns: int, enough: int, /) -> tuple[bytes, int]:

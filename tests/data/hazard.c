@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "_hazard.h"
+#include "hazard.h"
 
 int main(void)
 {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "_lines.h"
+#include "lines.h"
 
 static char *take(size_t size)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "_object.h"
+#include "object.h"
 
 static void print(void *to, const char *offence)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "_perf.h"
+#include "perf.h"
 
 static void show(void *context, void *data, size_t size)
 {

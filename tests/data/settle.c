@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "_settle.h"
+#include "settle.h"
 
 int main(void)
 {

@@ -1,4 +1,4 @@
-"""Lines of JSON in bulk: a schema's events compiled to a program that the native module runs (``_lines.h``).
+"""Lines of JSON in bulk: a schema's events compiled to a program that the native module runs (``lines.h``).
 
 What it makes is byte for byte ``jsonl.to_json_line``; the rare kinds of values, and records that do not fit, are left
 to that function, one by one.

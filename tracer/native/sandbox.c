@@ -5,7 +5,7 @@
  * Capabilities and no_new_privs belong to threads, and only the thread itself can give
  * them up. Threads that libraries have started are reached by a signal, as libpsx does.
  */
-#include "_native.h"
+#include "native.h"
 
 #include <errno.h>
 #include <linux/audit.h>

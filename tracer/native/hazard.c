@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "_hazard.h"
+#include "hazard.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* BTF: types, the maps that they define, and what .BTF.ext says of code. */
-#include "_parts.h"
+#include "parts.h"
 
 #include <stdlib.h>
 #include <linux/btf.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ELF, as far as libbpf reads it. */
-#include "_parts.h"
+#include "parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the checks of an object share: _object.c reads ELF, _code.c instructions, _types.c BTF. */
+/* What the checks of an object share: object.c reads ELF, code.c instructions, types.c BTF. */
 #ifndef TRACELEFT_PARTS_H
 #define TRACELEFT_PARTS_H
 
-#include "_allowed.h"
-#include "_object.h"
+#include "allowed.h"
+#include "object.h"
 
 #include <stdint.h>
 #include <string.h>

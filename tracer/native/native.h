@@ -15,7 +15,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "_record.h"
+#include "record.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -45,10 +45,10 @@ RecordsObject *records_alloc(size_t bytes, Py_ssize_t count);
 /* Add n to dict[(event, cpu)]. */
 int add_to_count(PyObject *dict, uint32_t event, uint32_t cpu, uint64_t n);
 
-/* Asks a thread to give up capabilities (_sandbox.c): no thread of ours holds it back. */
+/* Asks a thread to give up capabilities (sandbox.c): no thread of ours holds it back. */
 #define CONFINE_SIGNAL (SIGRTMAX - 2)
 
-/* Put what _sandbox.c offers into the module. */
+/* Put what sandbox.c offers into the module. */
 int add_sandbox(PyObject *module);
 
 extern PyTypeObject records_type;

@@ -6,7 +6,7 @@
 #ifndef TRACELEFT_LINES_H
 #define TRACELEFT_LINES_H
 
-#include "_record.h"
+#include "record.h"
 
 #pragma GCC visibility push(hidden)
 

@@ -6,7 +6,7 @@
 #ifndef TRACELEFT_ALLOWED_H
 #define TRACELEFT_ALLOWED_H
 
-#include "_object.h"
+#include "object.h"
 
 #include <elf.h>
 #include <linux/bpf.h>

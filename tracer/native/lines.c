@@ -4,7 +4,7 @@
  * The program is checked when it is opened, a record as it is rendered: what
  * does not fit, or is rare, is left to Python.
  */
-#include "_lines.h"
+#include "lines.h"
 
 #include <errno.h>
 #include <stdlib.h>

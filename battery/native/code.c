@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Instructions of programs: what they call, what they load, where they lead. */
-#include "_parts.h"
+#include "parts.h"
 
 #define JUMP_ALWAYS 0x05
 /* gotol of -mcpu=v4 has its distance in the immediate. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Records in order of time: counting them, splitting them in columns, making lines of them. */
-#include "_native.h"
-#include "_lines.h"
+#include "native.h"
+#include "lines.h"
 
 #include <errno.h>
 #include <structmember.h>

@@ -5,9 +5,9 @@
  * alone and takes the lock only to hand them over, so that neither side waits
  * for the other's bulk work.
  */
-#include "_native.h"
-#include "_perf.h"
-#include "_settle.h"
+#include "native.h"
+#include "perf.h"
+#include "settle.h"
 
 #include <errno.h>
 #include <pthread.h>

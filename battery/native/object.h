@@ -21,7 +21,7 @@ typedef void (*object_tell)(void *to, const char *offence);
 /*
  * Hold an object against what a battery's objects are made of: every offset,
  * index and size in it leads to what is there, and its programs and maps do
- * nothing but trace (_allowed.h). Tells each offence; of damage, the first.
+ * nothing but trace (allowed.h). Tells each offence; of damage, the first.
  */
 bool object_check(const void *data, size_t size, enum object_role role, object_tell tell, void *to);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The program by which lines are made: every index in it is checked here, once. */
-#include "_lines.h"
+#include "lines.h"
 
 #include <errno.h>
 #include <stdlib.h>

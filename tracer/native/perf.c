@@ -4,7 +4,7 @@
  * callback's say in how far a pass goes, and a parser that trusts nothing
  * that it finds in a ring.
  */
-#include "_perf.h"
+#include "perf.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Records of level 4.4 (templates/include/stack.h), made like those of every other level. Knows nothing of Python. */
-#include "_settle.h"
+#include "settle.h"
 
 #include <string.h>
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The wall around libbpf: objects, links, maps, and what the kernel says of
- * them. _records.c, _drain.c and _lines.c hold the loops over records; nothing in them
+ * them. records.c, drain.c and lines.c hold the loops over records; nothing in them
  * makes a Python call per record.
  */
-#include "_native.h"
-#include "_hazard.h"
-#include "_settle.h"
+#include "native.h"
+#include "hazard.h"
+#include "settle.h"
 
-#include "../battery/_object.h"
+#include "../../battery/native/object.h"
 
 #include <elf.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef TRACELEFT_SETTLE_H
 #define TRACELEFT_SETTLE_H
 
-#include "_record.h"
+#include "record.h"
 
 /* Set by level 4.4's programs, which leave it to the reader to find where texts begin and end. */
 #define FLAG_UNSETTLED 32

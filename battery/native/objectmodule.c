@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The check of objects, for those who look at a battery; _native.c holds it before each load. */
+/* The check of objects, for those who look at a battery; native.c holds it before each load. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "_object.h"
+#include "object.h"
 
 static void add_offence(void *to, const char *offence)
 {
