@@ -46,7 +46,7 @@ def main() -> None:
     """Draw it."""
     battery = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "battery"
     sys.path.insert(0, str(ROOT))
-    from tests.c_project import write_project
+    from tests.support.c_project import write_project
 
     with tempfile.TemporaryDirectory() as directory:
         view = watch(battery, write_project(Path(directory) / "project"))

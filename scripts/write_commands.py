@@ -2,8 +2,8 @@
 
 usage: python scripts/write_commands.py [--check] [--docs DIR] [FILE...]
 
-Each FILE holds lines of `python -m tests.guest_commands`; they take the place of older rows of the same kernel. --check
-writes nothing and exits 1 if the document is not the one that the data make.
+Each FILE holds lines of `python -m tests.vm.guest_commands`; they take the place of older rows of the same kernel.
+--check writes nothing and exits 1 if the document is not the one that the data make.
 """
 
 import argparse
@@ -22,8 +22,8 @@ HEAD: Final = """\
 
 Written by `scripts/write_commands.py` from [commands.json](commands.json); do not edit.
 
-`make test-kernels` runs each case (`tests/command_cases.py`) inside each kernel, at each level and hook that the kernel
-offers, with the JIT of BPF on and off. A number alone is a failure, which is
+`make test-kernels` runs each case (`tests/vm/command_cases.py`) inside each kernel, at each level and hook that the
+kernel offers, with the JIT of BPF on and off. A number alone is a failure, which is
 told below the table; a number in brackets is a note.
 """
 HOOKS: Final = ("raw_tracepoint", "tracepoint", "kprobe")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.levels import BUILT, ENDS, RUNS
-from tests.vm import GUESTS_MAX, PYTHON, choose_kernels, read_kernels, run_in
+from tests.support.levels import BUILT, ENDS, RUNS
+from tests.support.vm import GUESTS_MAX, PYTHON, choose_kernels, read_kernels, run_in
 
 GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from tests.batteries import write_battery
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.mutation import NUMBERS, mutate_bytes
+from tests.support.batteries import write_battery
 from traceleft.battery.archive import pack_battery, unpack_battery
 from traceleft.battery.verify import verify_battery
 

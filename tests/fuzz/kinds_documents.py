@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.batteries import write_battery
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.kinds_recordings import DOCUMENT, read_records
 from tests.fuzz.mutation import encode_document, mutate_bytes, mutate_document
+from tests.support.batteries import write_battery
 from traceleft.battery.manifest import canonical, digest_of, parse_manifest
 from traceleft.battery.signature import dump_signature, read_signature
 from traceleft.battery.store import Battery

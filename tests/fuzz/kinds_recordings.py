@@ -10,8 +10,8 @@ from typing import Any, Final
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.kinds_formats import CALLS, POINTS, read_formats
 from tests.fuzz.mutation import NUMBERS, encode_document, mutate_bytes, mutate_document
-from tests.recordings import EPOCH, LEDGER, Kept, padded
-from tests.records import Capture, Record, encode
+from tests.support.recordings import EPOCH, LEDGER, Kept, padded
+from tests.support.records import Capture, Record, encode
 from traceleft.aggregator.pages.overview import make_overview
 from traceleft.aggregator.stored.export import recording_tables
 from traceleft.generator.schema import make_schema

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiled import compile_programs
+from tests.support.compiled import compile_programs
 from traceleft.battery import Battery
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import border
 from tests.kernel.live import HOOKS, trace
-from tests.levels import BUILT, runs_on
+from tests.support import border
+from tests.support.levels import BUILT, runs_on
 from traceleft.battery import Battery
 from traceleft.battery.build.builder import build
 from traceleft.generator import generate

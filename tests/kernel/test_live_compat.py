@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests import compat
 from tests.kernel.live import HOOKS, trace, without_btf
-from tests.levels import BUILT, runs_on
+from tests.support import compat
+from tests.support.levels import BUILT, runs_on
 from traceleft.battery import Battery
 from traceleft.battery.build.builder import build
 from traceleft.generator import generate

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.elf_files import make_elf, make_link
+from tests.support.elf_files import make_elf, make_link
 from traceleft.tracer.kernel.cgroups import find_cgroup_mount
 
 pytestmark = pytest.mark.kernel

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests import cold
 from tests.kernel.live import HOOKS, Traced, args_of, hide_addresses, result, trace
+from tests.support import cold
 from traceleft.battery import Battery
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.output.jsonl import to_json_line

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from tests import identity
 from tests.kernel.live import args_of, hide_addresses, trace, without_btf
+from tests.support import identity
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
