@@ -10,6 +10,7 @@ from bench.tools import Place
 from traceleft.battery import Battery
 from traceleft.cli.output import Output, open_output
 from traceleft.tracer import Tracer, _native
+from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.dispatch import Dispatcher
@@ -17,7 +18,6 @@ from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import EventSpec, Tables
-from traceleft.tracer.session.reader import Handout
 
 ROUNDS_OF_LOOP: Final = 100_000
 """Opens and closes that records are taken of."""

@@ -8,7 +8,6 @@ import argparse
 import json
 from typing import Final
 
-from traceleft.aggregator.rollups.config import make_rollup
 from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of
@@ -34,7 +33,7 @@ def main() -> None:
     """Roll up until the end."""
     arguments = read_arguments()
     measures = [*MEASURES, *(PERCENTILES if arguments.percentiles else [])]
-    rollup = make_rollup("bench", by=["event"], measures=measures, order_by="total_ns")
+    rollup = Rollup.parse("bench", by=["event"], measures=measures, order_by="total_ns")
     spec = plan_in_kernel(rollup) if arguments.engine == "kernel" else None
     tracer = Tracer(
         Battery.open(arguments.battery),

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
-from traceleft import __version__
 from traceleft.errors import FormatError
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
 from traceleft.generator.stack_model import STACK_RECORD_BYTES
+from traceleft.version import __version__
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
 # How many handlers are reached by a jump: as tracer/session/near.py gives them out.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from traceleft import __version__
 from traceleft.cli.main import cli
+from traceleft.version import __version__
 
 MAN = Path(__file__).resolve().parent.parent / "docs" / "traceleft.1"
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from traceleft.tracer.recording import Recording as Recording
     from traceleft.tracer.replay import Replay as Replay
 
-__version__ = "0.1.0"
+from traceleft.version import __version__
 
 # Found on first use: `import traceleft` costs neither numpy nor libbpf.
 _HOMES = {

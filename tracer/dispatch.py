@@ -1,40 +1,28 @@
 """From batches of records to events, callbacks, and the account of what reached them."""
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
+from traceleft.tracer.account.handout import Account, Handout, RecordSink
 from traceleft.tracer.decode.batch import Batch
-from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
+from traceleft.tracer.decode.records import cut_records, iter_events
 from traceleft.tracer.schema.spec import EventSpec, Tables
-from traceleft.tracer.session.reader import Handout
 
 if TYPE_CHECKING:
+    from traceleft.tracer.decode.stack import StackSource
     from traceleft.tracer.output.event_paths import EventPaths
     from traceleft.tracer.output.fdnames import FdNames
     from traceleft.tracer.output.lines import LineWriter, Writer
-    from traceleft.tracer.session.record import RecordingSink
-    from traceleft.tracer.stacks.stack import StackSource
 
 EventCallback = Callable[[Event], object]
 BatchCallback = Callable[[Batch], object]
 
-CUT_RECORDS: Final = 1024
 # So many events take less than a tenth of a second to be shown.
 CHECKED_EVERY: Final = 256
-_CPU: Final = struct.Struct("=I")
-_CPU_AT: Final = 20
-
-
-class Account(Protocol):
-    """Who accounts for what is handed out: a reader, or who shows a recording."""
-
-    def hand_out(self, records: _native.Records) -> Handout: ...
-    def settle(self, handout: Handout) -> None: ...
-    def look_ahead(self) -> _native.Records | None: ...
 
 
 class Dispatcher:
@@ -51,7 +39,7 @@ class Dispatcher:
         self._is_late: Callable[[], bool] = lambda: False
         self._lines: LineWriter | None = None
         self._more_lines: LineWriter | None = None
-        self._sink: RecordingSink | None = None
+        self._sink: RecordSink | None = None
         self._stacks: StackSource | None = None
         self._paths: EventPaths | None = None
         self._account: Account | None = None
@@ -93,7 +81,7 @@ class Dispatcher:
         for decoder in self._decoders.values():
             decoder.stacks = stacks
 
-    def record(self, sink: "RecordingSink") -> None:
+    def record(self, sink: "RecordSink") -> None:
         """Let a recording have all records; then those are delivered that it has written."""
         self._sink = sink
 
@@ -196,33 +184,3 @@ class Dispatcher:
             self._decoders[event] = decoder = Decoder(self._specs[event], self._tables)
             decoder.stacks = self._stacks
         return self._decoders[event]
-
-
-def iter_events(
-    records: _native.Records,
-    wanted: int,
-    decoders: Iterable[Decoder],
-    offset_ns: int,
-    refused: list[tuple[int, int]],
-) -> Iterator[tuple[int, Event]]:
-    """Yield the events that there are decoders for among the first records, with their rows.
-
-    Those whose bytes do not fit are listed in ``refused``, as (event, cpu).
-    """
-    # Records of an event with nothing to check them by are each left to the decoder.
-    table = {decoder.spec.id: (decoder, *(decoder.layout or (0, 0, 0))) for decoder in decoders}
-    for first in range(0, wanted if table else 0, CUT_RECORDS):
-        for row, decoder, record, is_checked in records.cut(first, min(first + CUT_RECORDS, wanted), table):
-            if is_checked:
-                yield row, Event(decoder, record, offset_ns)
-                continue
-            try:
-                yield row, decoder.decode(record, offset_ns=offset_ns)
-            except UndecodableError:
-                refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
-
-
-def cut_records(records: _native.Records, count: int) -> _native.Records:
-    """Return the first of some records."""
-    starts = memoryview(records.offsets).cast("I")
-    return _native.Records(records.data[: starts[count]])

@@ -10,13 +10,14 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
-from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback, cut_records
+from traceleft.tracer.account.handout import Handout
+from traceleft.tracer.decode.records import cut_records
+from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
 from traceleft.tracer.output.ahead import Ahead
 from traceleft.tracer.output.counts import Count
 from traceleft.tracer.recording import Recording
+from traceleft.tracer.schema.select import select_specs
 from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, EventSpec
-from traceleft.tracer.session.choice import select_specs
-from traceleft.tracer.session.reader import Handout
 
 if TYPE_CHECKING:
     import numpy

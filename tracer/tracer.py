@@ -15,13 +15,14 @@ from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.values import error_name
 from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
+from traceleft.tracer.facts import Facts
 from traceleft.tracer.kernel.clock import clock_offset_ns
 from traceleft.tracer.kernel.levels import LEVELS, refuse_stack_level
-from traceleft.tracer.session.choice import choose, select_specs
+from traceleft.tracer.schema.select import select_specs
+from traceleft.tracer.session.choice import choose
 from traceleft.tracer.session.command import Command, find_command
 from traceleft.tracer.session.costs import shape_of
 from traceleft.tracer.session.ending import Patience, ended_by_signals
-from traceleft.tracer.session.facts import Facts
 from traceleft.tracer.session.fallback import open_session
 from traceleft.tracer.session.filters import Filters, OneProcess
 from traceleft.tracer.session.following import find_targets, is_process, seed_tasks

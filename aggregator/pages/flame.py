@@ -74,11 +74,3 @@ def flame_chart(counts: Mapping[str, int]) -> "Chart":
 
     tree = make_tree(counts, root="all")
     return flame("flame", tree.ids, tree.names, tree.parents, tree.values)
-
-
-def flame_page(counts: Mapping[str, int]) -> str:
-    """Return one self-contained page with the flame graph of folded stacks."""
-    from traceleft.aggregator.pages.report import render_charts
-
-    subtitle = f"{sum(counts.values()):,} events, {len(counts):,} different stacks; a click on a frame shows it alone."
-    return render_charts([flame_chart(counts)], title="Where calls were made from", subtitle=subtitle)

@@ -146,7 +146,7 @@ def page(title: str, subtitle: str, body: Iterable[str]) -> str:
 
 
 def _footer() -> str:
-    from traceleft import __version__
+    from traceleft.version import __version__
 
     return escape(f"Made by traceleft {__version__}. Times are UTC; nothing is loaded from elsewhere.")
 

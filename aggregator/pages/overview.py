@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from traceleft.aggregator.rollups.config import builtin
 from traceleft.aggregator.rollups.finish import Groups, finish
 from traceleft.aggregator.rollups.parse import INTEGERS
-from traceleft.aggregator.rollups.rollup import KeyValue, MeasureValue, Result, Rollup
+from traceleft.aggregator.rollups.parts import KeyValue, MeasureValue
+from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.values import BatchColumns
 from traceleft.errors import RecordingError

@@ -8,7 +8,8 @@ from traceleft.aggregator.pages.flame import OTHER, flame_chart
 from traceleft.aggregator.pages.html import Column, Line, cards, chart, details, page, paragraph, section, table
 from traceleft.aggregator.pages.overview import ERRORS, FILES, PEERS, PROCESSES, STACKS, SYSCALLS, Overview, Subject
 from traceleft.aggregator.rollups.expression import Name
-from traceleft.aggregator.rollups.rollup import Measure, MeasureValue, Result, Row
+from traceleft.aggregator.rollups.parts import Measure, MeasureValue
+from traceleft.aggregator.rollups.rollup import Result, Row
 from traceleft.aggregator.text.show import head_of, show_keys
 from traceleft.aggregator.text.units import show_bytes, show_count, show_time, show_utc
 
@@ -337,3 +338,11 @@ def _result_chart(result: Result, rank: int) -> Iterator[str]:
     measure = rollup.measures[place]
     is_time = _shower(measure) is _shown_time
     yield chart(bars(f"bars{rank}", _HEADS.get(measure.name, head_of(measure)), labels, values, is_time=is_time))
+
+
+def flame_page(counts: Mapping[str, int]) -> str:
+    """Return one self-contained page with the flame graph of folded stacks."""
+    from traceleft.aggregator.pages.report import render_charts
+
+    subtitle = f"{sum(counts.values()):,} events, {len(counts):,} different stacks; a click on a frame shows it alone."
+    return render_charts([flame_chart(counts)], title="Where calls were made from", subtitle=subtitle)

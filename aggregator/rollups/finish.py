@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from traceleft.aggregator.rollups.histogram import PERCENT_SCALE, log2_bucket, percentile
 from traceleft.aggregator.rollups.parse import parse_measure
-from traceleft.aggregator.rollups.rollup import Function, KeyValue, Measure, MeasureValue, Result, Rollup, Row
+from traceleft.aggregator.rollups.parts import Function, KeyValue, Measure, MeasureValue
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 
 Keys = tuple[KeyValue, ...]
 Window = int | None

@@ -23,7 +23,7 @@ from traceleft.aggregator.rollups.expression import (
     Name,
     Not,
 )
-from traceleft.aggregator.rollups.rollup import Function, Key, Measure
+from traceleft.aggregator.rollups.parts import Function, Key, Measure
 from traceleft.errors import ExpressionError
 from traceleft.expression import suggest
 

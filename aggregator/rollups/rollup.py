@@ -6,42 +6,16 @@ run it (in the kernel, over columns of a running trace, over Parquet by DuckDB o
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from traceleft.aggregator.rollups.expression import Expression
+from traceleft.aggregator.rollups.parts import DEFAULT_MAX_KEYS, Key, KeyValue, Measure, MeasureValue
+from traceleft.aggregator.rollups.reader import RollupTable
+from traceleft.document import Document
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.texts import mark_bytes
 
-DEFAULT_MAX_KEYS: Final = 10_000
 KEY_BYTES: Final = "key_bytes"
-
-Function = Literal["count", "errors", "sum", "min", "max", "avg", "percentile", "histogram", "exact"]
-KeyValue = str | int | None
-"""A key's value: text or a number as the event has it, None where the event has none."""
-MeasureValue = int | None | Mapping[int, int]
-"""A number; None where there was no value; of a histogram the counts by power of two (``histogram.log2_bucket``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What events are grouped by: an expression, and the name that its value has in a row."""
-
-    name: str
-    expression: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One figure of a group: ``count``, ``errors``, or a function of an integer expression's values that are not None.
-
-    ``thousandths`` (of a percent) say which percentile, by the log-linear histogram, or by all values for ``exact``.
-    ``avg`` is the sum divided by the number of values, rounded down.
-    """
-
-    name: str
-    function: Function
-    expression: Expression | None = None
-    thousandths: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +52,7 @@ class Rollup:
 
         Raise ``FormatError`` as for a file.
         """
-        from traceleft.aggregator.rollups.config import make_rollup
-
-        return make_rollup(name, **texts)
+        return cls(**RollupTable(Document("", ""), name, texts).fields())
 
     def error(self, message: str, place: str = "") -> FormatError:
         """Return the error for a place of the rollup (``where``, ``by.0``, ``measures.2``, …; see ``lines``)."""

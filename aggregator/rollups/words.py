@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from traceleft.aggregator.rollups.config import make_rollup
 from traceleft.aggregator.rollups.finish import order_measure
 from traceleft.aggregator.rollups.parse import parse_measure
 from traceleft.aggregator.rollups.rollup import Rollup
@@ -51,7 +50,7 @@ def make_stat_rollup(
         table["top"] = top
     if interval_ns is not None:
         table["window"] = f"{interval_ns}ns"
-    return make_rollup(NAME, **table)
+    return Rollup.parse(NAME, **table)
 
 
 def adapt_rollup(

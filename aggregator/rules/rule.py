@@ -14,10 +14,12 @@ from typing import Final, Literal
 
 from traceleft.aggregator.rollups.check import args_of, check_rollup
 from traceleft.aggregator.rollups.columns import BY_NAME
-from traceleft.aggregator.rollups.config import MAX_ROLLUPS, RollupTable
+from traceleft.aggregator.rollups.config import MAX_ROLLUPS
 from traceleft.aggregator.rollups.expression import Expression, Name
 from traceleft.aggregator.rollups.parse import parse_condition
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, Rollup
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.reader import RollupTable
+from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.expression import Catalogue, suggest
 from traceleft.terminal import printable
@@ -154,7 +156,7 @@ class _RuleTable(RollupTable):
 
     def rule(self) -> Rule:
         """Return the rule; ``FormatError`` for the first mistake in it."""
-        rollup = self.rollup()
+        rollup = Rollup(**self.fields())
         for measure in rollup.measures:
             if measure.function in ("histogram", "exact"):
                 why = "cannot be used in a rule: it is not a single number"

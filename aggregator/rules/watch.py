@@ -17,7 +17,7 @@ from traceleft.aggregator.rollups.expression import OPERATORS, Both, Compare, Co
 from traceleft.aggregator.rollups.finish import Cell, Numbers, Partial, empty_partial, value_of
 from traceleft.aggregator.rollups.histogram import bucket_of
 from traceleft.aggregator.rollups.parse import type_of
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, MeasureValue
+from traceleft.aggregator.rollups.parts import KeyValue, Measure, MeasureValue
 from traceleft.aggregator.rules.rule import Alert, Rule, check_rule, inputs_of
 from traceleft.aggregator.streaming.evaluate import holds, integers_of, texts_of
 from traceleft.aggregator.streaming.values import BatchColumns, Columns, Int64s

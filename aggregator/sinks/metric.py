@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from traceleft.aggregator.rollups.expression import Name
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, Rollup
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.tracer.decode.texts import to_column
 
 NS: Final = 1_000_000_000

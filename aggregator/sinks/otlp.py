@@ -35,12 +35,12 @@ from opentelemetry.sdk.metrics.export import Metric as OtelMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from traceleft import __version__
 from traceleft.aggregator.rollups.rollup import Result, Row
 from traceleft.aggregator.sinks.http import BoundedSession
 from traceleft.aggregator.sinks.metric import FIGURES, OTHER, UNACCOUNTED, Metric, label_names, label_of, metric_of
 from traceleft.aggregator.sinks.sink import Item, SinkError
 from traceleft.terminal import hide_credentials
+from traceleft.version import __version__
 
 LOGS_A_REQUEST: Final = 512
 TIMEOUT_S: Final = 5.0

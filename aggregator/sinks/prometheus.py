@@ -18,7 +18,8 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from traceleft.aggregator.rollups.rollup import KeyValue, Result, Rollup, Row
+from traceleft.aggregator.rollups.parts import KeyValue
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.sinks.metric import (
     FIGURES,
     OTHER,

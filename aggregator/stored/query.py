@@ -28,7 +28,8 @@ from traceleft.aggregator.rollups.finish import (
     powers_of,
 )
 from traceleft.aggregator.rollups.histogram import PERCENT_SCALE
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, Result, Rollup
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.stored.parquet import DAY, NS_A_DAY, Days, start_of
 from traceleft.aggregator.stored.translate import WIDE, bucket_of, floor_divide, floor_mod, translate
 from traceleft.expression import Catalogue

@@ -26,7 +26,8 @@ from traceleft.aggregator.rollups.finish import (
 )
 from traceleft.aggregator.rollups.histogram import buckets_of
 from traceleft.aggregator.rollups.parse import type_of
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, Result, Rollup
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.streaming.evaluate import holds, integers_of, texts_of
 from traceleft.aggregator.streaming.reduce import count_buckets, extremes_by, sum_by
 from traceleft.aggregator.streaming.values import BatchColumns, Bools, Columns, Int64s, Integers, Texts, factorise

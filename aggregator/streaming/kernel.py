@@ -12,7 +12,8 @@ from traceleft.aggregator.rollups.columns import BYTE_CALLS
 from traceleft.aggregator.rollups.expression import Expression, IsNone, Name, Not
 from traceleft.aggregator.rollups.finish import Counter, Groups, Numbers, Partial, partial_measures, powers_of
 from traceleft.aggregator.rollups.parse import name_of
-from traceleft.aggregator.rollups.rollup import Function, Key, KeyValue, Measure, Result, Rollup
+from traceleft.aggregator.rollups.parts import Function, Key, KeyValue, Measure
+from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.session.rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
 

@@ -17,9 +17,10 @@ from traceleft.aggregator.rollups.columns import BYTE_CALLS
 from traceleft.aggregator.rollups.parse import INTEGERS
 from traceleft.tracer.decode.batch import Batch, column_name
 from traceleft.tracer.decode.texts import from_column, value_to_column
-from traceleft.tracer.decode.values import AT_FDCWD, Value, compile_scalar, error_name, show_comm
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import AT_FDCWD, compile_scalar, error_name, show_comm
+from traceleft.tracer.schema import unknown
 from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
-from traceleft.tracer.session import others
 
 _HEADER: Final = frozenset({"pid", "tid", "uid", "gid", "cpu", "seq"})
 _CONTAINER: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -152,8 +153,8 @@ class BatchColumns:
 
     def _texts(self, name: str) -> Texts:
         match name:
-            case "event" if self._spec.name == others.NAME:
-                return factorise_texts([others.name_of(each) for each in self._array["number"].tolist()])
+            case "event" if self._spec.name == unknown.NAME:
+                return factorise_texts([unknown.name_of(each) for each in self._array["number"].tolist()])
             case "event":
                 return constant(self._spec.name, len(self))
             case "host":

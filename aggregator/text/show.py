@@ -8,7 +8,8 @@ from typing import Final
 from traceleft.aggregator.rollups.expression import Expression, Name
 from traceleft.aggregator.rollups.histogram import PERCENT_SCALE
 from traceleft.aggregator.rollups.parse import name_of
-from traceleft.aggregator.rollups.rollup import KeyValue, Measure, MeasureValue, Result, Rollup, Row
+from traceleft.aggregator.rollups.parts import KeyValue, Measure, MeasureValue
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.text.units import show_time, show_utc
 from traceleft.tracer.output.show import escape
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from traceleft import __version__
+from traceleft.version import __version__
 from traceleft.battery._object import find_offences
 from traceleft.battery.build.check import Checked
 from traceleft.battery.build.checkers import FEWEST, Checkers

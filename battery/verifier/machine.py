@@ -1,11 +1,8 @@
 """What a verifier from 4.11 on knows at one place of a program: registers, stack, and what was read of them later."""
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from traceleft.battery.verifier.state import Refused
-
-if TYPE_CHECKING:
-    from traceleft.battery.verifier.access import Access
 
 # What a register holds. Verifiers of 4.11 to 4.13 tell constants from numbers, the frame's end from what lies on the
 # stack, and map values that something was added to; later ones do not.
@@ -77,12 +74,43 @@ class Saved:
         self.slots: list[tuple[int, Slot]] = []
 
 
+class Accesses(Protocol):
+    """What checks the loads and stores of a path, and what it knows of all of them (``access.Access``)."""
+
+    sizes: list[int]
+    nowhere: Any
+    has_varied: bool
+    is_plain: bool
+
+    def read(self, machine: "Machine", base: Register, offset: int, size: int, through: int) -> Register:
+        """Return what a load leaves in its register."""
+        ...
+
+    def write(
+        self, machine: "Machine", base: Register, offset: int, size: int, through: int, value: Register | None
+    ) -> None:
+        """Check a store, and keep what it leaves on the stack."""
+        ...
+
+    def add(self, machine: "Machine", base: Register, offset: int, size: int, through: int) -> None:
+        """Check an addition to memory."""
+        ...
+
+    def read_slot(self, machine: "Machine", slot: Slot | None, offset: int, size: int) -> Register:
+        """Return what a load from the stack leaves in its register."""
+        ...
+
+    def write_slot(self, machine: "Machine", offset: int, size: int, value: Register | None) -> None:
+        """Keep what a store leaves on the stack."""
+        ...
+
+
 class Machine:
     """The state of the path that is followed. ``depth`` is how many slots of the stack were written."""
 
     __slots__ = ("access", "contexts", "depth", "is_shared", "parent", "registers", "stack", "written")
 
-    def __init__(self, registers: list[Register], access: "Access") -> None:
+    def __init__(self, registers: list[Register], access: "Accesses") -> None:
         self.registers, self.access = registers, access
         # The accesses to the context that were made since this was emptied, as registers and offsets.
         self.contexts: tuple[int, ...] = ()

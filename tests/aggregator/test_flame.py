@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.browser import needs_chromium, see
 from traceleft.aggregator.pages import flame
-from traceleft.aggregator.pages.flame import Folded, flame_page, make_tree
-from traceleft.tracer.stacks.stack import Frame, Stack
+from traceleft.aggregator.pages.flame import Folded, make_tree
+from traceleft.aggregator.pages.report import flame_page
+from traceleft.tracer.decode.stack import Frame, Stack
 
 COUNTS = {"cat;main;read": 3, "cat;main;write": 2, "sh;main": 4, "cat": 1}
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"

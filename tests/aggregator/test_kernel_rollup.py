@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from traceleft.aggregator.rollups.columns import BYTE_CALLS
-from traceleft.aggregator.rollups.config import make_rollup
+from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.streaming.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.session.plan import Plan
@@ -31,7 +31,7 @@ ROLLUPS: list[tuple[dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize(("table", "reason"), ROLLUPS)
 def test_what_the_kernel_cannot_compute_is_told_by_its_reason(table: dict[str, Any], reason: str | None) -> None:
-    rollup = make_rollup("r", **table)
+    rollup = Rollup.parse("r", **table)
 
     assert kernel_reason(rollup) == reason
     assert (plan_in_kernel(rollup) is None) == (reason is not None)
@@ -48,12 +48,12 @@ def test_what_the_kernel_cannot_compute_is_told_by_its_reason(table: dict[str, A
     ],
 )
 def test_the_kernel_is_told_what_the_measures_need(table: dict[str, Any], spec: KernelRollup) -> None:
-    assert plan_in_kernel(make_rollup("r", **table)) == spec
+    assert plan_in_kernel(Rollup.parse("r", **table)) == spec
 
 
 def test_a_condition_on_failed_calls_is_the_tracer_s_filter() -> None:
-    assert wants_failed(make_rollup("r", where="error is not None"))
-    assert not wants_failed(make_rollup("r", where="error is None"))
+    assert wants_failed(Rollup.parse("r", where="error is not None"))
+    assert not wants_failed(Rollup.parse("r", where="error is None"))
 
 
 def test_a_tracer_that_cannot_is_made_without() -> None:
@@ -62,11 +62,11 @@ def test_a_tracer_that_cannot_is_made_without() -> None:
             raise UnsupportedError("a rollup in the kernel", "the reason")
         return "made"
 
-    assert try_kernel(make_rollup("r"), make) == ("made", "the reason")
+    assert try_kernel(Rollup.parse("r"), make) == ("made", "the reason")
 
 
 def test_cells_become_rows() -> None:
-    rollup = make_rollup(
+    rollup = Rollup.parse(
         "r",
         by=["comm"],
         measures=["count", "errors", "bytes", "avg(duration)", "min(duration)", "p50(duration)", "histogram(duration)"],
@@ -86,7 +86,7 @@ def test_cells_become_rows() -> None:
 
 
 def test_cgroups_that_have_one_path_or_container_become_one_group() -> None:
-    rollup = make_rollup("r", by=["container", "cgroup_id as id", "comm"], measures=["count", "max(duration)"])
+    rollup = Rollup.parse("r", by=["container", "cgroup_id as id", "comm"], measures=["count", "max(duration)"])
     paths = {1: f"/a/{'0' * 64}.scope", 2: f"/a/{'0' * 64}.scope/b", 3: "/a"}
     keys = [(id, 1, "sh") for id in (1, 2, 3, 4)]
     found = KernelGroups({key: Cell(1, 0, 1, key[0], key[0], key[0]) for key in keys})
@@ -99,7 +99,7 @@ def test_cgroups_that_have_one_path_or_container_become_one_group() -> None:
 
 
 def test_paths_of_cgroups_are_keys() -> None:
-    rollup = make_rollup("r", by=["cgroup"])
+    rollup = Rollup.parse("r", by=["cgroup"])
     found = KernelGroups({(1,): Cell(2), (2,): Cell(1)})
 
     assert [row.keys for row in result_of(rollup, found, cgroups={1: "/a"}.get).rows] == [("/a",), (None,)]

@@ -84,8 +84,6 @@ ODD_NUMBERS = (
     "007",
     "٣",
 )
-
-
 DIVISORS = (1, 2, 3, 7, 1000, (1 << 53) + 1, (1 << 63) - 1)
 
 # What Ibis calls has another name by now; PySpark leaves it to the collector to close what it reads results from.

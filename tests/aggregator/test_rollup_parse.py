@@ -13,7 +13,7 @@ from traceleft.aggregator.rollups.parse import (
     parse_time,
     parse_value,
 )
-from traceleft.aggregator.rollups.rollup import Measure
+from traceleft.aggregator.rollups.parts import Measure
 from traceleft.errors import ExpressionError
 
 RET, PATH, ERROR, PORT = Name("ret", "integer"), Name("path", "text"), Name("error", "text"), Name("port", "integer")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from traceleft.aggregator.rollups.rollup import KeyValue, MeasureValue, Result, Rollup, Row
+from traceleft.aggregator.rollups.parts import KeyValue, MeasureValue
+from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.rollups.words import make_stat_rollup
 from traceleft.aggregator.text.show import head_of, show_duration, show_histogram, show_result
 

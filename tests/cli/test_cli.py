@@ -92,7 +92,7 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_version_is_the_package_version() -> None:
-    from traceleft import __version__
+    from traceleft.version import __version__
 
     assert traceleft("--version").stdout == f"traceleft {__version__}\n"
 

@@ -17,8 +17,9 @@ from traceleft.aggregator.stored.export import recording_tables
 from traceleft.generator.schema import make_schema
 from traceleft.generator.source import Source
 from traceleft.tracer import _native
+from traceleft.tracer.account.handout import Handout
+from traceleft.tracer.decode.stack import Frame, Stack
 from traceleft.tracer.dispatch import Dispatcher
-from traceleft.tracer.output.fdnames import recorded_names
 from traceleft.tracer.output.text import Line, TextOptions
 from traceleft.tracer.recording import Recorder, Recording, make_head
 from traceleft.tracer.recording.format import (
@@ -29,13 +30,12 @@ from traceleft.tracer.recording.format import (
     read_header,
     unpack_block,
 )
+from traceleft.tracer.recording.reader import recorded_names
 from traceleft.tracer.replay import Replay
 from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import HEADER_SIZE, STACKS, EventSpec
-from traceleft.tracer.session.reader import Handout
 from traceleft.tracer.stacks.live import read_ids
 from traceleft.tracer.stacks.recorded import StackNotes
-from traceleft.tracer.stacks.stack import Frame, Stack
 
 FRAMES: Final = (Frame(0x401010, "read", 0x10, "/lib/libc.so.6"), Frame(0x401020, None, 0x1020, "/bin/x"), Frame(0x7F))
 DOCUMENT: Final = make_schema(

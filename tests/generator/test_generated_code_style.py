@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import TESTS
-from traceleft import __version__
 from traceleft.generator import generate
+from traceleft.version import __version__
 
 SNAPSHOT = TESTS / "data" / "formats" / "6.18.44.json.xz"
 LONGEST_LINE = 160

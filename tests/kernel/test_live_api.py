@@ -15,7 +15,7 @@ from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 
 pytestmark = pytest.mark.kernel
 

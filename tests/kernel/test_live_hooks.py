@@ -13,9 +13,9 @@ from tests.kernel.live import assert_adds_up
 from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import Tracer
-from traceleft.tracer.kernel import rates as counting
-from traceleft.tracer.kernel.rates import measure_rates
-from traceleft.tracer.session.costs import Rates
+from traceleft.tracer.kernel import counters as counting
+from traceleft.tracer.kernel.counters import measure_rates
+from traceleft.tracer.kernel.rates import Rates
 
 pytestmark = pytest.mark.kernel
 GETPPID = 110
@@ -59,7 +59,7 @@ def test_counters_are_closed_when_counting_is_interrupted(monkeypatch: pytest.Mo
         assert open_perf_files() > 0
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("traceleft.tracer.kernel.rates.time.sleep", interrupt)
+    monkeypatch.setattr("traceleft.tracer.kernel.counters.time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         measure_rates([GETPPID])
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_counted_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def find_none(*, mount: bool) -> Path:
         raise UnsupportedError("tracefs", "is not there")
 
-    monkeypatch.setattr("traceleft.tracer.kernel.rates.tracefs.find_tracefs", find_none)
+    monkeypatch.setattr("traceleft.tracer.kernel.counters.tracefs.find_tracefs", find_none)
 
     assert measure_rates([GETPPID]) is None
 

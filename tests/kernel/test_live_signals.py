@@ -14,7 +14,7 @@ from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.text import Line, TextOptions
-from traceleft.tracer.session import task_events
+from traceleft.tracer.schema import tasks
 
 pytestmark = pytest.mark.kernel
 
@@ -23,7 +23,7 @@ TOLD = "signal,process_exit"
 
 def show(traced: Traced) -> list[str]:
     """Return the lines of signals and ends, with the numbers of processes by rank in place of theirs."""
-    events = traced.named(*task_events.NAMES)
+    events = traced.named(*tasks.NAMES)
     ranks: dict[int, str] = {}
     for event in events:
         ranks.setdefault(event.tid, f"p{len(ranks)}")
@@ -129,7 +129,7 @@ def test_counting_counts_calls_alone(battery: Battery, programs: Path) -> None:
     traced = trace(battery, [programs / "live_signals"], counting="only", follow=True)
 
     assert traced.events == []
-    assert not set(traced.tracer.counts) & set(task_events.NAMES)
+    assert not set(traced.tracer.counts) & set(tasks.NAMES)
 
 
 def test_without_offsets_what_kills_at_once_has_no_line_of_its_own(battery: Battery, programs: Path) -> None:

@@ -10,12 +10,12 @@ from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.text import Line, TextOptions
-from traceleft.tracer.session import others
+from traceleft.tracer.schema import unknown
 
 pytestmark = pytest.mark.kernel
 
 NUMBERS = (999, 1022, 1023, 1024, 70000, 0x40000001, 0x40000200, 0xFFFFFFFF)
-NAMES = [others.name_of(number) for number in NUMBERS]
+NAMES = [unknown.name_of(number) for number in NUMBERS]
 
 
 @pytest.mark.parametrize("durations", [False, True], ids=["no times", "times"])
@@ -24,7 +24,7 @@ def test_each_is_an_event_with_its_number_and_registers(
     battery: Battery, programs: Path, hook: str, durations: bool
 ) -> None:
     traced = trace(battery, [programs / "live_unknown"], hook=hook, durations=durations)
-    events = [event for event in traced.events if event.spec.name == others.NAME]
+    events = [event for event in traced.events if event.spec.name == unknown.NAME]
     (first,) = (event for event in events if event.event == "syscall_999")
     line = json.loads(to_json_line(first))
 
@@ -39,14 +39,14 @@ def test_each_is_an_event_with_its_number_and_registers(
     assert ") = -1 ENOSYS (Function not implemented)" in Line(TextOptions()).show(first)
     assert "] syscall_999(0x1, 0x2, 0x3, 0x4, 0x5, 0x6) = " in Line(TextOptions()).show(first)
     assert all((event.duration_ns is not None) == durations for event in events)
-    assert traced.tracer.ledger.by_event[others.NAME].delivered == len(NUMBERS)
+    assert traced.tracer.ledger.by_event[unknown.NAME].delivered == len(NUMBERS)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_they_are_counted(battery: Battery, programs: Path, hook: str) -> None:
     counts = trace(battery, [programs / "live_unknown"], hook=hook, counting="only").tracer.counts
 
-    assert (counts[others.NAME].calls, counts[others.NAME].errors) == (len(NUMBERS), len(NUMBERS))
+    assert (counts[unknown.NAME].calls, counts[unknown.NAME].errors) == (len(NUMBERS), len(NUMBERS))
 
 
 def test_calls_of_events_that_are_not_chosen_are_none_of_them(battery: Battery, programs: Path) -> None:
@@ -58,7 +58,7 @@ def test_calls_of_events_that_are_not_chosen_are_none_of_them(battery: Battery, 
 
 def test_hook_that_does_not_see_them_leaves_them_out_unless_they_are_named(battery: Battery, programs: Path) -> None:
     traced = trace(battery, [programs / "live_unknown"], "openat,close", hook="tracepoint")
-    assert others.NAME not in traced.tracer.ledger.by_event
+    assert unknown.NAME not in traced.tracer.ledger.by_event
 
     with pytest.raises(UnsupportedError, match="unknown: only raw tracepoints"):
         trace(battery, [programs / "live_unknown"], "openat,unknown", hook="tracepoint")

@@ -9,7 +9,6 @@ import pytest
 from tests.support.rollups import figure
 from tests.tracer.test_tracer import LOOP
 from tests.tracer.test_tracer import nothing_left as nothing_left
-from traceleft.aggregator.rollups.config import make_rollup
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
@@ -90,7 +89,7 @@ def trace(battery: Battery, rollup: Rollup, *, command: Sequence[str], only: boo
 def test_one_trace_s_rollup_and_events_give_the_same_numbers(
     battery: Battery, level: str, table: dict[str, object], nothing_left: None
 ) -> None:
-    rollup = make_rollup("same", measures=MEASURES, **table)
+    rollup = Rollup.parse("same", measures=MEASURES, **table)
 
     with trace(battery, rollup, command=["sh", "-c", WORKLOAD], only=False, level=level) as tracer:
         engine = Aggregator(rollup, tracer.specs, tables=tracer.tables)
@@ -107,7 +106,7 @@ def test_a_rollup_alone_puts_out_no_event_and_counts_the_same_calls(
     battery: Battery, loop: str, nothing_left: None
 ) -> None:
     calls, command = 30_000, "{0} {1} & {0} {1} & wait; exit 7"
-    rollup = make_rollup("alone", by=["event", "comm", "error"], measures=["count", "errors", "p50(duration)"])
+    rollup = Rollup.parse("alone", by=["event", "comm", "error"], measures=["count", "errors", "p50(duration)"])
 
     with trace(battery, rollup, command=["sh", "-c", command.format(loop, calls)], only=True) as tracer:
         events = list(tracer)
@@ -121,7 +120,7 @@ def test_a_rollup_alone_puts_out_no_event_and_counts_the_same_calls(
 
 
 def test_calls_beyond_the_keys_that_have_room_are_added_up(battery: Battery) -> None:
-    rollup = make_rollup("full", by=["pid", "event"], measures=MEASURES, max_keys=5)
+    rollup = Rollup.parse("full", by=["pid", "event"], measures=MEASURES, max_keys=5)
 
     with trace(battery, rollup, command=["sh", "-c", WORKLOAD], only=False) as tracer:
         events = list(tracer)
@@ -138,7 +137,7 @@ def test_calls_beyond_the_keys_that_have_room_are_added_up(battery: Battery) -> 
 
 
 def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: None) -> None:
-    rollup = make_rollup("live", events=["getppid"], by=["pid"])
+    rollup = Rollup.parse("live", events=["getppid"], by=["pid"])
     code = "import os\nwhile input():\n    for _ in range(100): os.getppid()\n    print(flush=True)"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdin and child.stdout
@@ -165,7 +164,7 @@ def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: N
     ],
 )
 def test_where_the_kernel_cannot_the_reason_is_told(battery: Battery, events: str, hook: str, reason: str) -> None:
-    rollup = make_rollup("no", by=["pid"])
+    rollup = Rollup.parse("no", by=["pid"])
 
     with pytest.raises(UnsupportedError, match="a rollup in the kernel: "):
         Tracer(battery, events=[events], hook=hook, rollup=plan_in_kernel(rollup))
@@ -177,7 +176,7 @@ def test_where_the_kernel_cannot_the_reason_is_told(battery: Battery, events: st
 
 
 def test_a_rollup_under_a_limit_of_cost_is_shed_by_what_is_called_most(battery: Battery, loop: str) -> None:
-    rollup = make_rollup("limited", by=["event"])
+    rollup = Rollup.parse("limited", by=["event"])
     warnings: list[str] = []
     tracer = trace(battery, rollup, command=[loop, "100000000"], only=True, max_overhead_pct=0.001)
     tracer.on_warning(warnings.append)
@@ -190,4 +189,4 @@ def test_a_rollup_under_a_limit_of_cost_is_shed_by_what_is_called_most(battery: 
 
 def test_a_trace_counts_or_rolls_up(battery: Battery) -> None:
     with pytest.raises(TraceleftError, match="choose one of counting and rollup"):
-        Tracer(battery, counting="only", rollup=plan_in_kernel(make_rollup("both")))
+        Tracer(battery, counting="only", rollup=plan_in_kernel(Rollup.parse("both")))

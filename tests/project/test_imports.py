@@ -25,7 +25,7 @@ def test_import_of_traceleft_drags_in_nothing_heavy() -> None:
     loaded = modules_after("import traceleft")
 
     assert loaded & {*HEAVY, "click"} == set()
-    assert {name for name in loaded if name.startswith("traceleft")} == {"traceleft"}
+    assert {name for name in loaded if name.startswith("traceleft")} == {"traceleft", "traceleft.version"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trace", "--help"], ["generate", "--help"], ["--version"]])

@@ -1,6 +1,7 @@
 """Who may import whom, and where each third party may appear."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.support.paths import ROOT
 
 LAYERS = ("templates", "generator", "battery", "tracer", "aggregator")
-BASE = {"document", "errors", "expression", "terminal", "tracefs", "__version__"}
+BASE = {"document", "errors", "expression", "terminal", "tracefs", "version"}
 ALLOWED = {
     "templates": set[str](),
     "generator": {"templates"},
@@ -16,6 +17,20 @@ ALLOWED = {
     "tracer": {"battery"},
     "aggregator": {"tracer"},
 }
+# Rooms of the tracer, the lowest first, and what each imports of the others.
+ROOMS = {
+    "schema": set[str](),
+    "decode": {"schema"},
+    "account": set[str](),
+    "sandbox": set[str](),
+    "kernel": {"account", "schema"},
+    "output": {"account", "decode", "schema"},
+    "stacks": {"decode", "kernel", "sandbox", "schema"},
+    "recording": {"account", "decode", "output", "schema", "stacks"},
+    "session": {"account", "decode", "kernel", "recording", "sandbox", "schema", "stacks"},
+}
+# What shows a recording works where nothing can be traced.
+WITHOUT_SESSION = ("dispatch", "replay", "generated")
 WALLS = {
     "jinja2": {"generator/render.py"},
     "pycparser": {"generator/cdecl.py"},
@@ -37,6 +52,7 @@ WALLS = {
         "tracer/decode/batch.py",
     },
 }
+EXTENSIONS = ("._native", "._object")
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}
 # What the library does with code that it reads: nothing.
@@ -98,12 +114,88 @@ def test_layer_imports_only_what_lies_below_it(layer: str) -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize("name", ["document", "errors", "expression", "terminal", "tracefs"])
+@pytest.mark.parametrize("name", ["document", "errors", "expression", "terminal", "tracefs", "version"])
 def test_base_module_imports_only_base(name: str) -> None:
     names = imported_names((ROOT / "traceleft" / f"{name}.py").read_text())
     ours = {name.split(".")[1] for name in names if name.startswith("traceleft.")}
 
     assert ours <= BASE
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a shipped module."""
+    parts = path.with_suffix("").parts
+    names = parts if parts[0] == "traceleft" else ("traceleft", *parts)
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return which of these modules each imports, wherever in it; an extension is nobody's circle."""
+    graph = {}
+    for name, source in sources.items():
+        found = imported_names(source)
+        # `from package import module` names both; the package itself is imported for a name of its own alone.
+        packages = {each.rsplit(".", 1)[0] for each in found if each in sources or each.endswith(EXTENSIONS)}
+        owns = {each.rsplit(".", 1)[0] for each in found if each not in sources and not each.endswith(EXTENSIONS)}
+        graph[name] = {each for each in found & sources.keys() if each not in packages or each in owns} - {name}
+    return graph
+
+
+def find_circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the modules that reach themselves, those of one circle together."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen, waiting = set[str](), [*graph[start]]
+        while waiting:
+            if (name := waiting.pop()) not in seen:
+                seen.add(name)
+                waiting += graph[name]
+        reached[start] = seen
+    circles = {frozenset(n for n in graph if n in seen and start in reached[n]) for start, seen in reached.items()}
+    return sorted(sorted(circle) for circle in circles if circle)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = import_graph({module_name(path): (ROOT / path).read_text() for path in SHIPPED})
+
+    assert len(graph) > 200
+    assert find_circles(graph) == []
+
+
+def test_circle_is_found_wherever_the_import_is() -> None:
+    sources = {
+        "traceleft.a": "import traceleft.b\n",
+        "traceleft.b": "def f():\n    from traceleft import c\n",
+        "traceleft.c": "if TYPE_CHECKING:\n    from traceleft.a import A\n",
+        "traceleft.d": "import traceleft.a\n",
+    }
+
+    assert find_circles(import_graph(sources)) == [["traceleft.a", "traceleft.b", "traceleft.c"]]
+
+
+def rooms_of(names: set[str]) -> set[str]:
+    """Return the rooms of the tracer among imported names."""
+    return {parts[2] for name in names if (parts := name.split("."))[:2] == ["traceleft", "tracer"] and len(parts) > 2}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_what_lies_below_it(room: str) -> None:
+    paths = [path for path in modules("tracer") if path.parts[1] == room]
+    found = {str(path): (rooms_of(imports_of(path)) & ROOMS.keys()) - ROOMS[room] - {room} for path in paths}
+
+    assert found
+    assert {path: rooms for path, rooms in found.items() if rooms} == {}
+
+
+@pytest.mark.parametrize("name", WITHOUT_SESSION)
+def test_recordings_are_shown_without_a_session(name: str) -> None:
+    assert "session" not in rooms_of(imports_of(Path(f"tracer/{name}.py")))
+
+
+def test_every_room_of_the_tracer_has_its_rule() -> None:
+    rooms = {path.parts[1] for path in modules("tracer") if len(path.parts) > 2}
+
+    assert rooms == {*ROOMS, "qualify"}
 
 
 def test_nothing_imports_the_command_line() -> None:

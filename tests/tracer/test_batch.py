@@ -16,7 +16,7 @@ from tests.support.records import batch_of as records_batch
 from traceleft.errors import UnsupportedError
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 
 
 def batch_of(*listed: Record) -> Batch:

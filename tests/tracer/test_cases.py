@@ -10,7 +10,7 @@ from tests.support.records import Capture, Record, encode, schema_of
 from traceleft.errors import BatteryError
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 from traceleft.tracer.output.text import Line, TextOptions
 
 ADDRESS = 0x7FFE0010

@@ -2,7 +2,8 @@
 
 import pytest
 
-from traceleft.tracer.kernel import rates as counting
+from traceleft.tracer.kernel import counters as counting
+from traceleft.tracer.kernel.rates import Rates
 from traceleft.tracer.session.costs import (
     MARGIN,
     RAW,
@@ -10,7 +11,6 @@ from traceleft.tracer.session.costs import (
     SAVED_MIN_NS,
     TRACEPOINT,
     TRACEPOINT_NS,
-    Rates,
     Scope,
     Shape,
     cheaper_hook,

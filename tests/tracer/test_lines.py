@@ -14,11 +14,11 @@ from tests.support.events import BOTH, IN, POINTERS, SCALARS, TABLES, N, pointer
 from tests.support.paths import TESTS
 from tests.support.records import OPENED, STRUCTS, Capture, Record, encode, openat, part, schema_of
 from traceleft.tracer import _native
+from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.lines import LineWriter, compile_program
 from traceleft.tracer.schema.spec import EventSpec, Schema, Tables
-from traceleft.tracer.session.reader import Handout
 
 EPOCH = 1_790_000_000_000_000_000
 OFTEN = [scalar for scalar in SCALARS if scalar["kind"] != "wait_status"]

@@ -3,7 +3,7 @@
 import pytest
 
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.session.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
+from traceleft.tracer.kernel.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 
 MIB = 1 << 20
 GIB = 1 << 30

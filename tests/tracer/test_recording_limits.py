@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.recordings import calls, head
 from traceleft.terminal import printable
 from traceleft.tracer import _native
+from traceleft.tracer.decode.stack import Frame, Frames, Stack
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.recording.format import make_head
 from traceleft.tracer.schema.name_limits import (
@@ -23,7 +24,6 @@ from traceleft.tracer.schema.name_limits import (
     portions,
 )
 from traceleft.tracer.stacks.recorded import RecordedStacks, StackNotes, split
-from traceleft.tracer.stacks.stack import Frame, Frames, Stack
 
 HOSTILE = st.one_of(
     st.text(max_size=40),

@@ -11,7 +11,7 @@ from tests.support.events import pointer_schema
 from tests.support.records import Capture, Record, encode
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.signals import SIGNALS, name_signal, show_wait_status, show_wait_text
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 from traceleft.tracer.output.text import Line, TextOptions
 
 

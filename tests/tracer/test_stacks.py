@@ -14,19 +14,19 @@ from traceleft.aggregator.streaming.values import BatchColumns
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
+from traceleft.tracer.decode.stack import Frame, Stack
+from traceleft.tracer.kernel.memory import choose_stack_entries
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.lines import compile_program
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.recording.format import BrokenError, decode
 from traceleft.tracer.schema.spec import STACKS
-from traceleft.tracer.session.memory import choose_stack_entries
 from traceleft.tracer.stacks import mappings, symbols
 from traceleft.tracer.stacks.live import leave_probe, read_ids, unpack_addresses
 from traceleft.tracer.stacks.mapped_files import open_mapped
 from traceleft.tracer.stacks.mappings import Spaces, parse_maps
 from traceleft.tracer.stacks.recorded import RecordedStacks, StackNames, StackNotes
 from traceleft.tracer.stacks.sideband import COMM, FORK, IS_EXEC, LOST, MMAP2, apply_note
-from traceleft.tracer.stacks.stack import Frame, Stack
 from traceleft.tracer.stacks.symbols import Symbols, import_bcc
 
 NAMED = Frame(0x401010, "read", 0x10, "/lib/libc.so.6")

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.support.elf_files import make_elf, make_link
+from traceleft.tracer.decode.stack import Frame
 from traceleft.tracer.stacks import symbol_process, symbol_worker
 from traceleft.tracer.stacks import symbols as symbols_module
 from traceleft.tracer.stacks.elf_symbols import NAME_MAX
 from traceleft.tracer.stacks.mappings import Mapping, Spaces
 from traceleft.tracer.stacks.places import Place
-from traceleft.tracer.stacks.stack import Frame
 from traceleft.tracer.stacks.symbol_process import FAILURES_MAX, SymbolProcess
 from traceleft.tracer.stacks.symbols import Symbols
 

@@ -14,6 +14,7 @@ from traceleft.tracer.kernel.btf import TaskOffsets
 from traceleft.tracer.kernel.features import Feature, KernelFeatures
 from traceleft.tracer.output.text import Line, TextOptions
 from traceleft.tracer.schema import core as core_events
+from traceleft.tracer.schema import tasks
 from traceleft.tracer.schema.select import cut_document, load_events
 from traceleft.tracer.schema.spec import Schema
 from traceleft.tracer.session import task_events, uring
@@ -36,7 +37,7 @@ def document(*, structs: bool = True) -> bytes:
 
 
 def schema() -> Schema:
-    return load_events(document(), task_events.NAMES)
+    return load_events(document(), tasks.NAMES)
 
 
 def show(name: str, record: Record) -> str:
@@ -58,7 +59,7 @@ def features(*present: str, lacking: str = "") -> KernelFeatures:
 
 @pytest.mark.parametrize(("status", "shown"), EXITS)
 def test_ends_are_shown_as_strace_does(status: int, shown: str) -> None:
-    assert show(task_events.PROCESS_EXIT, Record((status,))) == shown
+    assert show(tasks.PROCESS_EXIT, Record((status,))) == shown
 
 
 @pytest.mark.parametrize(
@@ -79,16 +80,16 @@ def test_ends_are_shown_as_strace_does(status: int, shown: str) -> None:
 def test_signals_are_shown_as_strace_does(data: bytes, shown: str) -> None:
     number = int.from_bytes(data[:4], "little")
 
-    assert show(task_events.SIGNAL, Record((number, 1), {0: Capture(data)})) == f"--- {shown} ---"
+    assert show(tasks.SIGNAL, Record((number, 1), {0: Capture(data)})) == f"--- {shown} ---"
 
 
 def test_document_of_an_older_battery_lacks_what_signals_need() -> None:
     older = document(structs=False)
 
-    assert sorted(load_events(older, task_events.NAMES).events) == ["process_exit"]
-    assert sorted(load_events(document(), task_events.NAMES).events) == ["process_exit", "signal"]
+    assert sorted(load_events(older, tasks.NAMES).events) == ["process_exit"]
+    assert sorted(load_events(document(), tasks.NAMES).events) == ["process_exit", "signal"]
     with pytest.raises(BatteryError, match="set signal, which is not there"):
-        load_events(json.dumps({**json.loads(older), "events": task_events.DOCUMENTS}).encode(), ["signal"])
+        load_events(json.dumps({**json.loads(older), "events": tasks.DOCUMENTS}).encode(), ["signal"])
 
 
 def test_document_that_was_cut_is_whole() -> None:
@@ -134,7 +135,7 @@ def test_programs_go_by_what_the_kernel_has(
 ) -> None:
     monkeypatch.setattr(task_events, "task_offsets", lambda: offsets)
     monkeypatch.setattr(task_events, "_has_deliver_fields", lambda: True)
-    chosen = [task_events.choose_roles(name, ALL, kernel) for name in task_events.NAMES]
+    chosen = [task_events.choose_roles(name, ALL, kernel) for name in tasks.NAMES]
 
     assert [None if roles is None else set(roles) for roles in chosen] == [
         None if roles is None else set(roles) for roles in (signal, ends)

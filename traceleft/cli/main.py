@@ -12,10 +12,10 @@ import click
 from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
-from traceleft import __version__
 from traceleft.cli.signals import unwinding_on_signals
 from traceleft.errors import TraceleftError
 from traceleft.terminal import notice
+from traceleft.version import __version__
 
 INTERRUPTED = 130
 COMPLETION = "_TRACELEFT_COMPLETE"

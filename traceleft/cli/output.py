@@ -202,7 +202,8 @@ def folding(options: PrintOptions, source: Source, output: Output) -> Iterator[N
     if not options.folds:
         yield
         return
-    from traceleft.aggregator.pages.flame import Folded, flame_page
+    from traceleft.aggregator.pages.flame import Folded
+    from traceleft.aggregator.pages.report import flame_page
 
     folded = Folded()
     with ExitStack() as stack:

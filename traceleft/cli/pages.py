@@ -16,7 +16,7 @@ def write_recordings_page(page: Path, paths: Sequence[Path]) -> None:
     """Write the page of recordings, of damaged ones what can be read; then raise what is wrong with them."""
     from traceleft.aggregator.pages.overview import make_overview
     from traceleft.aggregator.pages.report import render_overview
-    from traceleft.cli.commands.replay import refuse_overwriting
+    from traceleft.cli.recorded import refuse_overwriting
 
     with ExitStack() as stack:
         recordings, refused = open_recordings(paths, stack)

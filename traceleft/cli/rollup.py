@@ -206,7 +206,7 @@ def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgro
     from traceleft.aggregator.rollups.check import columns_of
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli.batteries import catalogue_of
-    from traceleft.cli.session import live_names
+    from traceleft.cli.names import live_names
 
     if "path" in columns_of(rollup):
         tracer.resolve_paths(live_names(tracer, battery))

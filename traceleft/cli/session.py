@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traceleft.cli.batteries import Choice, catalogue_of, choose_battery, make_battery
+from traceleft.cli.names import live_names
 from traceleft.cli.output import (
     Output,
     PrintOptions,
@@ -21,6 +22,7 @@ from traceleft.cli.output import (
 )
 from traceleft.cli.signals import SIGNAL_BASE, signals_held
 from traceleft.cli.sinks import Outlets, directories_of, use_network
+from traceleft.cli.status import LOSS
 from traceleft.errors import BatteryError, TraceleftError
 from traceleft.expression import named
 from traceleft.terminal import notice
@@ -31,12 +33,10 @@ from traceleft.tracer.session.following import find_targets
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
-    from traceleft.tracer.output.fdnames import FdNames
     from traceleft.tracer.session.rollup import KernelRollup
 
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
 
-LOSS = 3
 # Longer than a command takes to end that is about to.
 BRIEFLY_S = 0.2
 # What a shorter trace may save is not worth the time that measuring takes.
@@ -182,23 +182,6 @@ def make_tracer(
         environment=options.environment,
         sandbox=options.sandbox,
     )
-
-
-def live_names(tracer: "Tracer", battery: "Battery") -> "FdNames":
-    """Return what knows the file descriptors and directories of a tracer's processes."""
-    from traceleft.tracer.output.fdnames import FdNames
-
-    tracer.asks_files = True
-    directory = own_directory() if tracer.has_command else None
-    return FdNames(tracer.specs, catalogue_of(battery).names, directory=directory)
-
-
-def own_directory() -> str | None:
-    """Return where a command begins; None where that directory is gone."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
 
 
 def follow_tracer(

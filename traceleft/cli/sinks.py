@@ -204,7 +204,7 @@ class Outlets:
 
     def follow(self, tracer: "Tracer", battery: "Battery", *, raw: bool) -> None:
         """Connect a trace that is not started, and let sinks know its account every so often."""
-        from traceleft.cli.session import live_names
+        from traceleft.cli.names import live_names
         from traceleft.tracer.kernel.cgroups import CgroupPaths
 
         paths = CgroupPaths()

@@ -31,7 +31,8 @@ from traceleft.tracer.decode.lists import (
 from traceleft.tracer.decode.sockets import show_msghdr, show_sockaddr, split_msghdr
 from traceleft.tracer.decode.structs import compile_array, compile_element, compile_struct
 from traceleft.tracer.decode.texts import to_text
-from traceleft.tracer.decode.values import ByteOrder, Value, compile_scalar, compile_set, show_pointer
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import ByteOrder, compile_scalar, compile_set, show_pointer
 from traceleft.tracer.schema.spec import (
     COUNTED,
     MAX_ERROR,

@@ -13,7 +13,8 @@ from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.texts import to_text, value_to_column
-from traceleft.tracer.decode.values import Value, compile_scalar, is_signed
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import compile_scalar, is_signed
 from traceleft.tracer.schema.spec import (
     HEADER_SIZE,
     NEW_STACK,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traceleft.tracer import _native
-    from traceleft.tracer.stacks.stack import Stack
+    from traceleft.tracer.decode.stack import Stack
 
 HEADER_COLUMNS: Final = (
     *(("length", "u4", 0), ("event_id", "u2", 4), ("record_flags", "u2", 6), ("timestamp", "u8", 8)),

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from traceleft.tracer.decode.fixed import HEADER_FIELDS, Fields, Notes, ReadArg, ReadTail
 from traceleft.tracer.decode.structs import compile_element, compile_struct
-from traceleft.tracer.decode.values import Value, compile_scalar, is_signed, show_until_nul, to_signed
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import compile_scalar, is_signed, show_until_nul, to_signed
 from traceleft.tracer.schema.spec import SCALAR_KINDS, CasesSpec, Tables, ValueSpec
 
 

@@ -16,7 +16,7 @@ from traceleft.tracer.decode.values import compile_scalar
 from traceleft.tracer.schema.spec import COUNTED, HEADER_SIZE, SLOT_SIZE, STACKS, ArgSpec, EventSpec, Schema, Tables
 
 if TYPE_CHECKING:
-    from traceleft.tracer.stacks.stack import Stack, StackSource
+    from traceleft.tracer.decode.stack import Stack, StackSource
 
 
 class UndecodableError(ValueError):

@@ -1,10 +1,13 @@
 """An event: a lazy view over a record that was checked."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from traceleft.tracer.decode.fixed import Notes
-from traceleft.tracer.decode.values import ABSENT, Value, error_name, show_comm
+from traceleft.tracer.decode.fixed import Fields, Notes, ReadArg
+from traceleft.tracer.decode.value import ABSENT, Value
+from traceleft.tracer.decode.values import error_name, show_comm
+from traceleft.tracer.schema import unknown
 from traceleft.tracer.schema.spec import (
     CLASS_1,
     DURATION,
@@ -16,11 +19,9 @@ from traceleft.tracer.schema.spec import (
     EventSpec,
     Tables,
 )
-from traceleft.tracer.session import others
 
 if TYPE_CHECKING:
-    from traceleft.tracer.decode.decoder import Decoder
-    from traceleft.tracer.stacks.stack import Stack
+    from traceleft.tracer.decode.stack import Stack
 
 
 class Args(Mapping[str, Value]):
@@ -53,6 +54,20 @@ class Args(Mapping[str, Value]):
         return f"Args({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
 
+class RecordReader(Protocol):
+    """What an event reads its record by: a ``Decoder``."""
+
+    spec: EventSpec
+    tables: Tables
+    raw: struct.Struct
+    readers: tuple[tuple[str, int, ReadArg | None], ...]
+    fields: Callable[[bytes], Fields]
+
+    def find_stack(self, fields: Fields, data: bytes | memoryview) -> "Stack | None":
+        """Return a record's stack, None where nothing tells what it is."""
+        ...
+
+
 class Event:
     """One call of a syscall, or one hit of a tracepoint.
 
@@ -65,7 +80,9 @@ class Event:
     _args: dict[str, Value]
     _notes: Notes
 
-    def __init__(self, decoder: "Decoder", data: bytes, offset_ns: int, fields: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, decoder: "RecordReader", data: bytes, offset_ns: int, fields: tuple[int, ...] | None = None
+    ) -> None:
         self._decoder = decoder
         self._data = data
         self._offset_ns = offset_ns
@@ -93,7 +110,7 @@ class Event:
     def event(self) -> str:
         """The kernel's name of the syscall, ``category:name``, or ``syscall_999`` of a number that no event is for."""
         name = self._decoder.spec.name
-        return others.name_of(self.raw[others.NUMBER_ARG] & 0xFFFFFFFF) if name == others.NAME else name
+        return unknown.name_of(self.raw[unknown.NUMBER_ARG] & 0xFFFFFFFF) if name == unknown.NAME else name
 
     @property
     def pid(self) -> int:

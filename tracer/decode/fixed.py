@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from traceleft.tracer.decode.lists import Part
-from traceleft.tracer.decode.values import ByteOrder, Value, is_signed
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import ByteOrder, is_signed
 from traceleft.tracer.schema.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, EventSpec, SlotSpec, Tables, ValueSpec
 
 HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"

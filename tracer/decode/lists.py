@@ -10,7 +10,8 @@ from typing import Final
 
 from traceleft.tracer.decode.signals import SIGNALS
 from traceleft.tracer.decode.texts import to_text
-from traceleft.tracer.decode.values import ByteOrder, Value, show_pointer
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import ByteOrder, show_pointer
 from traceleft.tracer.schema.spec import STATUS_LONGER
 
 _PREFIX: Final = {"little": "<", "big": ">"}

@@ -1,9 +1,8 @@
 """Names of signals, and the status that wait gives of a child."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 
 SIGNALS: Final = (
     *("SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1"),
@@ -31,7 +30,7 @@ def name_signal(number: int) -> str:
     return SIGNALS[number - 1] if 1 <= number <= len(SIGNALS) else str(number)
 
 
-def show_wait_status(status: int) -> "dict[str, Value]":
+def show_wait_status(status: int) -> dict[str, Value]:
     """Return what became of a child: it exited, was signaled (``core_dumped``), stopped or continued.
 
     A stop that ptrace made tells its ``event``, and whether it is a ``syscall``'s.
@@ -47,7 +46,7 @@ def show_wait_status(status: int) -> "dict[str, Value]":
     return {"exited": code}
 
 
-def _show_stop(code: int, event: int) -> "dict[str, Value]":
+def _show_stop(code: int, event: int) -> dict[str, Value]:
     is_syscall = code == (SIGNALS.index("SIGTRAP") + 1 | _SYSCALL_STOP)
     stopped: dict[str, Value] = {"stopped": name_signal(code & ~_SYSCALL_STOP if is_syscall else code)}
     if is_syscall:
@@ -58,7 +57,7 @@ def _show_stop(code: int, event: int) -> "dict[str, Value]":
     return stopped
 
 
-def show_wait_text(status: "Value") -> str:
+def show_wait_text(status: Value) -> str:
     """Return a shown status in the words of wait's macros."""
     match status:
         case {"exited": code}:

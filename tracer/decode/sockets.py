@@ -6,7 +6,8 @@ from typing import Final
 
 from traceleft.tracer.decode.lists import Part, show_bases, show_iovec, split_iovec, take_part
 from traceleft.tracer.decode.texts import to_text
-from traceleft.tracer.decode.values import ByteOrder, Value, show_pointer
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import ByteOrder, show_pointer
 
 AF_UNIX, AF_NETLINK, AF_PACKET = 1, 16, 17
 SOL_SOCKET, SCM_RIGHTS, SCM_CREDENTIALS = 1, 1, 2

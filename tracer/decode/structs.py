@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 from traceleft.tracer.decode.lists import show_sigset
 from traceleft.tracer.decode.sockets import show_sockaddr
-from traceleft.tracer.decode.values import Value, compile_integer, show_until_nul
+from traceleft.tracer.decode.value import Value
+from traceleft.tracer.decode.values import compile_integer, show_until_nul
 from traceleft.tracer.schema.spec import MemberSpec, StructSpec, Tables, ValueSpec
 
 Read: TypeAlias = Callable[[bytes], Value]

@@ -10,13 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 from traceleft.tracer.decode.signals import show_wait_status
 from traceleft.tracer.decode.texts import to_text
+from traceleft.tracer.decode.value import ABSENT, Value
 from traceleft.tracer.schema.spec import SetSpec, Tables, ValueSpec
-
-Value: TypeAlias = "int | str | list[Value] | dict[str, Value] | None"
-"""What an argument is decoded to: anything that JSON can carry."""
-
-ABSENT: Final = str(b"ABSENT", "ascii")
-"""What is read of an argument that the call does not have: this very object, which no text is. It is never shown."""
 
 ByteOrder: TypeAlias = Literal["little", "big"]
 

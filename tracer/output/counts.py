@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 
 _RULE: Final = "------ ----------- ----------- --------- --------- ----------------"
 _HEAD: Final = "% time     seconds  usecs/call     calls    errors syscall"

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from traceleft.tracer.decode.cases import choose_case
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.texts import to_text
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 from traceleft.tracer.output.socket_names import describe_fd
 from traceleft.tracer.schema.spec import NO_RETURN, UNFINISHED
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native
     from traceleft.tracer.decode.batch import Batch
-    from traceleft.tracer.recording import Recording
     from traceleft.tracer.schema.spec import EventSpec, Tables
 
 # A process's directory has this place among its descriptors.
@@ -349,19 +348,3 @@ class FdNames:
             last += 1 << 32
         for fd in [fd for fd in fds if first <= fd <= last]:
             del fds[fd]
-
-
-def recorded_names(recording: "Recording") -> FdNames:
-    """Return what learns the descriptors of a recording's processes, by its events alone: /proc has other processes."""
-    return FdNames(
-        recording.specs,
-        recording.specs,
-        read_link=read_no_link,
-        read_parent=lambda pid: None,
-        directory=recording.directory or None,
-    )
-
-
-def read_no_link(path: str) -> bytes:
-    """Stand for a link that is not there."""
-    raise FileNotFoundError(path)

@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from traceleft.tracer import _native
+from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.cases import has_scalar_cases
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError, native_layout
 from traceleft.tracer.decode.signals import SIGNALS
 from traceleft.tracer.decode.values import error_name, is_signed
 from traceleft.tracer.output.jsonl import to_json_line
+from traceleft.tracer.schema import unknown
 from traceleft.tracer.schema.spec import (
     MAX_ERROR,
     ArgSpec,
@@ -26,8 +28,6 @@ from traceleft.tracer.schema.spec import (
     Tables,
     ValueSpec,
 )
-from traceleft.tracer.session import others
-from traceleft.tracer.session.reader import Handout
 
 ENOUGH_BYTES: Final = 1 << 20
 RAW: Final = 1
@@ -142,7 +142,7 @@ class _Program:
         if any(arg.value.kind in _IN_PARTS and (arg.slot_out is not None or not arg.on_zero) for arg in spec.args):
             return
         # The name of a call that no event is for lies in its record.
-        if native_layout(spec, self._tables) is None or spec.name == others.NAME:
+        if native_layout(spec, self._tables) is None or spec.name == unknown.NAME:
             return
         first = len(self._args)
         rows = [self._arg(arg, spec.slots) for arg in spec.args]

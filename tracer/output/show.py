@@ -8,7 +8,7 @@ from traceleft.tracer.decode.cases import list_cases
 from traceleft.tracer.decode.fixed import Notes
 from traceleft.tracer.decode.signals import SIGNALS, show_wait_text
 from traceleft.tracer.decode.texts import to_bytes
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 from traceleft.tracer.schema.spec import ArgSpec, StructSpec, Tables, ValueSpec
 
 Show: TypeAlias = Callable[[Value], str]

@@ -15,8 +15,9 @@ from traceleft.tracer.decode.cases import choose_case
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.values import compile_set, show_hex, show_pointer
 from traceleft.tracer.output.show import Shown, compile_shown, escape
+from traceleft.tracer.output.tasks import show_exit, show_signal
+from traceleft.tracer.schema import tasks, unknown
 from traceleft.tracer.schema.spec import EventSpec, SetSpec
-from traceleft.tracer.session import others, task_events
 
 TimeForm = Literal["default", "none", "t", "tt", "ttt", "r"]
 
@@ -27,7 +28,7 @@ RESTARTS: Final = {
     "ERESTART_RESTARTBLOCK": "Interrupted by signal",
 }
 _CONNECTED: Final = re.compile(r"[A-Za-z0-9-]{1,32}:\[[0-9a-f.:\[\]]{1,64}->")
-_TELLS: Final = {task_events.SIGNAL: task_events.show_signal, task_events.PROCESS_EXIT: task_events.show_exit}
+_TELLS: Final = {tasks.SIGNAL: show_signal, tasks.PROCESS_EXIT: show_exit}
 _CYAN, _RED, _GREEN, _DIM, _PLAIN = "\033[36m", "\033[31m", "\033[32m", "\033[2m", "\033[0m"
 
 
@@ -92,8 +93,8 @@ class Line:
         values, notes = event.decoded(), event.notes()
         if self._options.raw:
             return ", ".join(f"{arg.name}: 0x{event.raw[arg.index]:x}" for arg in event.spec.args)
-        if event.spec.name == others.NAME:
-            return ", ".join(show_hex(number) for number in event.raw[: others.NUMBER_ARG])
+        if event.spec.name == unknown.NAME:
+            return ", ".join(show_hex(number) for number in event.raw[: unknown.NUMBER_ARG])
         parts = []
         for name, show in self._compiled(event):
             if name not in values:

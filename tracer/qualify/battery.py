@@ -24,13 +24,13 @@ from traceleft.tracer.decode.event import Event
 from traceleft.tracer.kernel.features import HOOKS, KernelFeatures, probe_kernel
 from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.kernel.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
+from traceleft.tracer.kernel.memory import PAGE_BYTES
 from traceleft.tracer.kernel.task_loads import BY_TASK, can_read_task, find_task_offsets
 from traceleft.tracer.qualify.workload import EVENTS, Workload, held, match_calls
 from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import Schema
 from traceleft.tracer.session.attach import convert_error
 from traceleft.tracer.session.maps import NAMES, OWNER_NAMES
-from traceleft.tracer.session.memory import PAGE_BYTES
 from traceleft.tracer.session.plan import CORE, EVENT_ROLE, ROLES
 from traceleft.tracer.session.session import LOADERS_MAX
 from traceleft.tracer.tracer import Tracer

@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Self
 
 from traceleft.errors import TraceleftError
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 from traceleft.tracer.schema.spec import EventSpec
 
 _NAMES: Final = "openat pipe2 write read close lseek socketpair newuname nanosleep chdir getppid execve exit_group"

@@ -127,7 +127,7 @@ def make_head(
 
     Raise BatteryError that names the place when the schema does not hold together.
     """
-    from traceleft import __version__
+    from traceleft.version import __version__
 
     data = document if isinstance(document, bytes) else msgspec.json.encode(document)
     cut = cut_document(data, events)

@@ -14,8 +14,9 @@ from traceleft.tracer.account.ledger import Ledger
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.dispatch import iter_events
+from traceleft.tracer.decode.records import iter_events
 from traceleft.tracer.output.ahead import Ahead
+from traceleft.tracer.output.fdnames import FdNames
 from traceleft.tracer.recording.format import BrokenError, part_path
 from traceleft.tracer.recording.part import Part, open_part
 from traceleft.tracer.schema.spec import EventSpec, Schema
@@ -174,7 +175,6 @@ class Recording:
 
     def _path_resolver(self, ahead: Ahead) -> "EventPaths":
         from traceleft.tracer.output.event_paths import EventPaths
-        from traceleft.tracer.output.fdnames import recorded_names
 
         names = recorded_names(self)
         names.look_ahead_by(self.specs.values(), self.schema.tables, ahead.look)
@@ -247,3 +247,19 @@ def _find_first(directory: Path) -> Path:
     names = ", ".join(path.name for path in found[:3])
     reason = f"is a directory with {len(found)} recordings: name one of {names}" if found else "holds no recording"
     raise RecordingError(reason, file=str(directory))
+
+
+def recorded_names(recording: Recording) -> FdNames:
+    """Return what learns the descriptors of a recording's processes, by its events alone: /proc has other processes."""
+    return FdNames(
+        recording.specs,
+        recording.specs,
+        read_link=read_no_link,
+        read_parent=lambda pid: None,
+        directory=recording.directory or None,
+    )
+
+
+def read_no_link(path: str) -> bytes:
+    """Stand for a link that is not there."""
+    raise FileNotFoundError(path)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from traceleft.expression import Catalogue
-from traceleft.tracer.session import others, task_events
+from traceleft.tracer.schema import tasks, unknown
 
-NAMES: Final = frozenset({others.NAME, *task_events.NAMES})
-DOCUMENTS: Final[Mapping[str, Mapping[str, object]]] = {others.NAME: others.DOCUMENT, **task_events.DOCUMENTS}
+NAMES: Final = frozenset({unknown.NAME, *tasks.NAMES})
+DOCUMENTS: Final[Mapping[str, Mapping[str, object]]] = {unknown.NAME: unknown.DOCUMENT, **tasks.DOCUMENTS}
 """The events as a schema document has them, by name."""
 
 # Fewer syscalls than any kernel has: a battery of so few was made of chosen ones, and what it lacks was left out.
@@ -40,7 +40,7 @@ def part(expressions: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def calls_of(events: Iterable[str]) -> tuple[str, ...]:
     """Return the events that are calls: signals and ends are not counted or rolled up unless they are named."""
-    return tuple(name for name in events if name not in task_events.NAMES)
+    return tuple(name for name in events if name not in tasks.NAMES)
 
 
 def add_to(catalogue: Catalogue) -> Catalogue:

@@ -4,7 +4,7 @@ A document describes hundreds of events, and most traces want a few. What is not
 into objects nor checked.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -12,11 +12,11 @@ from msgspec import Raw, Struct
 
 from traceleft.battery.manifest import one_line
 from traceleft.errors import BatteryError
-from traceleft.expression import Catalogue
+from traceleft.expression import Catalogue, select
 from traceleft.tracer.schema import core as core_events
 from traceleft.tracer.schema.checked import read_name
 from traceleft.tracer.schema.load import load_schema
-from traceleft.tracer.schema.spec import Schema
+from traceleft.tracer.schema.spec import EventSpec, Schema, make_catalogue
 
 # Structs may hold each other; the schema's loader refuses deeper ones, and those in a ring.
 ROUNDS_MAX: Final = 8
@@ -144,3 +144,9 @@ def _decode(data: bytes | Raw, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise BatteryError(f"schema: {one_line(exc)}") from exc
+
+
+def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> list[EventSpec]:
+    """Return the events that expressions choose, of these."""
+    syscalls = [name for name, spec in specs.items() if spec.kind == "syscall"]
+    return [specs[name] for name in select(expressions, make_catalogue(specs), default=syscalls)]

@@ -14,9 +14,10 @@ from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.kernel.kprobes import read_syscall_symbols
 from traceleft.tracer.kernel.levels import NEEDS, Level, choose_levels
 from traceleft.tracer.schema import core as core_events
+from traceleft.tracer.schema import unknown
 from traceleft.tracer.schema.select import load_events, read_catalogue, read_numbers
-from traceleft.tracer.schema.spec import EventSpec, Schema, make_catalogue
-from traceleft.tracer.session import others, task_events
+from traceleft.tracer.schema.spec import EventSpec, Schema
+from traceleft.tracer.session import task_events, unknown_calls
 from traceleft.tracer.session.attach import can_dispatch_tracepoints
 from traceleft.tracer.session.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
 from traceleft.tracer.session.exec_prepare import prepare_roles
@@ -117,21 +118,21 @@ class Choice:
         found: dict[str, tuple[str, ...]] = {}
         lacking: dict[str, str] = {}
         for name in (spec.name for spec in specs if spec.name in core_events.NAMES):
-            if name == others.NAME:
+            if name == unknown.NAME:
                 roles = self._roles_of_others(specs, hook)
             else:
                 roles = task_events.choose_roles(name, held, self._features)
             if roles is not None and set(roles) <= held:
                 found[name] = roles
             else:
-                lacking[name] = others.REASON if name == others.NAME else task_events.REASONS[name]
+                lacking[name] = unknown_calls.REASON if name == unknown.NAME else task_events.REASONS[name]
         return found, lacking
 
     def _roles_of_others(self, specs: list[EventSpec], hook: str) -> tuple[str, ...] | None:
         """Return what tells calls that no event is for, None where this hook does not see them."""
         names = [spec.name for spec in specs if spec.kind == "syscall"]
         sees = hook == RAW or (hook == TRACEPOINT and wants_dispatcher(names) and can_dispatch_tracepoints())
-        return others.ROLES[hook] if sees else None
+        return unknown_calls.ROLES[hook] if sees else None
 
     def _notices(self, absent: Collection[str], present: Sequence[EventSpec]) -> Iterator[str]:
         drift = find_drift(present)
@@ -177,7 +178,7 @@ def choose(
         required=frozenset(named(events, catalogue) if required is None else required),
         shape=shape,
         check=check,
-        unknown=tuple(others.unknown_numbers(read_numbers(document))) if others.NAME in schema.events else (),
+        unknown=tuple(unknown.unknown_numbers(read_numbers(document))) if unknown.NAME in schema.events else (),
     )
 
 
@@ -230,16 +231,10 @@ def _weigh_hooks(syscalls: Sequence[EventSpec], shape: Shape) -> str:
     shape = replace(shape, keeps_entries=shape.keeps_entries or needs_entry, has_exec=not EXECS.isdisjoint(names))
     if wants_dispatcher(names) or not depends_on_rates(shape):
         return RAW
-    from traceleft.tracer.kernel.rates import measure_rates
+    from traceleft.tracer.kernel.counters import measure_rates
 
     rates = measure_rates([spec.number for spec in syscalls if spec.number is not None])
     return RAW if rates is None else cheaper_hook(shape, rates)
-
-
-def select_specs(specs: Mapping[str, EventSpec], expressions: Sequence[str]) -> list[EventSpec]:
-    """Return the events that expressions choose, of these."""
-    syscalls = [name for name, spec in specs.items() if spec.kind == "syscall"]
-    return [specs[name] for name in select(expressions, make_catalogue(specs), default=syscalls)]
 
 
 def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from traceleft.tracer.kernel.rates import Rates
 from traceleft.tracer.session.filters import Filters
 from traceleft.tracer.session.options import Options
 
@@ -41,14 +42,6 @@ class Shape:
     scope: Scope
     keeps_entries: bool
     has_exec: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Calls a second, of all processes: all calls, and those of the chosen events."""
-
-    calls: float
-    chosen: float
 
 
 def shape_of(filters: Filters, options: Options) -> Shape:

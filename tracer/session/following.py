@@ -10,8 +10,8 @@ from typing import Final
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
+from traceleft.tracer.schema import unknown
 from traceleft.tracer.schema.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
-from traceleft.tracer.session import others
 from traceleft.tracer.session.maps import ALONE, IN_CALL, Maps, Task
 
 PROC: Final = Path("/proc")
@@ -145,7 +145,7 @@ def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec], *, with_earlier:
             task = _find_earlier_call(tid, task, numbers)
         if task is None or not task.flags & IN_CALL or task.event not in specs:
             continue
-        if specs[task.event].name == others.NAME:
+        if specs[task.event].name == unknown.NAME:
             # Its number is told by its return alone.
             continue
         thread = read_thread(tid)

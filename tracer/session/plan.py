@@ -145,3 +145,7 @@ def _roles_of(spec: EventSpec, hook: str) -> tuple[str, ...]:
             f"{spec.name} on a raw tracepoint", "its syscall number is not known: use --attach tracepoint"
         )
     return ROLES[hook]
+
+
+ROLLUP_ENTER: Final = "rollup_enter"
+ROLLUP_EXIT: Final = "rollup_exit"

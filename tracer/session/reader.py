@@ -4,10 +4,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
+from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.account.ledger import Figures, KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
 from traceleft.tracer.session.following import Watch, make_unfinished
 from traceleft.tracer.session.maps import Count
@@ -22,33 +23,6 @@ AHEAD_MAX: Final = 8
 AHEAD_S: Final = 0.04
 # How often to look whether what is followed has ended, while records keep coming.
 LOOK_S: Final = 0.25
-
-
-@dataclass(slots=True)
-class Handout:
-    """Records on their way out: how many are through, and (event, cpu) of those among them that were refused.
-
-    An iteration is suspended between two of its events: then whoever takes it up first, the iteration itself or a
-    thread that closes the tracer, goes on with it alone.
-    """
-
-    records: _native.Records
-    done: int = 0
-    refused: list[tuple[int, int]] = field(default_factory=list)
-    is_settled: bool = False
-    _token: list[None] = field(default_factory=list)
-
-    def suspend(self) -> None:
-        """Let anyone take it up."""
-        self._token.append(None)
-
-    def take_up(self) -> bool:
-        """Tell whether it was suspended, and is the caller's now."""
-        try:
-            self._token.pop()
-        except IndexError:
-            return False
-        return True
 
 
 class Reader:

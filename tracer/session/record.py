@@ -12,11 +12,10 @@ import msgspec
 
 from traceleft.battery import Battery
 from traceleft.tracer import _native
-from traceleft.tracer.dispatch import Account
+from traceleft.tracer.account.handout import Account, Handout
 from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.recording.format import make_head
 from traceleft.tracer.recording.writer import Recorder
-from traceleft.tracer.session.reader import Handout
 from traceleft.tracer.stacks.recorded import StackNotes
 
 if TYPE_CHECKING:

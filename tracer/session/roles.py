@@ -10,15 +10,13 @@ from traceleft.tracer.session import filters
 from traceleft.tracer.session.attach import can_dispatch_tracepoints, choose_sched_roles
 from traceleft.tracer.session.compat import COUNT_RAW, COUNT_TRACEPOINT
 from traceleft.tracer.session.options import Options
-from traceleft.tracer.session.plan import Part, Plan
+from traceleft.tracer.session.plan import ROLLUP_ENTER, ROLLUP_EXIT, Part, Plan
 
 EXECS: Final = frozenset({"execve", "execveat"})
 # From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
 DISPATCHED_MIN: Final = 8
 DISPATCH_ENTER: Final = "dispatch_enter"
 DISPATCH_EXIT: Final = "dispatch_exit"
-ROLLUP_ENTER: Final = "rollup_enter"
-ROLLUP_EXIT: Final = "rollup_exit"
 TRACEPOINT_DISPATCHERS: Final = {"dispatch_tp_exit": "sys_exit", "dispatch_tp_enter": "sys_enter"}
 
 

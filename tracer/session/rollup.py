@@ -13,8 +13,7 @@ from typing import Final
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.decode.values import show_comm
-from traceleft.tracer.session.plan import Plan
-from traceleft.tracer.session.roles import ROLLUP_EXIT
+from traceleft.tracer.session.plan import ROLLUP_EXIT, Plan
 
 GROUPS: Final = "rollups"
 BUCKETS: Final = "rollup_buckets"

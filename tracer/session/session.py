@@ -14,8 +14,10 @@ from traceleft.tracer.kernel.btf import task_offsets
 from traceleft.tracer.kernel.cgroups import put_cgroup
 from traceleft.tracer.kernel.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kernel.kprobes import ReturnProbes, remove_leftovers
+from traceleft.tracer.kernel.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.schema import core as core_events
-from traceleft.tracer.session import filters, others, task_events, uring
+from traceleft.tracer.schema import tasks, unknown
+from traceleft.tracer.session import filters, task_events, unknown_calls, uring
 from traceleft.tracer.session.attach import (
     RAW,
     attach_own,
@@ -39,7 +41,6 @@ from traceleft.tracer.session.maps import (
     STACK_NAMES,
     Maps,
 )
-from traceleft.tracer.session.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
 from traceleft.tracer.session.near import NEAR, choose_near
 from traceleft.tracer.session.open_files import more_open_files
 from traceleft.tracer.session.options import Options
@@ -175,13 +176,13 @@ class Session:
         number = part.spec.number
         for link in self._part_links.pop(event, []):
             link.detach()
-        if self._own.pop(part.spec.name, None) is not None and part.spec.name in task_events.NAMES:
+        if self._own.pop(part.spec.name, None) is not None and part.spec.name in tasks.NAMES:
             task_events.write_places(self._core, self._own)
         # Level 4.4 has neither that map nor arrays of programs.
         if number is not None and number < SYSCALLS_MAX and "chosen" in self.maps.fds:
             self.maps.put("chosen", number, 0)
-            if part.spec.name == others.NAME:
-                others.mark(self.maps, self.plan.unknown, 0)
+            if part.spec.name == unknown.NAME:
+                unknown_calls.mark(self.maps, self.plan.unknown, 0)
             for array, key, _ in self._places(part):
                 self.maps.clear(array, key)
 
@@ -282,11 +283,11 @@ class Session:
         """Attach what tells of signals, of ends of threads, and of operations that are no calls."""
         if self._options.loads_only:
             return
-        if not self._own.keys().isdisjoint(task_events.NAMES):
+        if not self._own.keys().isdisjoint(tasks.NAMES):
             task_events.write_places(self._core, self._own)
         for role in self._uring:
             uring.write_place(self._core, role)
-        for role in sorted({*self._uring, *(role for name in task_events.NAMES for role in self._own.get(name, ()))}):
+        for role in sorted({*self._uring, *(role for name in tasks.NAMES for role in self._own.get(name, ()))}):
             links = self._raw_links if role.startswith(RAW) else self._links
             links.append(attach_own(self._core, role, self.plan.core_programs[role]))
 
@@ -308,7 +309,7 @@ class Session:
                 continue
             elif part.spec.number is not None and part.spec.number < SYSCALLS_MAX:
                 self.maps.put("chosen", part.spec.number, part.spec.id + 1 | self._chosen_flags(part))
-        others.place(self.maps, self._core, self._own.get(others.NAME, {}), self.plan.unknown)
+        unknown_calls.place(self.maps, self._core, self._own.get(unknown.NAME, {}), self.plan.unknown)
         called = [part for part in self._objects() if self._roles.is_called(part)]
         if len(called) == 1:
             self._links += self._try_part(called[0])
@@ -348,7 +349,7 @@ class Session:
         moves = spec is not None and part.spec.name in spec.byte_events
         near = self._near.get(part.spec.name, NOT_NEAR) + 1 << CHOSEN_NEAR_SHIFT if NEAR in self.maps.fds else 0
         # A call whose number is -1 returns as rt_sigreturn does: its entry tells.
-        asks_entry = part.spec.entry != "none" or part.spec.name == others.NAME
+        asks_entry = part.spec.entry != "none" or part.spec.name == unknown.NAME
         return (CHOSEN_ENTRY if asks_entry else 0) | (CHOSEN_BYTES if moves else 0) | near
 
     def _load_part(self, part: Part) -> list[_native.Link]:

@@ -11,61 +11,19 @@ from typing import TYPE_CHECKING, Final
 from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.decode.values import error_name
 from traceleft.tracer.kernel.btf import TaskOffsets, task_offsets
 from traceleft.tracer.kernel.features import EXACT, KernelFeatures
 from traceleft.tracer.kernel.formats import read_format
+from traceleft.tracer.schema.tasks import PROCESS_EXIT, SIGNAL
 
 if TYPE_CHECKING:
-    from traceleft.tracer.decode.values import Value
+    pass
 
-SIGNAL: Final = "signal"
-PROCESS_EXIT: Final = "process_exit"
-NAMES: Final = (SIGNAL, PROCESS_EXIT)
-# As EVENT_SIGNAL and EVENT_EXIT of templates/core_tasks.j2.
-SIGNAL_ID: Final = 1022
-EXIT_ID: Final = 1021
 REASONS: Final[Mapping[str, str]] = {
     SIGNAL: "this kernel, or the level in use, has no tracepoint signal:signal_deliver for it",
     PROCESS_EXIT: "this kernel shows an exit status neither by BTF nor by kprobes",
 }
 
-_COMMON: Final[dict[str, object]] = {
-    "kind": "tracepoint",
-    "number": None,
-    "aliases": [],
-    "classes": [],
-    "format": "",
-    "borrowed": False,
-    "entry": "none",
-}
-_INT: Final = {"width": 4, "signed": True, "type": "int"}
-_INFO: Final = {"width": 8, "signed": False, "type": "siginfo_t"}
-DOCUMENTS: Final[dict[str, dict[str, object]]] = {
-    SIGNAL: {
-        **_COMMON,
-        "id": SIGNAL_ID,
-        "registers": 2,
-        "layout": {
-            "fixed_size": 104,
-            "args": 2,
-            "slots": [{"name": "info", "offset": 96, "at": "exit"}],
-            "digest": "",
-        },
-        "args": [
-            {"name": "signal", "index": 0, "kind": "set", "set": "signal", **_INT},
-            {"name": "info", "index": 1, "kind": "struct", "struct": "siginfo", "slot": 0, **_INFO},
-        ],
-    },
-    PROCESS_EXIT: {
-        **_COMMON,
-        "id": EXIT_ID,
-        "registers": 1,
-        "layout": {"fixed_size": 88, "args": 1, "slots": [], "digest": ""},
-        "args": [{"name": "status", "index": 0, "kind": "wait_status", **_INT}],
-    },
-}
-"""The events as a schema document has them."""
 
 # By role, where its program is attached: a raw tracepoint, a tracepoint with its category, or a function.
 RAW_PLACES: Final = {
@@ -147,31 +105,3 @@ def write_places(core: _native.Object, events: Iterable[str]) -> None:
     wanted = sum(_TELLS.get(name, 0) for name in events)
     value = _PLACES.pack(offsets.pid or 0, offsets.tgid or 0, offsets.exit_code or 0, wanted)
     _native.map_update(core.map_fd(MAP), bytes(4), value)
-
-
-def show_signal(args: "Mapping[str, Value]") -> str:
-    """Return a signal as strace shows it."""
-    info = args["info"]
-    if not isinstance(info, dict):
-        return f"--- {args['signal']} ---"
-    # The code comes before an error, which is shown if there is one.
-    shown = {name: _show_member(value) for name, value in info.items() if name != "si_errno"}
-    first = [f"{name}={shown.pop(name)}" for name in ("si_signo", "si_code") if name in shown]
-    error = info.get("si_errno")
-    first += [f"si_errno={error_name(error)}"] if isinstance(error, int) and error else []
-    rest = [f"{name}={value}" for name, value in shown.items()]
-    return f"--- {args['signal']} {{{', '.join([*first, *rest])}}} ---"
-
-
-def _show_member(value: "Value") -> str:
-    return "NULL" if value is None else str(value)
-
-
-def show_exit(args: "Mapping[str, Value]") -> str:
-    """Return the end of a thread as strace shows it."""
-    match args["status"]:
-        case {"signaled": signal, "core_dumped": dumped}:
-            return f"+++ killed by {signal}{' (core dumped)' if dumped else ''} +++"
-        case {"exited": code}:
-            return f"+++ exited with {code} +++"
-    return f"+++ exited with {args['status']} +++"

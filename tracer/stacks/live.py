@@ -10,10 +10,10 @@ from typing import Final
 
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
+from traceleft.tracer.decode.stack import Frames, Stack
+from traceleft.tracer.kernel.memory import choose_stack_entries
 from traceleft.tracer.schema.spec import STACKS
-from traceleft.tracer.session.memory import choose_stack_entries
 from traceleft.tracer.stacks.sideband import Sideband
-from traceleft.tracer.stacks.stack import Frames, Stack
 from traceleft.tracer.stacks.symbol_process import SymbolProcess
 from traceleft.tracer.stacks.symbols import Symbols, import_bcc
 

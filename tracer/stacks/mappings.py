@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.terminal import printable
-from traceleft.tracer.stacks.stack import Frames
+from traceleft.tracer.decode.stack import Frames
 
 PROC: Final = Path("/proc")
 SPACES_MAX: Final = 8192

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Protocol
 import msgspec
 
 from traceleft.terminal import printable
+from traceleft.tracer.decode.stack import Frame, Frames, Stack
 from traceleft.tracer.schema.name_limits import (
     CHARACTER_BYTES,
     FRAMES_MAX,
@@ -16,7 +17,6 @@ from traceleft.tracer.schema.name_limits import (
     portions,
     size_of_text,
 )
-from traceleft.tracer.stacks.stack import Frame, Frames, Stack
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from traceleft.tracer.kernel.rates import MACHINE, open_counter
+from traceleft.tracer.kernel.counters import MACHINE, open_counter
 from traceleft.tracer.stacks.mappings import Mapping, Spaces, show_path
 
 RING_PAGES: Final = 32

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from traceleft.terminal import printable
+from traceleft.tracer.decode.stack import Frame, Frames
 from traceleft.tracer.stacks.mapped_files import (
     VDSO,
     Stamp,
@@ -22,7 +23,6 @@ from traceleft.tracer.stacks.mapped_files import (
 )
 from traceleft.tracer.stacks.mappings import Mapping, Space, Spaces
 from traceleft.tracer.stacks.places import Place, Places, pack
-from traceleft.tracer.stacks.stack import Frame, Frames
 from traceleft.tracer.stacks.symbol_process import SymbolProcess
 
 KALLSYMS: Final = Path("/proc/kallsyms")

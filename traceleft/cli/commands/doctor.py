@@ -117,7 +117,7 @@ def show_loaded(chosen: "ChosenBattery", trial: "Trial | TraceleftError | None")
 
 def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take now where it matters most: few rare calls, of any process."""
-    from traceleft.tracer.kernel.rates import measure_rates
+    from traceleft.tracer.kernel.counters import measure_rates
     from traceleft.tracer.session.costs import RAW, TRACEPOINT, Shape, explain_costs
 
     others = trial is not None and not isinstance(trial, TraceleftError) and trial.hook != RAW

@@ -53,8 +53,9 @@ def record_command(recording: Path, rotate_bytes: int | None, rotate_s: float | 
     """
     refuse_contradictions(values)
     take_verbose(values)
+    from traceleft.cli.names import own_directory
     from traceleft.cli.output import open_output
-    from traceleft.cli.session import TraceOptions, choose, follow_tracer, make_ready, own_directory
+    from traceleft.cli.session import TraceOptions, choose, follow_tracer, make_ready
     from traceleft.tracer.kernel.cgroups import CgroupPaths
     from traceleft.tracer.recording import Recorder
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from traceleft.cli.recorded import known_events
 from traceleft.errors import RecordingError, UnsupportedError
 
 if TYPE_CHECKING:
     from traceleft.aggregator.stored.parquet import Data
-    from traceleft.expression import Catalogue
 
 # Engine -> the extra that installs it.
 ENGINES = {"duckdb": "report", "spark": "fleet"}
@@ -101,10 +101,10 @@ def report_rollup(
     """Run a rollup, and print its rows, or write them as a page."""
     if master and engine != "spark":
         raise click.UsageError("--master needs --engine spark", click.get_current_context())
-    from traceleft.cli.commands.stat import RowPrinter
     from traceleft.cli.output import open_output
     from traceleft.cli.pages import write_result_page
     from traceleft.cli.rollup import find_rollup
+    from traceleft.cli.rows import RowPrinter
 
     chosen = find_rollup(f"{rollup}:{name}" if name else rollup)
     try:
@@ -176,14 +176,3 @@ def is_parquet(path: Path) -> bool:
 def within(stored: "Data | str", days: Any) -> "Data | str":
     """Leave out the files of other days."""
     return stored if isinstance(stored, str) else stored.within(days)
-
-
-def known_events() -> "Catalogue":
-    """Return every syscall that rollups may name, also where no event of it is stored."""
-    from traceleft.expression import Catalogue
-    from traceleft.generator.classes import load_classes
-    from traceleft.generator.tables import MACHINES, load_syscalls
-
-    syscalls = {name: entry for machine in MACHINES for name, entry in load_syscalls(machine).items()}
-    aliases = {name: entry.aliases for name, entry in syscalls.items() if entry.aliases}
-    return Catalogue(frozenset(syscalls), aliases, load_classes())

@@ -3,23 +3,23 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from traceleft.cli.options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
+from traceleft.cli.recorded import stored_events
 from traceleft.cli.rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
+from traceleft.cli.rows import RowPrinter, tell_result
 from traceleft.cli.sinks import sink_url
 
 if TYPE_CHECKING:
     from traceleft.aggregator.rollups.rollup import Result, Rollup
     from traceleft.aggregator.streaming.engine import Aggregator
-    from traceleft.cli.output import Output, PrintOptions
+    from traceleft.cli.output import PrintOptions
     from traceleft.cli.sinks import Outlets
-    from traceleft.expression import Catalogue
-    from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
 # What is of a running trace alone, by the names of parameters.
@@ -212,14 +212,8 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
 def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
     """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
     from traceleft.aggregator.streaming.engine import Aggregator
-    from traceleft.cli.commands.replay import (
-        make_filters,
-        read_stdin,
-        recorded_status,
-        refuse_overwriting,
-        report_replay,
-    )
     from traceleft.cli.output import PrintOptions, open_output, write_ledger
+    from traceleft.cli.recorded import make_filters, read_stdin, recorded_status, refuse_overwriting, report_replay
     from traceleft.tracer.recording import Recording
     from traceleft.tracer.replay import Replay
 
@@ -274,7 +268,7 @@ def roll_up(
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
     from traceleft.aggregator.rollups.check import columns_of
-    from traceleft.tracer.output.fdnames import recorded_names
+    from traceleft.tracer.recording.reader import recorded_names
 
     if aggregator.events:
         replay.on_batch(",".join(sorted(aggregator.events)), aggregator.add)
@@ -299,50 +293,3 @@ def rows_at_end(aggregator: "Aggregator", print_rows: "Callable[[Result], None]"
     result = aggregator.finish()
     print_rows(result)
     tell_result(result)
-
-
-class RowPrinter:
-    """Prints results one after another, ``text`` or ``json``, and gives them to sinks."""
-
-    def __init__(self, form: str, output: "Output", outlets: "Outlets | None" = None) -> None:
-        self._form = form
-        self._output = output
-        self._outlets = outlets
-        self._has_printed = False
-
-    def __call__(self, result: "Result") -> None:
-        """Print a result: a table, or a line a row; sinks have it, too."""
-        if self._outlets is not None:
-            self._outlets.rows(result)
-        if self._form == "json":
-            import msgspec
-
-            lines = [msgspec.json.encode(row) + b"\n" for row in result.to_json()]
-            self._output.write(b"".join(lines))
-            return
-        from traceleft.aggregator.text.show import show_result
-
-        text = show_result(result)
-        if text:
-            self._output.write(f"{chr(10) if self._has_printed else ''}{text}".encode(errors="backslashreplace"))
-            self._has_printed = True
-
-
-def tell_result(result: "Result") -> None:
-    """Tell on stderr what the rows do not: events in no window, keys beyond the limit, the engine's notices."""
-    from traceleft.terminal import notice
-
-    for text in result.notices:
-        notice(text)
-    if result.late:
-        notice(f"{result.late:,} events came too late for their intervals, and are in no row")
-    if result.capped:
-        notice(f"{result.capped:,} events had a key beyond the first {result.rollup.max_keys:,}; they are in `other`")
-
-
-def stored_events(recording: "Recording") -> "Catalogue":
-    """Return what a rollup may name: the recorded events, and every syscall."""
-    from traceleft.cli.commands.report import known_events
-
-    known = known_events()
-    return replace(known, names=known.names | recording.specs.keys())

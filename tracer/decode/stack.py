@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 # By this name symbols have it.
-from traceleft.tracer.decode.values import Value
+from traceleft.tracer.decode.value import Value
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native

@@ -8,16 +8,12 @@ battery has an event for them; the place behind them stands for all higher ones.
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from traceleft.tracer.schema.unknown import NUMBER
+
 if TYPE_CHECKING:
     from traceleft.tracer import _native
     from traceleft.tracer.session.maps import Maps
 
-NAME: Final = "unknown"
-# As NR_OTHER of templates/include/maps.h.j2.
-NUMBER: Final = 1023
-NUMBER_ARG: Final = 6
-# Higher numbers are shown in hex: x32's have bit 30.
-DECIMAL_MAX: Final = 1023
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "raw_tracepoint": ("other_exit",),
     "tracepoint": ("other_tp_enter", "other_tp_exit"),
@@ -25,36 +21,6 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 # The maps that lead to these programs.
 ARRAYS: Final = {"other_exit": "progs_exit", "other_tp_enter": "progs_tp_enter", "other_tp_exit": "progs_tp_exit"}
 REASON: Final = "only raw tracepoints, and tracepoints of many events, see calls without an event"
-
-_REGISTER: Final = {"kind": "hex", "width": 8, "signed": False, "type": "unsigned long"}
-DOCUMENT: Final[dict[str, object]] = {
-    "id": NUMBER,
-    "kind": "syscall",
-    "number": NUMBER,
-    "aliases": [],
-    "classes": [],
-    "format": "",
-    "borrowed": True,
-    "registers": 6,
-    "entry": "none",
-    "ret": {"kind": "int"},
-    "layout": {"fixed_size": 136, "args": 7, "slots": [], "digest": ""},
-    "args": [
-        {"name": "number", "index": NUMBER_ARG, "kind": "int", "width": 4, "signed": False, "type": "unsigned int"},
-        *({"name": f"arg{index}", "index": index, **_REGISTER} for index in range(6)),
-    ],
-}
-"""The event as a schema document has it."""
-
-
-def name_of(number: int) -> str:
-    """Return how a call of this number is called."""
-    return f"syscall_{number}" if number <= DECIMAL_MAX else f"syscall_0x{number:x}"
-
-
-def unknown_numbers(known: Iterable[int]) -> list[int]:
-    """Return the numbers below the event's own that no event is for."""
-    return sorted(set(range(NUMBER)) - set(known))
 
 
 def place(maps: "Maps", core: "_native.Object", programs: Mapping[str, str], unknown: Iterable[int]) -> None:

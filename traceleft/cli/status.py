@@ -1,0 +1,3 @@
+"""Exit statuses that say more than that something failed."""
+
+LOSS = 3
