@@ -22,8 +22,8 @@ COMPLETION = "_TRACELEFT_COMPLETE"
 # Command name -> module that defines it, in the order in which help shows them.
 COMMANDS = {
     "doctor": "traceleft.cli.commands.doctor",
-    "snapshot": "traceleft.cli.commands.generate",
-    "list": "traceleft.cli.commands.generate",
+    "snapshot": "traceleft.cli.commands.snapshot",
+    "list": "traceleft.cli.commands.list",
     "generate": "traceleft.cli.commands.generate",
     "build": "traceleft.cli.commands.build",
     "trace": "traceleft.cli.commands.trace",

@@ -1,45 +1,11 @@
-"""The commands that need no battery: ``snapshot``, ``list`` and ``generate``."""
+"""The command ``generate``: handlers, decoders and a schema from event formats."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from traceleft.cli.types import expression_option
-from traceleft.terminal import say, tell
-
-OUTPUT_DIRECTORY = click.Path(path_type=Path)
-OUTPUT_FILE = click.Path(path_type=Path)
-
-
-@click.command("snapshot")
-@click.option("-o", "output", type=OUTPUT_FILE, required=True, metavar="FILE", help="File to write.")
-def snapshot_command(output: Path) -> None:
-    """Save the kernel's event formats as one portable file, for generate --formats."""
-    from traceleft.generator.source import read_source, write_snapshot
-
-    source = read_source(None)
-    write_snapshot(source, output)
-    tell(f"{output}: {len(source.formats)} formats of {source.release}")
-
-
-@click.command("list")
-@expression_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
-    """Show the running kernel's events and their typed fields.
-
-    Without -e it shows every syscall and the events that every battery has; -e /:/ shows the other tracepoints.
-    """
-    from traceleft.generator import describe
-    from traceleft.tracer.schema.core import DOCUMENTS, part
-
-    formats, own = part(expressions)
-    events = describe(None, expressions=formats).document["events"] if formats or not expressions else {}
-    for name, event in (*events.items(), *((name, DOCUMENTS[name]) for name in own)):
-        say(json.dumps(summary(name, event)) if as_json else signature(name, event))
+from traceleft.terminal import tell
 
 
 @click.command("generate")
@@ -50,8 +16,10 @@ def list_command(expressions: tuple[str, ...], as_json: bool) -> None:
     help="Directory laid out as tracefs events/, or a snapshot; default: the running kernel.",
 )
 @expression_option
-@click.option("--config", type=OUTPUT_FILE, metavar="FILE", help="TOML file that chooses events and arguments.")
-@click.option("-o", "output", type=OUTPUT_DIRECTORY, required=True, metavar="DIR", help="Directory to write.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML file that chooses events and arguments."
+)
+@click.option("-o", "output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Directory to write.")
 def generate_command(formats: Path | None, expressions: tuple[str, ...], config: Path | None, output: Path) -> None:
     """Render handlers, decoders and a schema from the kernel's event formats.
 
@@ -63,21 +31,3 @@ def generate_command(formats: Path | None, expressions: tuple[str, ...], config:
     for notice in generated.notices:
         tell(f"notice: {notice}")
     tell(f"{output}: {len(generated.events)} events of {generated.release}")
-
-
-def signature(name: str, event: Mapping[str, Any]) -> str:
-    """Return an event on one line: each field with its C type, and how it is shown where that says more."""
-    fields = ", ".join(f"{field['name']}: {field['type']} ({kind_of(field)})" for field in event["args"])
-    return f"{name}({fields})"
-
-
-def summary(name: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what one line of ``list --json`` holds."""
-    keys = ("kind", "number", "aliases", "classes")
-    fields = [{key: field[key] for key in ("name", "type", "width", "signed", "kind")} for field in event["args"]]
-    return {"event": name, **{key: event[key] for key in keys}, "fields": fields}
-
-
-def kind_of(field: dict[str, Any]) -> str:
-    """Return a field's kind, with the name of the set or struct that it is one of."""
-    return " ".join([field["kind"], *(field[key] for key in ("set", "struct") if key in field)])
