@@ -109,7 +109,7 @@ def _member(name: str, data: bytes) -> bytes:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file beside ``path`` that takes its place when all went well, and is gone when not."""
+    """Yield a file next to ``path`` that takes its place when all went well, and is gone when not."""
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     os.close(fd)
     passing = Path(name)

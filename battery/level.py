@@ -12,7 +12,7 @@ from traceleft.errors import UnsupportedError
 class Level:
     """A level, named after its first kernel.
 
-    ``number`` is what sources are told of it, ``cpu`` the newest instruction set that its first kernel runs. What else
+    ``number`` is what sources know it by, ``cpu`` the newest instruction set that its first kernel runs. What else
     its objects may use is what that kernel has (battery/verifier/floor.py).
     """
 

@@ -122,7 +122,7 @@ def digest_of(data: bytes) -> str:
 
 
 def objects_digest(manifest: Manifest, level: str) -> str:
-    """Return the digest of the objects that a manifest has for a level: evidence is of these and no others."""
+    """Return the digest of the objects that a manifest has for a level: evidence is about these and no others."""
     return digest_of(canonical(sorted(digest for digest, entry in manifest.objects.items() if level in entry.sources)))
 
 

@@ -52,7 +52,7 @@ def check_levels(battery: Battery) -> Iterator[Offence]:
 
 
 def check_kernel(battery: Battery, kernel: Kernel) -> Iterator[Offence]:
-    """Yield each event of a release of which no object, of whatever level, can be loaded by a kernel."""
+    """Yield each event of a release that has no object, at any level, that a kernel can load."""
     floors = find_floors(battery)
     for name in battery.releases:
         release = battery.manifest.releases[name]

@@ -45,7 +45,7 @@ def dump_signature(manifest: bytes, *, key: bytes, signature: bytes) -> bytes:
 
 
 def read_signature(battery: Battery) -> tuple[Signature, bytes]:
-    """Return a battery's signature and the bytes that it is of: the manifest's, which the battery was opened with.
+    """Return a battery's signature and the bytes that it signs: the manifest's, which the battery was opened with.
 
     Whose it is remains to be checked. BatteryError where there is none, or one that is damaged or of another manifest.
     """

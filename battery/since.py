@@ -19,7 +19,7 @@ class Kernel(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a release, of which the first two numbers count. Raises BatteryError for what is none."""
+        """Read a release; only its first two numbers count. Raises BatteryError if it is not one."""
         found = re.match(r"([0-9]{1,3})\.([0-9]{1,4})(?![0-9])", text, re.ASCII)
         if found is None:
             raise BatteryError(f"{text[:64]!a} is not a kernel release: write one such as 5.10")

@@ -119,7 +119,7 @@ class Battery:
         return document
 
     def formats(self, release: str) -> dict[str, str]:
-        """Return the digests of the formats that a release's events were made from, but for borrowed ones."""
+        """Return the digests of the formats that a release's events were made from, except borrowed ones."""
         events = self.schema(release).get("events")
         if not isinstance(events, dict):
             raise BatteryError(f"damaged schema of {release}: it has no events", path=str(self.path))
@@ -223,7 +223,7 @@ def why_untrusted(path: str | os.PathLike[str]) -> str | None:
     """Tell why a battery that nobody named should not be picked up, or None when it may be.
 
     It may be when it, its manifest and all directories above belong to the caller or to root, and nobody else
-    can write to them (a sticky directory above, as /tmp, is no harm).
+    can write to them (a sticky directory above, as /tmp, does no harm).
     """
     named = Path(os.path.abspath(path))
     try:

@@ -1,4 +1,4 @@
-"""Whole batteries: every byte covered by a digest, nothing beside what the manifest names."""
+"""Whole batteries: every byte covered by a digest, nothing but what the manifest names."""
 
 import os
 import stat

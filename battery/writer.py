@@ -49,7 +49,7 @@ class BatteryWriter:
         self.sweep()
 
     def sign(self, signature: bytes) -> None:
-        """Put a signature beside the manifest."""
+        """Put a signature next to the manifest."""
         self._replace(self.path / SIGNATURE, signature)
 
     def sweep(self) -> None:
@@ -108,7 +108,7 @@ def _holds(path: Path, data: bytes) -> bool:
 def open_writer(path: Path, *, exists: bool = False) -> Iterator[BatteryWriter]:
     """Open a battery for writing, or begin one, unless it has to exist; wait for whoever else writes it.
 
-    What was begun and not published is taken away again. Raises BatteryError for a directory that is no battery,
+    What was begun and not published is taken away again. Raises BatteryError for a directory that is not a battery,
     for one that cannot be read, and for whatever the file system refuses.
     """
     made: list[Path] = []

@@ -15,7 +15,7 @@ OURS: Final = (tools.OURS, tools.OURS_EXIT, tools.OURS_TRACEPOINT, tools.OURS_JS
 COUNTS: Final = (tools.OURS_COUNT, tools.BPFTRACE_COUNT)
 PEERS: Final = (tools.STRACE, tools.STRACE_SECCOMP, tools.PERF_TRACE, tools.BPFTRACE)
 SNOOPS: Final = (tools.OPENSNOOP, tools.OPENSNOOP_BCC)
-# A burst takes about 3 ms untraced, and not much more under any tool: some run undisturbed on a busy machine, too.
+# A burst takes about 3 ms untraced, and not much more under any tool: some run undisturbed even on a busy machine.
 READ_WRITE: Final = Loop("readwrite", 2, 5_000, ("read", "write"))
 OPEN_CLOSE: Final = Loop("openclose", 2, 1_500, ("openat", "close"))
 OPEN: Final = Loop("openclose", 2, 1_500, ("openat",), counted=1)
@@ -56,7 +56,7 @@ def measure_case(
         except NotAvailableError as exc:
             reasons[tool.name] = str(exc)
     bare_ns = min(min(one.bare_ns) for found in visits.values() for one in found)
-    # What was added to calls that were not asked for is told of those that were.
+    # What was added to calls that were not asked for counts for those that were.
     scale = loop.calls / min(loop.traced, loop.calls)
     return {
         "bare_ns": bare_ns,

@@ -155,7 +155,7 @@ def measure_reading(path: Path, rounds: int) -> Rows:
     """Return how many recorded events a second each way of reading gets through, the best of some rounds."""
     rows = []
     for name, read in READING.items():
-        # A process is waited for; what is done here is told by the CPU time that it takes.
+        # A process is waited for; what is done here is known by the CPU time that it takes.
         clock = time.perf_counter if name.endswith("a process") else time.process_time
         best = 0.0
         for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Roll a process's calls up by event, in the kernel or over columns: what one engine costs beside the other.
+"""Roll a process's calls up by event, in the kernel or over columns: what one engine costs compared with the other.
 
 Prints "ready" once events flow, and at the end (SIGINT, or the end of the process) how many calls were in the result,
 as JSON.

@@ -1,4 +1,4 @@
-"""What a rollup costs: the same one in the kernel and over columns, beside ``-c`` and ``perf trace -s``."""
+"""What a rollup costs: the same one in the kernel and over columns, next to ``-c`` and ``perf trace -s``."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Measure traceleft beside its peers and the floor, and write what came out.
+"""Measure traceleft side by side with its peers and the floor, and write what came out.
 
 As root, from the checkout: ``python -m bench.run [--only NAME]... [--rounds N]``. Results are kept as JSON and shown in
 docs/performance.md; a part that is measured again replaces its own figures only.

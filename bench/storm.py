@@ -1,4 +1,4 @@
-"""Storms: more opens than anybody looks at, on an idle machine and beside busy loops, and what became of each."""
+"""Storms: more opens than anybody looks at, on an idle machine and next to busy loops, and what became of each."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ OPEN: Final = Loop("openclose", 2, 0, ("openat",), counted=1)
 BOTH: Final = Loop("openclose", 2, 0, ("openat", "close"))
 
 Storm = tuple[Tool, Loop, int, int]
-"""A tool, what it traces, how many files are opened under it, and how many busy loops run beside."""
+"""A tool, what it traces, how many files are opened under it, and how many busy loops run at the same time."""
 STORMS: Final[Sequence[Storm]] = (
     (tools.FLOOR, BOTH, OPENS, 0),
     (tools.OURS, OPEN, OPENS, 0),

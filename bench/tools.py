@@ -65,7 +65,7 @@ class Tool:
     ready_bytes: int = READY_BYTES
 
     def missing(self) -> str | None:
-        """Return why it cannot be run here, as far as that can be told without running it."""
+        """Return why it cannot be run here, as far as that is known without running it."""
         program = self.command(Place(Path(), Path(), Path()), 1, ("openat", "close"))[0]
         return None if shutil.which(program) or Path(program).name == "floor" else f"{program} is not installed"
 

@@ -46,7 +46,7 @@ def length_expression(event: Event, length: Mapping[str, Any], *, on_stack: bool
 
 
 def _pointed_length(event: Event, index: int, *, on_stack: bool) -> str:
-    """The kernel says how long the whole would be, and writes no more than it was told at entry."""
+    """The kernel says how long the whole would be, and writes no more than the size that it got at entry."""
     for argument in event["args"]:
         if argument["index"] == index and "slot_out" in argument:
             room = event["layout"]["slots"][argument["slot"]]["name"]

@@ -57,7 +57,7 @@ class CType:
 
     @property
     def is_scalar(self) -> bool:
-        """True for what fits a register and is no address."""
+        """True for what fits a register and is not an address."""
         return self.kind in ("integer", "boolean", "enum")
 
 

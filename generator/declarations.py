@@ -82,7 +82,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """What fields of tracepoints mean; what is empty or None demands nothing. Arrays are of bytes."""
+    """What fields of tracepoints mean; what is empty or None demands nothing. Arrays hold bytes."""
 
     events: frozenset[str]
     types: frozenset[str]
@@ -92,7 +92,7 @@ class FieldRule:
     meaning: Meaning
 
     def covers(self, *, event: str, type: str, name: str, count: int | None) -> bool:
-        """True if the rule speaks of a field; `count` is the number of elements, None for what is no array."""
+        """True if the rule speaks of a field; `count` is the number of elements, None if it is not an array."""
         return (
             (self.arrays or self.count is not None) == (count is not None)
             and (self.count is None or self.count == count)

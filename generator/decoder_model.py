@@ -84,7 +84,7 @@ def class_name(name: str) -> str:
 
 
 def attribute_names(names: Sequence[str]) -> list[str]:
-    """Give the attributes for arguments: their names, but for what Python or the class has taken."""
+    """Give the attributes for arguments: their names, unless Python or the class uses them."""
     given: list[str] = []
     for name in names:
         attribute = f"{name.strip('_') or 'arg'}_" if name.startswith("__") else name

@@ -12,7 +12,7 @@ WORD_BYTES: Final = 8
 SLOT_BYTES: Final = 8
 SYSCALL_ARGUMENTS: Final = 6
 
-# A slot is a member of a C structure beside `header` and `args`; clang predefines bpf, linux and unix.
+# A slot is a member of a C structure, next to `header` and `args`; clang predefines bpf, linux and unix.
 _RESERVED: Final = frozenset(
     """args header auto break case char const continue default do double else enum extern float for goto if inline int
     long register restrict return short signed sizeof static struct switch typedef typeof union unsigned void
@@ -55,7 +55,7 @@ def lay_out(event_id: int, arguments: Sequence[ArgumentKeys], *, args: int) -> t
     """Give every argument with a `direction` its slots, in order.
 
     Takes the arguments' schema keys, `at` among them where a slot is captured at entry; returns them with `slot` and
-    `slot_out` instead, beside the layout.
+    `slot_out` instead, and the layout.
     """
     placed: list[dict[str, Any]] = []
     slots: list[Slot] = []

@@ -71,7 +71,7 @@ def tracepoint_meaning(
 ) -> Meaning:
     """Say what a field of the tracepoint `event` (`category:name`) means.
 
-    `size` is the field's in bytes; `element_width` is that of one element of an array, None for what is no array.
+    `size` is the field's in bytes; `element_width` is that of one element of an array, None if it is not an array.
     A `__data_loc` field has the type of its element in `type`, as in `__data_loc char[]`.
     """
     if is_data_loc:

@@ -136,7 +136,7 @@ def _parse_named(text: str, name: str, file: str) -> Format:
 
 
 def _read_arguments(format_: Format) -> tuple[Argument, ...]:
-    """Take the fields after the number; those that carry no register (`__data_loc`) are no arguments."""
+    """Take the fields after the number; those that carry no register (`__data_loc`) are not arguments."""
     fields = format_.own_fields
     if not fields or fields[0].name not in NUMBER_FIELDS:
         raise FormatError("has no field for the syscall's number where it belongs", file=format_.file)

@@ -15,7 +15,7 @@ from traceleft.generator.source import read_source
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a run made: the files, the events in them, and what the user should be told."""
+    """What a run made: the files, the events in them, and notices for the user."""
 
     release: str
     files: WriteResult

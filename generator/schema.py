@@ -27,7 +27,7 @@ Wanted = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The document of the chosen events, and what its reader should be told."""
+    """The document of the chosen events, and notices for its reader."""
 
     document: Document
     notices: tuple[str, ...]
@@ -199,7 +199,7 @@ def _field_keys(event: str, argument: Argument) -> Document:
 
 
 def _element_width(argument: Argument) -> int:
-    """Return the bytes of one element of an array; 1 where that cannot be told, so that it is shown as bytes."""
+    """Return the bytes of one element of an array; 1 where that is not known, so that it is shown as bytes."""
     width = argument.ctype.width
     return width if width and argument.size % width == 0 else 1
 

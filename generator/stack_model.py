@@ -11,7 +11,7 @@ from typing import Any, Final
 from traceleft.generator.captures import Event, capture_parameters, is_read_after_errors, slot_arguments
 
 STACK_RECORD_BYTES: Final = 376
-"""A whole record; the stack has 512 bytes, of which the program itself takes the rest."""
+"""A whole record; the program itself uses the rest of the stack's 512 bytes."""
 WORD: Final = 8
 # What a kind has at least and at most, where its size is not its own. Paths come before other text.
 ROOMS: Final = {

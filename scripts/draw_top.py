@@ -22,7 +22,7 @@ MAKE = "while [ -e Makefile ]; do make -s -j2; rm -f *.o program; done 2>/dev/nu
 
 
 def watch(battery: Path, directory: Path) -> LiveView:
-    """Return what ``top`` would show after some seconds of builds in a directory; rates are of the last second."""
+    """Return what ``top`` would show after some seconds of builds in a directory; rates cover the last second."""
     rollup = make_stat_rollup(by=KEYS, defaults=LIVE_FIGURES)
     command = ["sh", "-c", f"cd {directory} && {MAKE}"]
     plan = plan_in_kernel(rollup)

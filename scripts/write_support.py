@@ -78,7 +78,7 @@ def _order(seen: Seen) -> tuple[object, ...]:
 
 
 def read_rows(text: str) -> Rows:
-    """Read the data; TraceleftError where a row is none."""
+    """Read the data; TraceleftError for an invalid row."""
     # What is the same for all rows of the matrix, or of no account in it, is not kept.
     rest = {"machine": "x86_64", "release": "0", "objects": "sha256:" + "0" * 64}
     return Rows(read_seen(json.dumps(row | rest).encode()) for row in json.loads(text))

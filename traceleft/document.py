@@ -77,7 +77,7 @@ def read_toml(path: Path) -> Document:
 
 
 def parse_toml(text: str, *, file: str) -> Document:
-    """Parse the text of a TOML file; FormatError names the line where it is none."""
+    """Parse the text of a TOML file; FormatError names the line where it is invalid."""
     for number, row in enumerate(text.split("\n"), 1):
         if row.count(".") > MAX_DOTS and _QUOTED.sub("", row).count(".") > MAX_DOTS:
             raise FormatError(f"has a key of more than {MAX_DOTS} parts", file=file, line=number)

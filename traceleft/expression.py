@@ -111,7 +111,7 @@ def _resolve(item: str, catalogue: Catalogue, default: frozenset[str], expressio
 
 
 def _match(pattern: str, catalogue: Catalogue, expression: str) -> frozenset[str]:
-    """Return the events of which a name or another name contains what `pattern` describes.
+    """Return the events whose name, or another name, contains what `pattern` describes.
 
     Tracepoints are meant only where the pattern has a colon: `/open/` is about syscalls.
     """

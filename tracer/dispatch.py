@@ -67,7 +67,7 @@ class Dispatcher:
         self._lines = self._line_writer(writer, raw=raw)
 
     def write_json_too(self, writer: "Writer", *, raw: bool) -> None:
-        """Write all events as lines of JSON beside all else; what a record's delivery is, is not told by these."""
+        """Write all events as lines of JSON in addition to all else; these lines do not count as delivery."""
         self._more_lines = self._line_writer(writer, raw=raw)
 
     def _line_writer(self, writer: "Writer", *, raw: bool) -> "LineWriter":

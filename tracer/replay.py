@@ -51,7 +51,7 @@ class ReplayFilters:
 
     @property
     def asks_result(self) -> bool:
-        """Whether calls are told apart by what they returned; one that did not return is then none."""
+        """Whether calls are chosen by what they returned; one that did not return is then left out."""
         return self.success_only or self.failed_only or self.errno is not None
 
 
@@ -124,7 +124,7 @@ class Replay:
         self._dispatcher.write_json(writer, raw=raw)
 
     def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None:
-        """Write every event as a line of JSON beside all else that was asked for."""
+        """Write every event as a line of JSON in addition to all else that was asked for."""
         self._dispatcher.write_json_too(writer, raw=raw)
 
     def run(self, *, max_events: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from traceleft.aggregator.pages.overview import Times
 from traceleft.aggregator.text.units import show_count, show_time, show_utc, time_unit
 
-# Okabe and Ito's, told apart by eyes that see fewer colours, but for black.
+# Okabe and Ito's, which eyes that see fewer colours keep apart, without black.
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a40a", "#8c6bb1")
 REST: Final = "#9aa4b0"
 DEPTH_MAX: Final = 40
@@ -25,8 +25,8 @@ _MARGIN: Final = {"l": 60, "r": 12, "t": 8, "b": 44}
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure: ``name`` is its element's, ``summary`` says in words what it shows, ``picks`` name traces of which one
-    is shown at a time."""
+    """A figure: ``name`` is its element's, ``summary`` says in words what it shows, ``picks`` name traces; one is shown
+    at a time."""
 
     name: str
     summary: str

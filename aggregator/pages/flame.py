@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from traceleft.tracer.decode.event import Event
 
 NODES_MAX: Final = 5000
-"""Nodes of a flame graph: the smallest are left out, which are no wider than a line where there are so many."""
+"""Nodes of a flame graph: the smallest are left out, which would be a line wide where there are so many."""
 STACKS_MAX: Final = 1 << 20
 OTHER: Final = "[other stacks]"
 

@@ -222,7 +222,7 @@ def _shown_histogram(value: MeasureValue, show: Callable[[int], str]) -> str:
     if not isinstance(value, Mapping) or not value:
         return ""
     low, high, most = min(value), max(value), max(value.values())
-    # What there is shows, however little it is beside the most.
+    # What there is shows, however little it is compared with the most.
     steps = (-(-value.get(power, 0) * (len(_BLOCKS) - 1) // most) for power in range(low, high + 1))
     return f"{''.join(_BLOCKS[step] for step in steps)} from {show(1 << (low - 1) if low > 0 else low)}"
 

@@ -66,7 +66,7 @@ def args_of(expression: Expression) -> Iterator[str]:
 
 
 def columns_of(rollup: Rollup) -> frozenset[str]:
-    """Return the names of the columns that a rollup is over, but for arguments."""
+    """Return the names of the columns that a rollup is over, without arguments."""
     leaves = (leaf for _, expression in expressions_of(rollup) for leaf in leaves_of(expression))
     return frozenset(leaf.name for leaf in leaves if isinstance(leaf, Name))
 

@@ -32,7 +32,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """``args.NAME``: an argument as text; ``int(args.NAME)``: as a number, None where it is none."""
+    """``args.NAME``: an argument as text; ``int(args.NAME)``: as a number, None where it is not a number."""
 
     name: str
     type: ExpressionType
@@ -59,9 +59,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """``left operator right``, of which the left is no constant.
+    """``left operator right``; the left is not a constant.
 
-    False where either is None, but for ``!=`` and ``not in``, which are then true. ``error is None`` and
+    False where either is None, except ``!=`` and ``not in``, which are then true. ``error is None`` and
     ``error is not None`` are written so and become IsNone.
     """
 

@@ -102,7 +102,7 @@ class Groups:
 
 @lru_cache(maxsize=64)
 def partial_measures(rollup: Rollup) -> tuple[Measure, ...]:
-    """Return the measures that engines keep partial figures of: the rollup's, and ``order_by`` where it is none of
+    """Return the measures that engines keep partial figures of: the rollup's, and ``order_by`` where it is not one of
     them."""
     order = order_measure(rollup)
     return rollup.measures if order in rollup.measures else (*rollup.measures, order)

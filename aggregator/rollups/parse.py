@@ -71,18 +71,18 @@ _MIRRORED: Final[Mapping[Comparison, Comparison]] = {"<": ">", "<=": ">=", ">": 
 def parse_condition(text: str, *, numbers: Collection[str] | None = None) -> Expression:
     """Return the tree of a condition over columns, or over the ``numbers`` of these names in their place.
 
-    Raise ``ExpressionError`` where the text is none.
+    Raise ``ExpressionError`` if the text is invalid.
     """
     return _Reader(text, numbers).condition()
 
 
 def parse_value(text: str) -> Expression:
-    """Return the tree of an expression that gives a number or a text; ``ExpressionError`` where it is none."""
+    """Return the tree of an expression that gives a number or a text; ``ExpressionError`` if it is invalid."""
     return _Reader(text).value()
 
 
 def parse_key(text: str) -> Key:
-    """Return a key: an expression, and ``as NAME`` after it or not; ``ExpressionError`` where it is none."""
+    """Return a key: an expression, and ``as NAME`` after it or not; ``ExpressionError`` if it is invalid."""
     body, name = _split_name(text)
     expression = parse_value(body)
     return Key(name or name_of(expression), expression)
@@ -91,7 +91,7 @@ def parse_key(text: str) -> Key:
 def parse_measure(text: str) -> Measure:
     """Return a measure: ``count``, ``errors``, ``bytes`` or ``FUNCTION(expression)``, and ``as NAME`` after it or not.
 
-    Raise ``ExpressionError`` where the text is none.
+    Raise ``ExpressionError`` if the text is invalid.
     """
     body, name = _split_name(text)
     if body in ("count", "errors"):
@@ -113,7 +113,7 @@ def parse_measure(text: str) -> Measure:
 
 
 def parse_time(text: str) -> int:
-    """Return the nanoseconds of a time such as ``10s``; ``ExpressionError`` where it is none."""
+    """Return the nanoseconds of a time such as ``10s``; ``ExpressionError`` if it is invalid."""
     found = _TIME.fullmatch(text.strip())
     if not found or found[2] not in UNITS_NS:
         raise _error(f"{_shown(text)} is not a time: write a number and one of {', '.join(UNITS_NS)}, as in 10s", text)

@@ -23,9 +23,9 @@ class Rollup:
     """A rollup: ``events`` are expressions as ``-e`` takes them, none means every event.
 
     Without ``window_ns`` one row a group stands for the whole trace. Windows begin at multiples of ``slide_ns`` (of
-    ``window_ns`` where they tumble) since the epoch and are told by ``ts``. An event that comes more than
-    ``lateness_ns`` after the newest is late: counted, and in no window that was given out before. ``top`` keeps so many
-    groups of each window, the largest by the measure ``order_by``, and adds the rest up as ``other``; ``max_keys``
+    ``window_ns`` where they tumble) since the epoch; ``ts`` says which one an event is in. An event that comes more
+    than ``lateness_ns`` after the newest is late: counted, and in no window that was given out before. ``top`` keeps so
+    many groups of each window, the largest by the measure ``order_by``, and adds the rest up as ``other``; ``max_keys``
     bounds the groups that are kept at all while events stream (for each ``slide_ns`` of time, or the whole trace), what
     comes with a new key beyond goes to ``other``. ``lines`` are those of the parts in the file.
     """
@@ -73,7 +73,7 @@ class Row:
 class Result:
     """Rows of a rollup: by window, in it by ``order_by`` from the largest on, equal ones by their keys, ``other`` last.
 
-    The numbers of events are those since the beginning, whatever windows the rows are of: ``events`` that the rollup
+    The numbers of events are those since the beginning, whatever windows the rows show: ``events`` that the rollup
     is about, ``late`` ones that are in no row, and ``capped`` ones that came with a key beyond ``max_keys``, which are
     in ``other``.
     """

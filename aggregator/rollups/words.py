@@ -39,7 +39,7 @@ def make_stat_rollup(
 ) -> Rollup:
     """Return the rollup of words: by event if ``by`` is empty, ``count`` and ``errors`` always among its measures.
 
-    ``interval_ns`` cuts time into windows. FormatError for what is no key or measure.
+    ``interval_ns`` cuts time into windows. FormatError if it is not a key or measure.
     """
     texts = [measure_text(word) for word in measures or defaults]
     texts = list(dict.fromkeys(["count", "errors", *texts, *([HISTOGRAM] if has_histogram else [])]))
@@ -63,7 +63,7 @@ def adapt_rollup(
 ) -> Rollup:
     """Return a rollup with an order, a top, windows or a histogram in place of its own.
 
-    TraceleftError where it has no groups to choose among, ExpressionError for what is no measure.
+    TraceleftError where it has no groups to choose among, ExpressionError if it is not a measure.
     """
     if top is not None and not rollup.by:
         raise TraceleftError(f"rollup {rollup.name} has no keys: --top chooses among groups")

@@ -60,7 +60,7 @@ class Rule:
 
     @property
     def shown(self) -> tuple[Name, ...]:
-        """The columns that an alert of a single event shows beside its keys: those that the message names."""
+        """The columns that an alert of a single event shows in addition to its keys: those that the message names."""
         if self.when is not None:
             return ()
         keys = {key.name for key in self.rollup.by}
@@ -135,7 +135,7 @@ def parse_rules(text: str, *, file: str) -> tuple[Rule, ...]:
 
 
 def rules_of(document: Document) -> tuple[Rule, ...]:
-    """Return the rules of a document, which may hold rollups beside them; ``FormatError`` where it holds no rule."""
+    """Return the rules of a document, which may hold rollups as well; ``FormatError`` where it holds no rule."""
     document.check_keys(document.table, ("rollup", "rule"))
     tables = document.table.get("rule", {})
     if not isinstance(tables, Mapping):

@@ -56,7 +56,7 @@ class Watcher:
     """Runs rules over batches of ``specs``; ``alert`` takes what they say, in the order of the events.
 
     ``host`` is the column of that name, ``cgroups`` gives the path of a cgroup by its id. ``end_round`` is to be called
-    when all batches of what came together were added: events are looked at in their order, whatever they are of.
+    when all batches of what came together were added: events are looked at in their order, whatever their kind.
     Raise ``FormatError`` for events and arguments that a rule names and are not there.
     """
 
@@ -175,7 +175,7 @@ class _State:
         self._all = [*enumerate(measures)]
         self._window_ns = rule.rollup.window_ns or 0
         self._holds = None if rule.when is None else compile_condition(rule.when)
-        # Those of which something came last stand last.
+        # Groups that got something last stand last.
         self._groups: OrderedDict[Keys, _Group] = OrderedDict()
         self._alerts: deque[int] = deque(maxlen=None if rule.limit is None else rule.limit[0])
         self._suppressed = 0

@@ -37,7 +37,7 @@ class Metric:
     """A measure as a metric: ``unit`` is that of its numbers once they are divided by ``divisor``, or empty.
 
     ``adds``: the figures of one window after another are added up. ``title`` is the rollup's name as a word, ``part``
-    the measure's without its unit, ``word`` the measure's where units are told apart from names.
+    the measure's without its unit, ``word`` the measure's where units are kept apart from names.
     """
 
     title: str

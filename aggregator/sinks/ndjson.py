@@ -46,7 +46,7 @@ class NdjsonTarget:
         return 0
 
     def open(self) -> None:
-        """Open the file now, so that what is wrong with it is told before a trace begins."""
+        """Open the file now, so that what is wrong with it is reported before a trace begins."""
         try:
             self._open()
         except OSError as error:

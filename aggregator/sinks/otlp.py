@@ -144,7 +144,7 @@ class OtlpTarget:
             raise self._failure()
 
     def _failure(self) -> Exception:
-        """Return what came of the last request: an answer that stays the same is no reason to ask again."""
+        """Return what came of the last request: an answer that stays the same gives no reason to ask again."""
         if self._status is None:
             return OSError(f"no answer from {self._shown}")
         message = f"{self._shown} answered {self._status}"

@@ -73,7 +73,7 @@ class ParquetTarget:
         try:
             action()
         except Exception as error:
-            # pyarrow has errors of its own beside OSError. Which rows were in files that could be completed is not
+            # pyarrow has errors of its own, not only OSError. Which rows were in files that could be completed is not
             # known: all that were pending count as lost.
             lost, self.pending = self.pending, 0
             with suppress(Exception):

@@ -67,7 +67,7 @@ class Series:
             self._put(row)
 
     def _begin(self, window: tuple[int, int] | None) -> None:
-        """Forget what is shown of an earlier window alone, and groups of which nothing is left."""
+        """Forget what is shown of an earlier window alone, and groups with nothing left."""
         self.window = window
         kept = [metric.adds for metric in self.metrics.values()]
         for values in self.groups.values():
@@ -115,7 +115,7 @@ class Series:
                 seen += counts.get(power, 0)
                 buckets.append((repr(float(metric.edge(power))), seen))
             family.add_metric(labels, [*buckets, ("+Inf", seen)], sum_value=None)
-            # Without a sum the client leaves out the count, too.
+            # Without a sum the client leaves out the count as well.
             family.add_sample(f"{name}_count", dict(zip(self.label_names, labels, strict=True)), seen)
         return family
 

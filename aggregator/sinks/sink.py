@@ -128,7 +128,7 @@ class Retry:
 
 @dataclass(slots=True)
 class Account:
-    """What became of a sink's records: events, rows, alerts. ``ledger`` figures are no records."""
+    """What became of a sink's records: events, rows, alerts. ``ledger`` figures do not count."""
 
     accepted: int = 0
     written: int = 0
@@ -184,7 +184,7 @@ class Sink:
             self._thread.start()
 
     def offer(self, item: Item) -> None:
-        """Take an item, or drop it where the queue is full. Returns at once, but for a sink that ``waits``."""
+        """Take an item, or drop it where the queue is full. Returns at once, except for a sink that ``waits``."""
         with self._change:
             self._account.accepted += _counted(item)
             if self.waits and not self._has_failed and self._thread is not None:

@@ -58,7 +58,7 @@ class _Scheme:
 
 @dataclass(frozen=True, slots=True)
 class SinkUrl:
-    """A sink as it was written, in its parts; ``ExpressionError`` (exit 2) for one that is none."""
+    """A sink as it was written, in its parts; ``ExpressionError`` (exit 2) for an invalid one."""
 
     text: str
     scheme: str
@@ -356,7 +356,7 @@ def open_sinks(
 ) -> Sinks:
     """Open sinks; ``host`` (None: this one's name) is what they call it. ``waits``, ``tell``: see ``Sink``.
 
-    Raise SinkError for what cannot be opened, ExpressionError for a URL that is none, UnsupportedError for a package
+    Raise SinkError for what cannot be opened, ExpressionError for an invalid URL, UnsupportedError for a package
     that is missing; then none is left open.
     """
     host = os.uname().nodename if host is None else host

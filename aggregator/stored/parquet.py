@@ -24,12 +24,12 @@ from traceleft.aggregator.stored.table import SCHEMA
 from traceleft.errors import FormatError
 
 DAY: Final = "day"
-"""The partition that is no column of events."""
+"""The partition that is not a column of events."""
 NS_A_DAY: Final = 86_400_000_000_000
 ROWS_A_GROUP: Final = 1 << 17
 ROWS_A_FILE: Final = 1 << 22
 UNFINISHED: Final = ".unfinished"
-"""How names of files end while they are written; they begin with a dot, too, so that no engine reads them."""
+"""How names of files end while they are written; they also begin with a dot, so that no engine reads them."""
 _ESCAPED: Final = re.compile(r"(?![A-Za-z0-9_.~-])[\x00-\x7f]")
 _EPOCH: Final = date(1970, 1, 1)
 # As pyarrow names what the system refused.
@@ -61,7 +61,7 @@ class Data:
     def within(self, days: "Days") -> "Data":
         """Return the data without the files of other days; where it is not partitioned, all of it.
 
-        One file is left where all are of other days: engines read at least one.
+        One file is left where all belong to other days: engines read at least one.
         """
         files = tuple(file for file in self.files if days.holds(_day_of(self.path, file)))
         return replace(self, files=files or self.files[:1])
@@ -228,7 +228,7 @@ def open_data(path: Path) -> Data:
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise ``FormatError`` where a directory holds Parquet of something else: beside it, events could not be read.
+    """Raise ``FormatError`` where a directory holds Parquet of something else: with it, events could not be read.
 
     Files that lie in no partition are looked at, and the first that does.
     """

@@ -78,7 +78,7 @@ class Spread:
 def run_rollup(rollup: Rollup, engine: Engine, *, catalogue: Catalogue | None = None, days: Days = EVER) -> Result:
     """Return a rollup of an engine's events of some days.
 
-    ``catalogue`` lists events that the rollup may name beside those that are stored, and any tracepoint;
+    ``catalogue`` lists events that the rollup may name in addition to those that are stored, and any tracepoint;
     ``FormatError`` for another.
     """
     events = _within(engine.events, days)
@@ -140,7 +140,7 @@ class _Query:
         return groups
 
     def _needed_numbers(self) -> list[tuple[str, str]]:
-        """Return which figures are needed of which value: name of the value, and which figure."""
+        """Return the figures that are needed: name of the value, and which figure of it."""
         needed = {"sum": ("n", "total"), "avg": ("n", "total"), "min": ("n", "low"), "max": ("n", "high")}
         pairs = [
             (self._value_name(measure.expression), figure)

@@ -81,7 +81,7 @@ class DuckEngine:
 @contextmanager
 def open_duckdb(data: Data, *, memory: str | None = None) -> Iterator[DuckEngine]:
     """Open DuckDB over a directory of events; ``memory`` bounds it (as ``4GB``), what is beyond goes to the disk."""
-    import duckdb  # noqa: F401 - its absence is told by its own name
+    import duckdb  # noqa: F401 - its absence is reported by its own name
 
     with TemporaryDirectory(prefix="traceleft-") as spill:
         options = {} if memory is None else {"memory_limit": memory}

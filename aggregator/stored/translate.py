@@ -76,7 +76,7 @@ def _compare(sign: str, left: Any, right: Expression, table: Any) -> Any:
 
 
 def _to_integer(text: Any) -> Any:
-    """Return the number that a text is in decimal, null where it is none, or none of 64 bits."""
+    """Return the number that a text is in decimal, null where it is not a number, or has more than 64 bits."""
     return ibis.cases((text.re_extract("^-?[0-9]{1,19}", 0) == text, text.try_cast("int64")))
 
 

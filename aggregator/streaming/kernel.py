@@ -1,4 +1,4 @@
-"""Rollups that the kernel computes itself: which these are, what it is told, and their result.
+"""Rollups that the kernel computes itself: which these are, what it gets to know, and their result.
 
 Simple keys, counts, sums of bytes, and all of durations but exact percentiles: such calls never become events.
 """
@@ -46,9 +46,9 @@ def kernel_reason(rollup: Rollup) -> str | None:
 
 
 def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
-    """Return what the kernel is told of a rollup; None where user space has to compute it.
+    """Return what the kernel gets of a rollup; None where user space has to compute it.
 
-    ``only``: no call becomes an event beside. A trace takes it with ``failed_only`` where ``wants_failed``.
+    ``only``: no call becomes an event as well. A trace takes it with ``failed_only`` where ``wants_failed``.
     """
     if kernel_reason(rollup) is not None:
         return None
@@ -65,7 +65,7 @@ def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
 
 
 def wants_failed(rollup: Rollup) -> bool:
-    """Whether a rollup is of failed calls alone, which is for the tracer to choose (``failed_only``)."""
+    """Whether a rollup counts failed calls alone, which is for the tracer to choose (``failed_only``)."""
     return rollup.where == _FAILED
 
 
@@ -77,7 +77,7 @@ def try_kernel(rollup: Rollup, make: Callable[[KernelRollup | None], T]) -> tupl
     try:
         return make(spec), None
     except UnsupportedError as exc:
-        # What is refused for another reason is refused without a rollup, too.
+        # What is refused for another reason is refused without a rollup as well.
         return make(None), exc.remedy
 
 

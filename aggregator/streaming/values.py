@@ -269,7 +269,7 @@ def value_to_text(value: Value) -> str | None:
 
 
 def text_to_integer(text: str) -> int | None:
-    """Return the number that a text is, None where it is none, or none of 64 bits."""
+    """Return the number that a text is, None where it is not a number, or has more than 64 bits."""
     if not _NUMBER.fullmatch(text):
         return None
     number = int(text)

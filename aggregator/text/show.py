@@ -1,4 +1,4 @@
-"""A rollup's result as text: strace -c's table with percentiles beside it, histograms as bpftrace prints them."""
+"""A rollup's result as text: strace -c's table with percentiles, histograms as bpftrace prints them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Figures for people: times, sizes and counts with their units, in plain ASCII but for µ."""
+"""Figures for people: times, sizes and counts with their units, in plain ASCII except µ."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -41,7 +41,7 @@ def show_bytes(size: int) -> str:
 
 
 def time_unit(span_ns: int) -> tuple[int, str]:
-    """Return the unit, in nanoseconds, that an axis over a span is told in, and its name."""
+    """Return the unit, in nanoseconds, of an axis over a span, and its name."""
     return max((each for each in _SPANS if span_ns >= 5 * each[0]), default=_SPANS[0])
 
 

@@ -286,7 +286,7 @@ def _publish(writer: BatteryWriter, tree: SourceTree, manifest: Manifest, made: 
 
 
 def _with_log(exc: CompileError, battery: Path) -> Exception:
-    """Keep clang's whole log beside the battery, where that can be written; a full disk is not the source's fault."""
+    """Keep clang's whole log next to the battery, where that can be written; a full disk is not the source's fault."""
     if "No space left on device" in exc.log:
         return BatteryError(describe(OSError(errno.ENOSPC, "")), path=str(battery))
     if not exc.log:

@@ -41,7 +41,7 @@ ENVIRONMENT: Final = ("PATH", "HOME", "LD_LIBRARY_PATH")
 
 
 class CompilerStopped(Exception):
-    """The compiler was told to stop while a source waited for it."""
+    """The compiler was stopped while a source waited for it."""
 
 
 class Compiler:
@@ -70,7 +70,7 @@ class Compiler:
             raise CompileError(f"{source}: {self.clang} made no object and does not say why", source=source, log=log)
 
     def strip(self, objects: Sequence[Path]) -> None:
-        """Take the debug data, but for BTF, out of objects, in place."""
+        """Remove the debug data except BTF from objects, in place."""
         names = [str(path.absolute()) for path in objects]
         status, log = self._run([self.strip_path, "-g", *names], objects[0].parent, "llvm-strip")
         if status:

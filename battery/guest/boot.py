@@ -66,9 +66,9 @@ CPUS: Final = ("max", "max,-cx16", "qemu64")
 # With a thread for each CPU, one of 5.10's stays for ever on code that the other patches (static calls), and cmpxchg16b
 # crashes 6.x.
 ACCELERATOR: Final = "tcg,thread=single"
-# From QEMU's start to the first line that is told. A boot takes 5 to 20 s.
+# From QEMU's start to the guest's first line. A boot takes 5 to 20 s.
 BOOT_S: Final = 180.0
-# Names that the guest tells over, then the console; each is a file beside the image.
+# The channels that the guest writes to, then the console; each is a file next to the image.
 CHANNELS: Final = ("told", "port")
 CONSOLE: Final = "console"
 # A kernel that oopses may go on with its locks held: that is the end. random.trust_cpu is known from 4.19 on.
@@ -78,7 +78,7 @@ _MISSING: Final = re.compile(r"^\s*(\S+) => not found$", re.MULTILINE)
 
 
 class _NotBegunError(TraceleftError):
-    """The guest ended, or took too long, before its program told anything; ``words`` is why, if that is known."""
+    """The guest ended, or took too long, before its program wrote anything; ``words`` is why, if that is known."""
 
     def __init__(self, message: str, words: str) -> None:
         super().__init__(message)

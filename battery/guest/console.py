@@ -5,7 +5,7 @@ from typing import Final
 
 from traceleft.battery.manifest import one_line
 
-# What the kernel prints, and what it means for who gave the kernel. The first that is found is told.
+# What the kernel prints, and what it means for who gave the kernel. The first that is found is reported.
 MEANINGS: Final = (
     ("Initramfs unpacking failed", "the kernel cannot unpack the initial RAM disk"),
     ("Unable to mount root fs", "the kernel takes no initial RAM disk; it needs CONFIG_BLK_DEV_INITRD"),
@@ -22,7 +22,7 @@ _STAMP: Final = re.compile(r"^(?:<\d>)?(?:\[ *\d+\.\d+\] ?)?")
 def last_words(console: bytes) -> str:
     """Return the line that tells why a guest ended, with what is known of it; nothing if the console is empty.
 
-    A line of JSON is no word of the kernel.
+    A line of JSON is not the kernel's.
     """
     lines = [_STAMP.sub("", line.strip()) for line in console.decode(errors="replace").splitlines()]
     lines = [line for line in lines if line and not line.startswith("{")]

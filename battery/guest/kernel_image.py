@@ -51,7 +51,7 @@ def find_images(directory: Path) -> dict[str, Path]:
         try:
             release = release_of(read_kernel(path))
         except UnsupportedError:
-            # Other files have such names, too: a linker script, an image for another machine.
+            # Other files have such names as well: a linker script, an image for another machine.
             continue
         if release in found:
             raise UnsupportedError(one_line(path), f"has the same release as {one_line(found[release])}: {release}")

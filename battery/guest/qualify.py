@@ -69,7 +69,7 @@ class _Told(Struct):
 
 
 def read_seen(line: bytes) -> Seen:
-    """Read a line, made by anyone; TraceleftError for one that is none."""
+    """Read a line, made by anyone; TraceleftError if it is not valid."""
     try:
         return msgspec.json.decode(line, type=Seen)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
@@ -112,7 +112,7 @@ def _check_seen(manifest: Manifest, seen: Seen) -> Seen:
 def add_evidence(path: Path, seen: Sequence[Seen]) -> bool:
     """Put evidence into a battery's manifest, in place of older of the same kernel, level and hook.
 
-    Return whether a signature went away by that, as it does with every change. What is absent is no evidence.
+    Return whether a signature went away by that, as it does with every change. What is absent proves nothing.
     """
     fresh = {(each.kernel, each.level, each.hook): each.evidence for each in seen if each.status != "absent"}
     with open_writer(path, exists=True) as writer:

@@ -1,6 +1,6 @@
 """Where an object's debug data defines structs; of all else no more is read than how long it is.
 
-Most of it is of variables and inlined functions, which nobody asks for.
+Most of it describes variables and inlined functions, which nobody asks for.
 """
 
 from collections.abc import Callable, Iterator

@@ -56,7 +56,7 @@ def _walled(function: Callable[P, R]) -> Callable[P, R]:
 
 @_walled
 def inspect_object(data: bytes) -> ObjectFacts:
-    """Return what an object holds. Raises BatteryError for bytes that are no eBPF object."""
+    """Return what an object holds. Raises BatteryError for bytes that are not an eBPF object."""
     elf = _open(data)
     sections = _sections(elf, data)
     names = tuple(section.name for section in sections)
@@ -136,7 +136,7 @@ def _place(member: Any) -> tuple[int, int]:
 
 
 def _size_of(die: Any, depth: int = 0) -> int:
-    """Return the size of what a DIE is of: through typedefs and qualifiers, arrays by their bounds."""
+    """Return the size of what a DIE describes: through typedefs and qualifiers, arrays by their bounds."""
     if depth > 32:
         raise BatteryError("its debug data has a type without end")
     of = die.get_DIE_from_attribute("DW_AT_type")

@@ -10,7 +10,7 @@ START: Final = 0
 def has_loop(successors: Mapping[int, tuple[int, ...]]) -> bool:
     """Tell whether a walk from place 0 can come back to a place on its path.
 
-    A jump back that closes no circle is none. Raises ValueError for a step to a place that is not there.
+    A jump back that closes no circle does not count. Raises ValueError for a step to a place that is not there.
     """
     if any(each not in successors for following in successors.values() for each in following):
         raise ValueError("an instruction leads out of its function")

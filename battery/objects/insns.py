@@ -84,7 +84,7 @@ class Code:
 
 
 def read_code(code: bytes, *, byte_order: str = "little") -> Code:
-    """Read a function's instructions. Raises ValueError for what is none: a cut load, a jump out of it."""
+    """Read a function's instructions. Raises ValueError for an invalid one: a cut load, a jump out of it."""
     instructions = decode(code, byte_order=byte_order)
     features = {feature for each in instructions if (feature := feature_of(each)) is not None}
     if flow_of(tuple(instructions)).has_loop:
@@ -104,7 +104,7 @@ def read_code(code: bytes, *, byte_order: str = "little") -> Code:
 
 
 def decode(code: bytes, *, byte_order: str = "little") -> list[Instruction]:
-    """Return all instructions. Raises ValueError for a length that is no multiple of 8 or a load that is cut."""
+    """Return all instructions. Raises ValueError for a length that is not a multiple of 8 or a load that is cut."""
     if len(code) % INSTRUCTION_BYTES:
         raise ValueError(f"{len(code)} bytes do not make whole instructions")
     is_little = byte_order == "little"

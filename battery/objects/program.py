@@ -43,7 +43,7 @@ class ProgramFacts:
     """A function that the kernel could load: an entry point in a section of its own, with all that it calls.
 
     ``features`` are what it needs, by their names in data/since.toml. ``code`` is its own function's; ``maps`` names
-    those that 64-bit loads in it are of, by where they stand.
+    those that its 64-bit loads name, by where they stand.
     """
 
     name: str
@@ -231,7 +231,7 @@ def _stack(place: Place, functions: Mapping[Place, _Function], known: dict[Place
     known[place] = -1
     function = functions[place]
     own, callees = function.code.stack_bytes, set(function.callees)
-    # Alone, a frame is what it uses; beside others it is at least one step.
+    # Alone, a frame is what it uses; among others it is at least one step.
     if callees or len(known) > 1:
         own = -(-max(own, 1) // STACK_STEP_BYTES) * STACK_STEP_BYTES
     known[place] = own + max((_stack(each, functions, known) for each in callees), default=0)

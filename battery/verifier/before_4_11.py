@@ -67,7 +67,7 @@ def find_refusals(
 ) -> tuple[Refusal | None, ...]:
     """Return what each verifier refuses of a program, None if it takes it.
 
-    ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
+    ``maps`` are those that 64-bit loads name, by where these stand; ``context`` the bytes of it that may be read.
     """
     return tuple(judge_old(code, maps, context=context, rules=each).refusal for each in rules)
 

@@ -1,7 +1,7 @@
 """What verifiers from 4.14 on know of a number: signed and unsigned bounds, and bits (kernel/bpf/verifier.c).
 
-Each function is one of the kernel's, named beside it; they compute what the kernel computes, also where that is not
-the best that could be known. f1174f77b50c and b03c9f9fdc37 (4.14) brought them.
+Each function is one of the kernel's, named in its docstring. They compute what the kernel computes, even where more
+could be known. f1174f77b50c and b03c9f9fdc37 (4.14) brought them.
 """
 
 from typing import Final, NamedTuple

@@ -108,7 +108,7 @@ class Call:
             self._map = used
 
     def _check_size(self, machine: Machine, held: Register, number: int) -> tuple[int, int]:
-        """Check a size, and the memory that it is of: at its lowest and at its highest."""
+        """Check a size, and the memory of that size: at its lowest and at its highest."""
         low, high, is_constant = self._span(held)
         self._access.is_plain &= is_constant
         argument = self._prototype.arguments[number - 2]

@@ -42,11 +42,11 @@ class EarlyNumbers:
         return Register(CONSTANT, WIDEST, signed(value))
 
     def immediate(self, value: int) -> Register:
-        """An immediate is told from a constant in a register."""
+        """An immediate differs from a constant in a register."""
         return Register(CONSTANT, (value, value & ALL), value, id=1)
 
     def loaded(self, size: int) -> Register:
-        """Of what is loaded nothing is known, but which bits of a byte or two are none."""
+        """Nothing is known of what is loaded, except the upper bits of a byte or two."""
         return Register(NUMBER, WIDEST, 64 - size * 8) if size <= 2 else UNKNOWN
 
     def narrowed(self, register: Register) -> Register:

@@ -1,4 +1,4 @@
-"""Which verifiers from 4.11 on are told apart, and by what (kernel/bpf/verifier.c, kernel/trace/bpf_trace.c).
+"""Which verifiers from 4.11 on differ, and in what (kernel/bpf/verifier.c, kernel/trace/bpf_trace.c).
 
 Read from 4.14.67, 4.19.13 and 5.4.59, and from the history for 4.11 to 4.13. Where releases of one range differ, the
 rules are those of the stricter: arithmetic that makes a number of an address is refused from 4.14 on, although

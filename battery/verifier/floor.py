@@ -59,7 +59,7 @@ class Floor:
 
 
 def find_floor(data: bytes) -> Floor:
-    """Return the floor of an object's bytes. Raises BatteryError for bytes that are no eBPF object."""
+    """Return the floor of an object's bytes. Raises BatteryError for bytes that are not an eBPF object."""
     return floor_of(inspect_object(data))
 
 
@@ -117,7 +117,7 @@ def _of_hazards(program: ProgramFacts) -> Iterator[Reason]:
 def _of_verifiers(program: ProgramFacts, maps: Sequence[MapFacts], kernel: Kernel) -> Iterator[Reason]:
     """Yield what verifiers from a kernel on refuse of a program; that it lacks nothing there is known.
 
-    One refusal of two verifiers is one reason. What rules refuse needs what comes after them; they are no matter to a
+    One refusal of two verifiers is one reason. What rules refuse needs what comes after them; they do not matter to a
     program that needs that anyway.
     """
     found = {str(refusal): ENDS[first] for first, refusal in _refusals(program, maps, kernel) if refusal}

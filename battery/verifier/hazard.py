@@ -132,7 +132,7 @@ def _compute(each: Instruction, marks: Marks) -> Marks:
 
 
 def _slot(offset: int) -> int | None:
-    """Return the place of a stack slot's marks; None for what is no slot."""
+    """Return the place of a stack slot's marks; None if it is not a slot."""
     return None if offset % 8 or not -8 * SLOTS <= offset < 0 else REGISTERS + (-offset >> 3) - 1
 
 

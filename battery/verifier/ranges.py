@@ -23,7 +23,7 @@ class Numbers(Protocol):
 
     @property
     def unknown(self) -> Register:
-        """A number of which nothing is known."""
+        """A number that nothing is known about."""
 
     @property
     def start(self) -> tuple[Register, Register]:
@@ -144,7 +144,7 @@ class Ranges:
         return bounds.UNKNOWN
 
     def comparison(self, code: int, *, is_wide: bool, is_immediate: bool) -> Callable[[Register, Register], Outcome]:
-        """Comparisons of numbers are remembered, too."""
+        """Comparisons of numbers are remembered as well."""
         key = code, is_wide, is_immediate
         made = self._comparisons.get(key)
         if made is None:

@@ -23,7 +23,7 @@ class Rules:
     ``steps_max``: instructions followed on all paths together. ``fills_stack``: a helper may write to a stack that
     holds nothing yet. ``adds``: a constant that is added to a constant or to an address on the stack is followed.
     ``narrows``: a register that was equal to a constant is that constant. ``marks_calls``: states are compared after
-    calls and at jumps, beside where jumps lead. ``numbers_lookups``: values of two lookups are two things.
+    calls and at jumps, in addition to where jumps lead. ``numbers_lookups``: values of two lookups are two things.
     """
 
     kernel: Kernel

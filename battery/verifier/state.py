@@ -43,7 +43,7 @@ SAYS: Final = {
 
 
 class Register(NamedTuple):
-    """What a register holds: ``number`` is a constant, or the address on the stack; ``map`` the map that it is of.
+    """What a register holds: ``number`` is a constant, or the address on the stack; ``map`` the map that it belongs to.
 
     A number may still have a map: 4.4 compares what is left of the address in the other half of its entry.
     """
@@ -132,7 +132,7 @@ class State:
         return NUMBER
 
     def has_data(self, at: int, size: int) -> bool:
-        """Tell whether every byte there was written, and none is of a saved pointer."""
+        """Tell whether every byte there was written, and none belongs to a saved pointer."""
         mask = _mask(at, size)
         return self._data & mask == mask
 

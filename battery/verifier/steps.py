@@ -40,7 +40,7 @@ def steps_of(era: Era) -> "Steps":
 
 
 class Steps:
-    """Instructions of an era: what one does to a machine; where it stands, and in which program, is no matter."""
+    """Instructions of an era: what one does to a machine; where it stands, and in which program, does not matter."""
 
     def __init__(self, era: Era) -> None:
         self._era, self._numbers = era, numbers_of(era)

@@ -1,4 +1,4 @@
-"""Numbers of which some bits are known: the kernel's tnum (4.14: f1174f77b50c, kernel/bpf/tnum.c).
+"""Numbers with some bits known: the kernel's tnum (4.14: f1174f77b50c, kernel/bpf/tnum.c).
 
 A number is a pair (value, mask): a bit of the mask is unknown, the others are those of the value.
 """

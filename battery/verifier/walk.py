@@ -288,7 +288,7 @@ def judge(
 ) -> Verdict:
     """Return what verifiers of an era say of a program.
 
-    ``maps`` are those that 64-bit loads are of, by where these stand; ``context`` the bytes of it that may be read.
+    ``maps`` are those that 64-bit loads name, by where these stand; ``context`` the bytes of it that may be read.
     ``kernel`` is the first that the program is for, if that is later than the era's first.
     """
     found = check_shape(code, max(kernel or era.kernel, era.kernel)) or _check_targets(code)

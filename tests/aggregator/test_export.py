@@ -32,7 +32,7 @@ def recording(tmp_path: Path) -> Path:
 
 
 def read_rows(path: Path, form: str) -> list[dict[str, Any]]:
-    """Return what was exported as objects, the arguments as an object, too."""
+    """Return what was exported as objects, and the arguments as an object."""
     match form:
         case "arrow":
             with ipc.open_file(path) as reader:

@@ -1,4 +1,4 @@
-"""Which rollups the kernel computes, what it is told of them, and what becomes of its cells."""
+"""Which rollups the kernel computes, what it gets to know of them, and what becomes of its cells."""
 
 import struct
 from typing import Any

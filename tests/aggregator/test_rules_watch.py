@@ -243,7 +243,7 @@ def test_alerts_do_not_depend_on_what_comes_together(calls: list[Call], cuts: se
 @settings(max_examples=60, deadline=None)
 @given(calls=CALLS)
 def test_figures_are_those_of_the_window_that_ends_with_the_event(calls: list[Call]) -> None:
-    # In order, each at a time of its own: a cooldown of a nanosecond then lets all be told.
+    # In order, each at a time of its own: a cooldown of a nanosecond then lets all pass.
     calls = [replace(call, ts=call.ts + place) for place, call in enumerate(sorted(calls, key=lambda each: each.ts))]
     text = EVERYTHING.replace('when = "count > 3 and (errors > 1 or high > 2) and half is not None"', 'count = ">0"')
 

@@ -17,7 +17,7 @@ LINES = b'{"n":1}\n{"n":2}\n'
 
 
 class FakeTarget:
-    """Does what it is told with each write, and keeps what arrived."""
+    """Does what the test says with each write, and keeps what arrived."""
 
     def __init__(self, write: Callable[[Item], None] = lambda item: None) -> None:
         self.arrived: list[bytes] = []

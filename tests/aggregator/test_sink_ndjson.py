@@ -111,7 +111,7 @@ def test_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory on a disk of 64 KiB; needs root, which the tests of a kernel need, too."""
+    """Return a directory on a disk of 64 KiB; needs root, as the tests of a kernel do."""
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)], check=False)
     if done.returncode:
         pytest.skip("needs to mount a tmpfs")

@@ -1,4 +1,4 @@
-"""Arithmetic that breaks the verifiers of 4.14 to 4.19.0: what is told, and what is not."""
+"""Arithmetic that breaks the verifiers of 4.14 to 4.19.0: what is reported, and what is not."""
 
 import lzma
 from typing import Final

@@ -78,7 +78,7 @@ def masked(to: int, mask: int) -> bytes:
 
 
 def reads(size: bytes, *, into: bytes = copy(R1, R6), helper: int = PROBE_READ) -> bytes:
-    """Read into a map's value, in register 6, or elsewhere; register 7 has a number of which nothing is known."""
+    """Read into a map's value, in register 6, or elsewhere; register 7 has a number that nothing is known about."""
     body = copy(R6, R0) + call(PID) + copy(R7, R0) + size + move(R3, 0) + into + call(helper) + copy(R8, R0)
     return FOUND + jump(EQUAL, R0, 0, over=body + move(R0, 0)) + EXIT
 

@@ -169,7 +169,7 @@ def test_a_recording_is_never_its_own_output(recording: Path, capfd: pytest.Capt
 
 
 class FakeAggregator:
-    """Closes what lies before the time that it was told."""
+    """Closes what lies before the given time."""
 
     def __init__(self) -> None:
         self.told: list[int] = []

@@ -110,7 +110,7 @@ def table_of(lines: str) -> Table:
 
 
 def settled(table: Table) -> Table:
-    """Return a table without what comes of races between jobs, as far as it can be told from other rows."""
+    """Return a table without what comes of races between jobs, as far as it differs from other rows."""
     wakes = table.get("pselect6", (0, 0))[1]
     found = dict(table)
     for name, (calls, errors) in WAKES.items():
@@ -129,7 +129,7 @@ def settled(table: Table) -> Table:
 
 
 def differences(ours: Table, theirs: Sequence[Table]) -> dict[str, tuple[Figures | None, list[Figures | None]]]:
-    """Return the rows of which strace has no run with the same figures."""
+    """Return the rows that no run of strace has with the same figures."""
     names = sorted({*ours, *(name for table in theirs for name in table)})
     rows = {name: (ours.get(name), [table.get(name) for table in theirs]) for name in names}
     return {name: row for name, row in rows.items() if row[0] not in row[1]}

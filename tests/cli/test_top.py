@@ -312,7 +312,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(top: Terminal, number: signal.Si
 
 @pytest.mark.kernel
 def test_an_error_leaves_the_terminal_as_it_was(kernel_battery: Path, terminals: list[Terminal]) -> None:
-    """The view breaks in its thread: that is told once the screen has gone."""
+    """The view breaks in its thread: that is reported once the screen has gone."""
     script = (
         "import sys, traceleft.cli.top_view as view\n"
         "def render(*_, **__): raise TypeError('broken')\n"

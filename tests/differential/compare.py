@@ -42,7 +42,7 @@ class Comparer:
         return names | {theirs: names[ours] for theirs, ours in SPELLINGS.items() if ours in names}
 
     def argument(self, place: str, kind: Kind, ours: Any, theirs: Value, *, is_cut: bool) -> Found:
-        """Compare an argument; ``is_cut`` says that we told of it to be truncated."""
+        """Compare an argument; ``is_cut`` says that our event marks it as truncated."""
         theirs = _unwrap(theirs)
         if isinstance(ours, dict) and kind.get("direction") == "inout":
             # An integer is shown twice only where it changed; that of a failed call was not read again.

@@ -1,4 +1,4 @@
-"""Which signals of strace's a process ignores, told from the calls by which it chose what they do.
+"""Which signals of strace's a process ignores, derived from the calls by which it chose what they do.
 
 The kernel throws an ignored signal away as it is sent, unless the process is ptraced: then strace shows it.
 """

@@ -117,7 +117,7 @@ def _call(name: str, words: list[str]) -> int:
 
 
 def literal(text: str) -> int | None:
-    """Return what a number in C's notation is worth, None for what is no number."""
+    """Return what a number in C's notation is worth, None if it is not a number."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     try:
         return sign * (int(digits, 8) if re.fullmatch("0[0-7]+", digits) else int(digits, 0))

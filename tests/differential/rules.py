@@ -1,4 +1,4 @@
-"""Every difference between strace and us that is none of our defects, with its reason. The one place for them.
+"""Every difference between strace and us that is not a defect of ours, with its reason. The one place for them.
 
 ``DROPPED`` calls are left out of both traces; ``EXCUSED`` places may differ; ``SKIPPED`` arguments have no place in
 strace's lists. A place is ``call.argument.member``; ``ret`` is the result, ``.address`` an argument of which strace

@@ -19,10 +19,10 @@ from tests.differential.strace_text import Call, End, Line, Signal, parse_trace
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT_BYTES: Final = 64
-# Without randomised addresses both runs have the same ones, and they can be compared, too.
+# Without randomised addresses both runs have the same ones, and they can be compared as well.
 SAME_ADDRESSES: Final = ("setarch", "-R")
 STRACE: Final = ("strace", "-v", "-s", str(TEXT_BYTES))
-TOLD: Final = frozenset({"signal", "process_exit"})  # our events that are no calls
+TOLD: Final = frozenset({"signal", "process_exit"})  # our events that are not calls
 ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",

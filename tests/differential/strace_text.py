@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A number, a name, names joined by ``|``, an address: whatever is no string, list or struct."""
+    """A number, a name, names joined by ``|``, an address: anything but a string, list or struct."""
 
     text: str
 
@@ -219,7 +219,7 @@ def parse_call(tid: int, line: str) -> Call:
 
 
 def parse_told(tid: int, line: str) -> Signal | End | None:
-    """Read a signal or the end of a thread; that a thread stopped was told as the signal that stops it."""
+    """Read a signal or the end of a thread; that a thread stopped was shown as the signal that stops it."""
     if signal := _SIGNAL.fullmatch(line):
         return Signal(tid, signal["name"], Reader(signal["info"]).value(""))
     if exited := _EXITED.fullmatch(line):

@@ -15,7 +15,7 @@ FORMATS = sorted((TESTS / "data/formats").glob("*.json.xz"))
 
 @pytest.fixture(scope="module", params=FORMATS, ids=lambda path: path.name.removesuffix(".json.xz"))
 def events(request: pytest.FixtureRequest) -> Mapping[str, Any]:
-    """Return a kernel's events, a struct's size beside its name, as share_rooms() is given them."""
+    """Return a kernel's events, a struct's size with its name, as share_rooms() is given them."""
     document = describe(request.param).document
     structs = document["tables"]["structs"]
     assert len(document["events"]) > 250

@@ -687,7 +687,7 @@ def damage(turn: int, generator: random.Random, data: bytes) -> bytes:
 
 
 def mutate(record: bytes, spec: EventSpec, ids: list[int], generator: random.Random) -> bytes:
-    """Change a record: bits, words, a slot, its length, or the event that it says it is of."""
+    """Change a record: bits, words, a slot, its length, or the event that it claims."""
     data = bytearray(record)
     match generator.randrange(6):
         case 0:

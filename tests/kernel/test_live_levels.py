@@ -60,7 +60,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(traced: Traced) -> list[tuple[Any, ...]]:
-    """What each thread did, less what differs from run to run, and environments, of which old levels show less."""
+    """What each thread did, less what differs from run to run, and environments: old levels show less of them."""
     tids = list(dict.fromkeys(event.tid for event in traced.events))
     lines = []
     for event in sorted(traced.events, key=lambda event: tids.index(event.tid)):

@@ -1,4 +1,4 @@
-"""Operations of io_uring, which are no syscalls, are counted by opcode."""
+"""Operations of io_uring, which are not syscalls, are counted by opcode."""
 
 import json
 import re

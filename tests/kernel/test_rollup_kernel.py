@@ -1,4 +1,4 @@
-"""Rollups in the kernel beside the same rollups of the events: the same calls, once each, the same numbers."""
+"""Rollups in the kernel compared with the same rollups of the events: the same calls, once each, the same numbers."""
 
 import subprocess
 import sys

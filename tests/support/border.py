@@ -28,7 +28,7 @@ def assert_whole(event: Json, name: str, expected: object) -> None:
 
 
 def check_paths(events: Sequence[Json], level: str) -> None:
-    """Hold that a path up to the border is whole, that a longer one is cut, and that an endless one is told."""
+    """Hold that a path up to the border is whole, that a longer one is cut, and that an endless one is reported."""
     calls = [event for event in events if event["event"] == "openat" and isinstance(event["args"]["dfd"], int)]
     longest = LONGEST.get(level, PATH_MAX)
 

@@ -61,7 +61,7 @@ def _console(stderr: str) -> tuple[str, ...]:
 
 
 def _requests(log: Path) -> frozenset[str]:
-    """Return the addresses that a page asked for, by a net log; the browser's own requests are of no origin."""
+    """Return the addresses that a page asked for, by a net log; the browser's own requests have no origin."""
     params = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     asked = {str(each["url"]) for each in params if each.get("initiator", "not an origin") != "not an origin"}
     return frozenset(url for url in asked if not url.startswith(("file:", "data:", "blob:")))

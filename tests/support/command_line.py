@@ -156,7 +156,7 @@ def check_ledger(ledger: Mapping[str, Any], delivered: int) -> None:
 
 
 def count(events: Events) -> "Counter[str]":
-    """Return how many events there are of each name."""
+    """Return the number of events by name."""
     return Counter(event["event"] for event in events)
 
 

@@ -33,7 +33,7 @@ def check_compat(name: str, level: str, events: Sequence[dict[str, Any]], counte
         begun = names.index("getpgid" if name == "calls" else "execve")
         names = names[:begun] + [each for each in names[begun:] if each not in SHARED]
     if name == "calls":
-        # What the C library does before main is of no account.
+        # What the C library does before main does not count.
         assert names[names.index("getpgid") :] == ["getpgid"] * COUNTS[name] + ["exit_group"]
     else:
         assert names[-1] == "execve"

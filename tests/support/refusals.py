@@ -18,7 +18,7 @@ SLOW_S = 20
 
 @dataclass(frozen=True)
 class Place:
-    """A directory in which the command runs; its temporary files and its cache would lie in it, too."""
+    """A directory in which the command runs; its temporary files and its cache would lie in it as well."""
 
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ NESTED = {
 
 
 def make_document(**broken: Any) -> bytes:
-    """Return a document of three events, one of which holds a struct that holds another."""
+    """Return a document of three events; one holds a struct that holds another."""
     events = {
         "openat": event_document(OPENAT, aliases=["open_at"], classes=["file", "%stat"]),
         "newstat": event_document([STAT], id=4, number=4, classes=["file"]),

@@ -16,7 +16,7 @@ def records(*calls: bytes) -> _native.Records:
 
 
 def made(name: str, *args: int, ret: int = 0, path: bytes | None = None, pid: int = 10, status: int = 0) -> bytes:
-    """Return a call's record; a status below 0 is of a path that could not be read."""
+    """Return a call's record; a status below 0 means a path that could not be read."""
     captures = {} if path is None and not status else {0: Capture(path or b"", status or None)}
     return encode(SCHEMA.events[name], Record((*args, *[0x1000] * bool(captures)), captures, ret=ret, ids=(pid,) * 4))
 

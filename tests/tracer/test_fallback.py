@@ -26,7 +26,7 @@ Refuse = Callable[..., Battery]
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A battery of three syscalls for three levels, all of which this kernel takes."""
+    """A battery of three syscalls for three levels; this kernel takes all."""
     place = tmp_path_factory.mktemp("sound")
     generate(None, expressions=["openat,close,exit_group"], output=place / "generated")
     build(place / "generated", place / "battery", levels=LEVELS)
@@ -35,7 +35,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refusing(sound: Path, tmp_path: Path) -> Refuse:
-    """Return what makes a battery of which this kernel refuses an event's object at some levels."""
+    """Return what makes a battery with an event's object that this kernel refuses at some levels."""
 
     def make(event: str, *levels: str) -> Battery:
         path = tmp_path / "battery"

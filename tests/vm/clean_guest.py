@@ -56,7 +56,7 @@ def has_entries(name: str) -> bool:
 def list_files() -> dict[str, tuple[int, int]]:
     """Return size and time of the last change of all files of the root file system, and what is pinned.
 
-    Of directories it is the time of their last entry: the overlay copies those above a new file, which is no change.
+    Of directories it is the time of their last entry: the overlay copies those above a new file, which does not count.
     """
     mounts = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()} - {"/", "/sys/fs/bpf"}
     found = {}

@@ -96,7 +96,7 @@ def trace_pid(line: CommandLine) -> None:
 
 
 def trace_children(line: CommandLine) -> None:
-    """A command's children, too."""
+    """A command's children as well."""
     events = line.trace("-f", "-e", "execve,openat,exit_group", "--", "sh", "-c", f"cat {HOSTNAME}; cat {HOSTNAME}")
     begun = [
         event["args"]["filename"].rpartition("/")[2]
@@ -297,7 +297,7 @@ CASES: Final[Mapping[str, Callable[[CommandLine], str | None]]] = {
 
 
 def follows_many(line: CommandLine) -> bool:
-    """Tell whether a return probe can be told how many calls to follow: in tracefs' own words, if it has any."""
+    """Tell whether a return probe takes the number of calls to follow: in tracefs' own words, if it has any."""
     if line.hook != "kprobe":
         return True
     texts = (place / "README" for place in TRACING if (place / "README").exists())

@@ -39,7 +39,7 @@ PACKED_MB_MAX: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A user land, and what its script told of its size."""
+    """A user land, and the size that its script printed."""
 
     path: Path
     told: str

@@ -2,7 +2,7 @@
 gives the same events on all of them.
 
 The kernel underneath may lack kprobes and is one only, so this runs inside others (`scripts/vm.sh`). The battery is
-made of formats that each kernel showed itself. What a kernel lacks is told by its own bpftool features, and is a skip.
+made of formats that each kernel showed itself. What a kernel lacks is known by its own bpftool features, and is a skip.
 """
 
 import json
@@ -163,7 +163,7 @@ def read_ledger(guest: Path, trace: str, run: str) -> Mapping[str, Any]:
 def read_sequences(guest: Path, trace: str, run: str, *, of_stack: bool = False) -> Sequences:
     """Read each thread's calls, less what differs from run to run and from kernel to kernel for good reasons.
 
-    ``of_stack``: less what level 4.4 has no room for, too.
+    ``of_stack``: and less what level 4.4 has no room for.
     """
     if skipped := read_ledger(guest, trace, run).get("skipped"):
         # On raw tracepoints from 7.0 on: the account tells it, and `auto` takes another hook there.
@@ -309,7 +309,7 @@ def test_signals_and_ends_of_threads_are_told(offering: Path, run: str) -> None:
     ends = [str(event["args"]["status"]) for event in events if event["event"] == "process_exit"]
     signals = [event["args"]["signal"] for event in events if event["event"] == "signal"]
     level = run.partition("-")[0]
-    # What kills at once is told where BTF says which process a signal is for.
+    # What kills at once is shown where BTF says which process a signal is for.
     fatal = [name for name in signals if name in ("SIGTERM", "SIGKILL")]
     killed = [
         f"{{'signaled': '{name}', 'core_dumped': False}}" for name in ("SIGSEGV", "SIGTERM", "SIGKILL", "SIGABRT")

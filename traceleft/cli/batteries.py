@@ -37,7 +37,7 @@ def cache_directory() -> Path:
 
 
 def serving_levels(level: str | None) -> tuple[str, ...]:
-    """Return the levels of which a battery has to hold one: the one asked for, else those that the kernel offers.
+    """Return levels; a battery has to hold one of them. It is the level asked for, else those that the kernel offers.
 
     UnsupportedError for an unknown one. Who may not try what the kernel offers gets them all.
     """
@@ -77,7 +77,7 @@ def choose_events(battery: "Battery", expressions: Sequence[str]) -> tuple[str, 
 
 
 def choose_complete(battery: "Battery", expressions: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the events out of a battery that has every syscall of this kernel; None where that cannot be told."""
+    """Return the events out of a battery that has every syscall of this kernel; None where that is not known."""
     syscalls = kernel_syscalls()
     # A regular expression may mean tracepoints that the battery lacks.
     if not syscalls or not catalogue_of(battery).names.issuperset(syscalls) or any("/" in each for each in expressions):

@@ -33,7 +33,7 @@ class Finding:
 
 
 def explain_battery(path: Path) -> tuple[Finding, ...]:
-    """Return what is to be said of a battery on the running kernel; what is wrong with it is a finding, too."""
+    """Return what is to be said of a battery on the running kernel; what is wrong with it is a finding as well."""
     from traceleft.battery import Battery
 
     try:

@@ -184,7 +184,7 @@ def _decorate(function: Decorated, decorators: Sequence[Callable[..., Any]]) -> 
 
 
 def refuse_contradictions(values: dict[str, Any]) -> None:
-    """Refuse options of which one would make the other meaningless."""
+    """Refuse two options where one would make the other meaningless."""
     pairs = (
         ("count", "-c", "count_too", "-C"),
         ("success_only", "-z", "failed_only", "-Z"),

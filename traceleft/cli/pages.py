@@ -43,7 +43,7 @@ def open_recordings(paths: Iterable[Path], stack: ExitStack) -> "tuple[list[Reco
 
 
 def raise_all(errors: Sequence[RecordingError]) -> None:
-    """Raise an error, if there is one, once the others are told."""
+    """Raise an error, if there is one, once the others are printed."""
     from traceleft.terminal import notice
 
     for error in errors[:-1]:

@@ -171,7 +171,7 @@ def make_filled(
     from traceleft.cli.session import make_tracer
 
     if spec is None:
-        # Calls that are under way at the end are none here, as in the kernel and for strace -c.
+        # Calls that are under way at the end do not count here, as in the kernel and for strace -c.
         options = replace(options, durations=True, stacks="stack" in columns_of(rollup))
         return make_tracer(options, battery, events, unfinished=False)
     options = replace(options, failed_only=options.failed_only or wants_failed(rollup), stacks=False)

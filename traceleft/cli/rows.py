@@ -18,7 +18,7 @@ class RowPrinter:
         self._has_printed = False
 
     def __call__(self, result: "Result") -> None:
-        """Print a result: a table, or a line a row; sinks have it, too."""
+        """Print a result: a table, or a line a row. Sinks get it as well."""
         if self._outlets is not None:
             self._outlets.rows(result)
         if self._form == "json":

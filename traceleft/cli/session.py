@@ -106,7 +106,7 @@ def choose(options: TraceOptions) -> Choice:
 
 
 def make_ready(options: TraceOptions, choice: Choice, make: "MakeTracer | None" = None) -> "tuple[Tracer, Battery]":
-    """Return a tracer that is not started, with its notices told, and the battery, made if there was none."""
+    """Return a tracer that is not started, with its notices printed, and the battery, made if there was none."""
     probe_kernel(only=("privileges",)).require("privileges")
     battery = choice.battery or make_battery(choice.events, options.level)
     tracer = (make or make_tracer)(options, battery, choice.events)
@@ -134,7 +134,7 @@ def require_signature(options: TraceOptions, battery: "Battery | None") -> None:
 
 
 def refuse_early(options: TraceOptions) -> None:
-    """Refuse pids that are none and a command that cannot be found, before anything is made."""
+    """Refuse pids that do not exist and a command that cannot be found, before anything is made."""
     find_targets(options.all_pids, own_pid=os.getpid())
     if options.command:
         find_command(options.command[0])
@@ -257,7 +257,7 @@ def accounted(tracer: "Tracer", ledger: Output | None, outlets: Outlets | None =
             with released(), suppress(BrokenPipeError):
                 yield
         except (KeyboardInterrupt, SystemExit):
-            # A signal, before or beside the trace's own handling of it: nothing goes on.
+            # A signal, before the trace handles it or at the same time: nothing goes on.
             tracer.kill = True
             raise
         finally:

@@ -70,7 +70,7 @@ def sink_options(function: Decorated) -> Decorated:
 
 
 def complete_sinks(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what has no events for sinks or rules; tell whether events are to be printed beside sinks."""
+    """Refuse what has no events for sinks or rules; tell whether events are printed in addition to sinks."""
     context = click.get_current_context()
     for name, option in (("sinks", "--sink"), ("rules", "--rules")):
         if values[name] and values.get("count"):
@@ -122,8 +122,10 @@ class Source(Protocol):
 
 
 class Outlets:
-    """The sinks and rules of a command. Made before there is a trace, so that mistakes are told first; then connected,
-    started once the trace is, and finished when its account is known. Leaving it closes all.
+    """The sinks and rules of a command.
+
+    They are made before there is a trace, so that mistakes are reported first; then connected, started once the trace
+    is, and finished when its account is known. Leaving it closes all.
     """
 
     def __init__(self, options: "PrintOptions", *, host: str | None = None, is_live: bool = True) -> None:
@@ -149,7 +151,7 @@ class Outlets:
         self._stack.close()
 
     def leaves_printing(self, options: "PrintOptions", output: "Output") -> bool:
-        """Tell whether events are to be printed, too: they are unless a sink has them, or nobody reads them."""
+        """Tell whether events are printed as well: they are unless a sink has them, or nobody reads them."""
         has_events = self._sinks is not None and self._sinks.wants("events")
         is_unread = output.is_null and bool(self._sinks or self._rules)
         return (options.prints_beside_sinks or not has_events) and not is_unread

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from traceleft.aggregator.streaming.live import LiveRow, LiveView
 
-# Lines beside the rows: two of totals, one of keys or loss, the heads of columns.
+# Lines other than the rows: two of totals, one of keys or loss, the heads of columns.
 FRAME = 4
 NO_LOSS = "nothing lost"
 LONGEST = 10_000_000
@@ -48,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What is shown: a view, how it is ordered, what it is grouped by, and the last thing told of loss."""
+    """What is shown: a view, how it is ordered, what it is grouped by, and the last line about loss."""
 
     view: "LiveView"
     order: str

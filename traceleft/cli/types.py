@@ -1,4 +1,4 @@
-"""What options take, and options that several commands share. A value that is none is a usage error."""
+"""What options take, and options that several commands share. An invalid value is a usage error."""
 
 import errno
 import math

@@ -90,10 +90,10 @@ class Ledger:
     """The whole account. `gaps` is what the sequence numbers say was lost, which should be `total.lost`.
 
     `overfull` is what a perf buffer says that it lost, where that is another figure; else None. `shed` are the events
-    that were given up for their cost, and after how many seconds: their later calls are no events. `waits`: see
-    ReaderCounts. `stacks_lost` are events of which a stack could not be kept; None where none were asked for.
+    that were given up for their cost, and after how many seconds: their later calls become no events. `waits`: see
+    ReaderCounts. `stacks_lost` are events whose stack could not be kept; None where none were asked for.
     `skipped` are runs of programs that the kernel skipped (see preemption.py): up to that many calls are missing.
-    `bypassed` are operations of io_uring by opcode, which are no syscalls (see uring.py).
+    `bypassed` are operations of io_uring by opcode, which are not syscalls (see uring.py).
     """
 
     total: Figures

@@ -1,7 +1,7 @@
 """Compile what decodes one argument from an unpacked record.
 
 An argument is read from the record's fields (see ``FixedPart``) and its bytes. What a reader has to know about a value
-beside the value itself goes into ``Notes``.
+other than the value itself goes into ``Notes``.
 """
 
 from collections.abc import Callable
@@ -236,7 +236,7 @@ def _compile_counted(value: ValueSpec, tables: Tables) -> ReadTail:
 
 
 def _compile_value(value: ValueSpec, tables: Tables) -> ReadTail:
-    """Bytes that are fewer than the value's are no value: it counts as unreadable."""
+    """Bytes that are fewer than the value's give no value: it counts as unreadable."""
     assert value.element is not None
     width, decode = compile_element(value.element, tables)
     return lambda data, fields, notes: UNREADABLE if len(data) < width else (decode(data[:width]), STATUS_LONGER)

@@ -52,7 +52,7 @@ def column_name(arg: str) -> str:
 def column_types(spec: EventSpec, byte_order: str) -> dict[str, Any]:
     """Return the fixed part's columns as ``numpy.dtype`` takes them: names, formats, offsets, itemsize.
 
-    A pointer argument is its address; beside it stand ``NAME.offset``, ``NAME.length`` and ``NAME.status`` of its slot
+    A pointer argument is its address; next to it stand ``NAME.offset``, ``NAME.length`` and ``NAME.status`` of its slot
     (``NAME_out.…`` for the second slot of one that goes both ways).
     """
     prefix = "<" if byte_order == "little" else ">"

@@ -54,7 +54,7 @@ class HeaderColumns:
         return int(times.min()), int(times.max())
 
     def cgroups(self) -> list[int]:
-        """Return the ids of cgroups, each once, but for 0."""
+        """Return the ids of cgroups, each once, except 0."""
         return [each for each in numpy.unique(self.word(40)).tolist() if each]
 
     def select(self, mask: "NDArray[numpy.bool_]") -> bytes:

@@ -239,7 +239,7 @@ class Event:
         return self._args
 
     def notes(self) -> Notes:
-        """Return what is known of the arguments beside their values."""
+        """Return what is known of the arguments other than their values."""
         return self._notes
 
     def to_dict(self) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""How the fixed part of a record is unpacked, and what is noted of its arguments beside their values."""
+"""How the fixed part of a record is unpacked, and what is noted of its arguments other than their values."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Fields: TypeAlias = tuple[int, ...]
 
 
 class Notes:
-    """What is to be known of an event's values beside them.
+    """What is to be known of an event's values other than the values.
 
     ``truncated`` and ``unreadable`` are by argument. For text: ``absent`` are the slots that show an address, ``more``
     those that show less than there was (``name``, or ``name.out`` for the second), ``cut_parts`` ranks of cut parts,
@@ -72,7 +72,7 @@ class Notes:
 ReadArg: TypeAlias = Callable[[Fields, bytes, Notes], Value]
 ReadTail: TypeAlias = Callable[[bytes, Fields, Notes], tuple[Value, int]]
 """Decode captured bytes; the second result is how many of what the slot's status counts were captured, or a status
-below zero where the bytes are no value."""
+below zero where the bytes give no value."""
 
 
 class FixedPart:

@@ -68,7 +68,7 @@ def has_names(btf: bytes | mmap.mmap, *names: str) -> bool:
 
 
 def find_members(btf: bytes | mmap.mmap, name: str) -> Mapping[str, int]:
-    """Return the byte offsets of a struct's members by name; none where the BTF has no such struct, or is none.
+    """Return the byte offsets of a struct's members by name; none where the BTF has no such struct, or is invalid.
 
     The struct is found by its name's place in the strings, which is searched for among the types: to walk them all
     takes a hundred times as long.

@@ -9,7 +9,7 @@ from typing import Final
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 
-# By role, the functions that serve it, of which a kernel has one: flush_old_exec() became begin_new_exec() in 5.8.
+# By role, the functions that serve it; a kernel has one of them: flush_old_exec() became begin_new_exec() in 5.8.
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kprobe_on_exec_begin": ("begin_new_exec", "flush_old_exec"),
     "kprobe_on_exec": ("setup_new_exec",),

@@ -59,7 +59,7 @@ def find_leftovers(text: str) -> list[str]:
 def find_refused(symbols: Iterable[str], events: Path | None = None) -> frozenset[str]:
     """Return the functions among these on which this kernel sets no kprobe; none where that cannot be tried.
 
-    The kernel takes only what ftrace knows (trace_kprobe.c, since v4.20), but by other names of the same place, too. So
+    The kernel takes only what ftrace knows (trace_kprobe.c, since v4.20), but also by other names of the same place. So
     what ftrace does not name is tried. ``events`` is `kprobe_events` of tracefs, where it is mounted if not given.
     """
     events = events or _find_events()

@@ -1,4 +1,4 @@
-"""Levels: which of them the running kernel offers, told by what it lets us load, and which one a trace takes."""
+"""Levels: which of them the running kernel offers, by what it lets us load, and which one a trace takes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -178,7 +178,7 @@ class FdNames:
 
     @staticmethod
     def _fd(value: Value) -> int | None:
-        """Return a descriptor's number, -1 for the current directory, None for what is no descriptor."""
+        """Return a descriptor's number, -1 for the current directory, None if it is not a descriptor."""
         if value == "AT_FDCWD":
             return -1
         return value if isinstance(value, int) and value >= 0 else None

@@ -57,7 +57,7 @@ class Line:
         """Return the line of an event, without a newline; ``paths`` are the names of its fds by argument."""
         tell = _TELLS.get(event.spec.name) if not self._options.raw else None
         call = self._call(event, paths or {}) if tell is None else self._paint(tell(event.decoded()), _CYAN)
-        # A thread that does not lead its process is named beside it.
+        # A thread that does not lead its process is named after it.
         task = f"{event.pid}" if event.tid == event.pid else f"{event.pid}/{event.tid}"
         who = self._paint(f"{escape(event.comm)}[{task}]", _DIM)
         return f"{self._time(event.ts)}{who} {call}"
@@ -149,7 +149,7 @@ class Line:
 
 
 def _show_named(ret: int, names: str, spec: SetSpec) -> str:
-    """Return a number with its names beside it; flags in hex."""
+    """Return a number with its names after it; flags in hex."""
     number = f"0x{ret & 0xFFFFFFFF:x}" if spec.bits and ret else str(ret)
     return number if names == "0" else f"{number} ({names})"
 

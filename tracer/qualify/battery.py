@@ -38,7 +38,7 @@ from traceleft.tracer.tracer import Tracer
 # enum bpf_map_type of include/uapi/linux/bpf.h: what every kernel with BPF has.
 MAP_ARRAY: Final = 2
 PROBLEMS_MAX: Final = 20
-# Objects whose programs do not attach are left out and all is tried again; after so many the hook is no good.
+# Objects whose programs do not attach are left out and all is tried again; after so many the hook is given up.
 REFUSALS_MAX: Final = 8
 TRACE_S: Final = 120
 TEXT_LIMIT: Final = 64
@@ -167,7 +167,7 @@ class _Trial:
         return [program.name for program in entry.programs if program.role in roles]
 
     def _load_all(self, objects: Mapping[str, ObjectEntry], features: KernelFeatures) -> dict[str, ObjectEntry]:
-        """Load every object by itself, beside the core's maps; return those that the kernel took."""
+        """Load every object by itself, with the core's maps; return those that the kernel took."""
         cores = {digest: entry for digest, entry in objects.items() if entry.event == CORE}
         taken: dict[str, ObjectEntry] = {}
         with contextlib.ExitStack() as stack:

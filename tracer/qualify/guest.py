@@ -62,7 +62,7 @@ LATE: Final = (
 )
 # What others import if it is there. OpenSSL would be half of the image.
 UNUSED: Final = frozenset({"__main__", "_distutils_hack", "_hashlib", "_ssl", "sitecustomize", "ssl", "usercustomize"})
-# RB_AUTOBOOT: with QEMU's -no-reboot its end, on kernels that cannot switch a machine off, too.
+# RB_AUTOBOOT: with QEMU's -no-reboot its end, even on kernels that cannot switch a machine off.
 RESTART: Final = 0x01234567
 
 

@@ -38,7 +38,7 @@ class Call:
     args: Mapping[int, Value]
 
     def is_shown_by(self, event: Event) -> bool:
-        """Tell whether an event is of this very call."""
+        """Tell whether an event is this very call's."""
         if event.event != self.event or event.ret != self.ret:
             return False
         shown = event.args
@@ -143,7 +143,7 @@ def _run_child(numbers: Mapping[str, int], go: int, report: int) -> NoReturn:
             os.write(report, json.dumps(maker.made).encode())
             maker.execute_self()
     except Exception as exc:
-        # The parent tells of it; what was reported before is no complete list, as the status says.
+        # The parent tells of it; what was reported before is incomplete, as the status says.
         os.write(report, str(exc).encode())
     finally:
         os._exit(1)

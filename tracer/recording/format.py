@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class BrokenError(ValueError):
-    """Bytes that are no part of a sound recording; str() says what does not fit."""
+    """Bytes that do not belong to a sound recording; str() says what does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def pack_preamble() -> bytes:
 
 
 def read_preamble(data: bytes) -> int:
-    """Return the version of a recording that begins so; raise ``BrokenError`` where it is none."""
+    """Return the version of a recording that begins so; raise ``BrokenError`` if it is not a recording."""
     if len(data) < PREAMBLE.size or not data.startswith(MAGIC):
         raise BrokenError("is not a recording: make one with: traceleft record -o FILE")
     _, version, rest = PREAMBLE.unpack(data[: PREAMBLE.size])
@@ -185,7 +185,7 @@ def pack_block(kind: int, number: int, data: bytes, *, records: int = 0, first_n
 
 
 def read_header(data: bytes) -> Block:
-    """Return a block's header; raise ``BrokenError`` where it is none, or promises what no block holds."""
+    """Return a block's header; raise ``BrokenError`` if it is invalid, or promises what no block holds."""
     if len(data) != HEADER_BYTES or _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         raise BrokenError("the header of a block does not fit its checksum")
     magic, *values = _HEADER.unpack_from(data)
@@ -221,7 +221,7 @@ def decode(data: bytes, kind: type[T], what: str) -> T:
 
 
 def read_cgroups(data: bytes) -> dict[int, str]:
-    """Return the paths of cgroups by id; raise ``BrokenError`` where they are none."""
+    """Return the paths of cgroups by id; raise ``BrokenError`` if the table is invalid."""
     named = decode(data, dict[int, str], "cgroups")
     if len(named) > CGROUPS_MAX or any(
         len(path) > CGROUP_PATH_MAX or not 0 <= number < 1 << 64 for number, path in named.items()
@@ -239,7 +239,7 @@ def make_end(records: int, ledger: Ledger | None, *, is_continued: bool = False)
 
 
 def read_ledger(end: End) -> Ledger | None:
-    """Return the ledger in the last block; raise ``BrokenError`` where it is none.
+    """Return the ledger in the last block; raise ``BrokenError`` if it is invalid.
 
     A figure that is not there is one that the writer did not know.
     """

@@ -31,7 +31,7 @@ GROUP_BYTES: Final = 4 << 20
 class Recording:
     """A recording that is open for reading: a context manager, to be had from `open`.
 
-    Its records come in the order in which they were delivered, which is that of time but for late ones (the ledger
+    Its records come in the order in which they were delivered, which is that of time except for late ones (the ledger
     counts those). Whatever reads them raises RecordingError at damage, and where the writer was killed, once all that
     lies before was yielded. Not for more than one thread, nor for two iterations at once.
     """
@@ -58,8 +58,8 @@ class Recording:
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a recording by its (first) file, or by the directory that it lies in.
 
-        Another file of a recording that was split is read by itself. RecordingError for what is none, for one of a
-        newer version, and where not even its head can be read.
+        Another file of a recording that was split is read by itself. RecordingError for what is not a recording, for
+        one of a newer version, and where not even its head can be read.
         """
         with ExitStack() as stack:
             first = Path(path)

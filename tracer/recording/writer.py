@@ -205,7 +205,7 @@ class Recorder:
         return pack_block(kind, self._blocks + after, data, **span)
 
     def _pack_records(self, records: _native.Records, first_ns: int, last_ns: int) -> list[bytes]:
-        """Pack records, and before them what was not told yet of their stacks."""
+        """Pack records, and before them what was not written yet of their stacks."""
         names = None if self._stacks is None else self._stacks.tell(records)
         parts = () if names is None else split(names)
         blocks = [self._pack(STACKS, encode(part), after=rank) for rank, part in enumerate(parts)]

@@ -59,7 +59,7 @@ class _Parts(Struct):
 def read_catalogue(data: bytes, *, among: Collection[str] | None = None) -> Catalogue:
     """Return what expressions can choose from a schema document, or `among` some of its events.
 
-    Raise BatteryError if it is no schema.
+    Raise BatteryError if it is not a schema.
     """
     events = _decode(data, _Catalogue).events
     classes: dict[str, set[str]] = {}
@@ -91,7 +91,7 @@ def load_events(data: bytes, names: Collection[str]) -> Schema:
 def cut_document(data: bytes, names: Collection[str] | None = None) -> dict[str, object]:
     """Return a schema document with these of its events (all, if none are named) and the tables that they use.
 
-    Raise BatteryError for what is no such document; what is in it is still to be checked.
+    Raise BatteryError if it is not such a document; what is in it is still to be checked.
     """
     parts = _decode(data, _Parts)
     chosen = parts.events if names is None else [name for name in names if name in parts.events]
@@ -128,7 +128,7 @@ def _cut_tables(tables: _Tables, events: object) -> tuple[dict[str, object], dic
 
 
 def _references(document: Any) -> Iterator[tuple[str, str]]:
-    """Yield the keys `set` and `struct` with the names beside them, wherever they stand."""
+    """Yield the keys `set` and `struct` with their names, wherever they stand."""
     waiting = [document]
     while waiting:
         each = waiting.pop()

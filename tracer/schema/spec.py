@@ -85,7 +85,7 @@ class CasesSpec:
 
 @dataclass(frozen=True, slots=True)
 class MemberSpec:
-    """A member of a struct; present only while each member that ``when`` names holds one of the values beside it."""
+    """A member of a struct; present only while each member that ``when`` names holds one of the values given for it."""
 
     name: str
     offset: int

@@ -60,7 +60,7 @@ def attach_sched(core: _native.Object, role: str, program: str) -> _native.Link:
 def choose_sched_roles(programs: Collection[str], events: Collection[str]) -> list[str]:
     """Return the roles that keep `tasks` current: those on raw tracepoints if the core has them and BTF the offset.
 
-    Where these may be preempted, both are perf's. So they are beside an event of the same tracepoint: only on perf's
+    Where these may be preempted, both are perf's. So they are for an event of the same tracepoint: only on perf's
     do programs run in the order in which they were attached.
     """
     if set(FUNCTIONS) <= set(programs):
@@ -174,7 +174,7 @@ def check_format(part: Part) -> None:
 
 
 def find_offsets(roles: Collection[str]) -> Offsets:
-    """Return what the programs of these roles have to be told of the running kernel."""
+    """Return what the programs of these roles have to know of the running kernel."""
     if "kprobe_on_fork" in roles:
         # Found once its program is loaded (kprobe_core.find_pid_offset).
         return Offsets(fork_child_pid=0, exec_old_pid=0)

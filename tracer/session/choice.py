@@ -59,7 +59,7 @@ class Choice:
         self._symbols = cache(read_syscall_symbols)
         self.schema = schema
         self.required = required
-        # A level of which only some of the events have objects is named when one is missed.
+        # A level with objects of only some of the events is named when one is missed.
         release = selection.release
         held = held_levels(release, schema.events) or frozenset(release.core)
         self.levels = choose_levels(features, held, level)
@@ -155,7 +155,7 @@ def choose(
 ) -> Choice:
     """Return what to load for these event expressions, and the schema that goes with it.
 
-    An event that this kernel does not have is left out, but for ``required`` ones; None: those that are named one by
+    An event that this kernel does not have is left out, except ``required`` ones; None: those that are named one by
     one. ``auto`` is weighed by what hooks cost a trace of this ``shape`` and these events; None: it is not, and
     nothing is measured. ``check`` raises for a plan that cannot do what else is asked. UnsupportedError, with the
     remedy, where the kernel or this process lacks something for it.
@@ -225,7 +225,7 @@ def _needs_names(syscalls: Sequence[EventSpec], required: Collection[str]) -> bo
 
 
 def _weigh_hooks(syscalls: Sequence[EventSpec], shape: Shape) -> str:
-    """Return the cheaper hook, by what goes on now; raw tracepoints where that cannot be told, or does not matter."""
+    """Return the cheaper hook, by what goes on now; raw tracepoints where that is not known, or does not matter."""
     names = [spec.name for spec in syscalls]
     needs_entry = any(spec.entry != "none" for spec in syscalls)
     shape = replace(shape, keeps_entries=shape.keeps_entries or needs_entry, has_exec=not EXECS.isdisjoint(names))

@@ -21,7 +21,7 @@ _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERRNO: Final = struct.Struct("=i")
 _SIGNAL_BASE: Final = 128
-# A child that is told to execute nothing ends at once; this is for a busy machine.
+# A child that executes nothing ends at once; this is for a busy machine.
 NEVER_BEGUN_S: Final = 10.0
 
 

@@ -17,7 +17,7 @@ COMPAT_BIT: Final = 2
 # The core's programs that count 32-bit calls where no dispatcher does.
 COUNT_RAW: Final = "count_raw_exit"
 COUNT_TRACEPOINT: Final = "count_tp_exit"
-# What is looked at of task_struct, a block at a time, and how often a word has to be told from others.
+# What is looked at of task_struct, a block at a time, and how often a word has to differ from others.
 TASK_BYTES_MAX: Final = 16384
 ROUNDS: Final = 8
 _WORDS: Final = struct.Struct("=64I")
@@ -90,7 +90,7 @@ def _find_in_block(caller: "_Caller", maps: Maps, status_words: int, start: int)
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """The child that makes calls when it is told to."""
+    """The child that makes calls on request."""
 
     pid: int
     to: int

@@ -16,7 +16,7 @@ Tell = Callable[[str], object]
 
 @contextmanager
 def open_session(choice: Choice, plan: Plan, filters: Filters, options: Options, *, tell: Tell) -> Iterator[Session]:
-    """Load a plan, or that of a lower level of which the kernel takes all; ``tell`` gets a line for what is otherwise.
+    """Load a plan, or that of a lower level that the kernel takes whole; ``tell`` gets a line for what differs.
 
     Where the kernel takes all of no level, the trace goes on at the plan's own without the events that are refused.
     RefusedError where one of these is among the choice's ``required``, or the core is refused. Nothing remains of a

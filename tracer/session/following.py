@@ -146,7 +146,7 @@ def make_unfinished(maps: Maps, specs: Mapping[int, EventSpec], *, with_earlier:
         if task is None or not task.flags & IN_CALL or task.event not in specs:
             continue
         if specs[task.event].name == unknown.NAME:
-            # Its number is told by its return alone.
+            # Its number is known by its return alone.
             continue
         thread = read_thread(tid)
         if thread is not None and task.tgid in (0, thread.tgid):

@@ -1,4 +1,4 @@
-"""Loss, told while it happens: what is missing so far, and which option helps."""
+"""Loss, reported while it happens: what is missing so far, and which option helps."""
 
 import time
 from collections import Counter

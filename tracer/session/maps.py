@@ -32,7 +32,7 @@ NAMES: Final = (
 OWNER_NAMES: Final = ("saved_owners", "saved_exec_owners")
 # Those of level 4.4.
 STACK_NAMES: Final = ("config", "tasks", "events", "counters", "cpu_state", "counts", "saved", "saved_exec")
-# In `chosen`, beside an event's id + 1: its handler has something to do at entry.
+# In `chosen`, added to an event's id + 1: its handler has something to do at entry.
 CHOSEN_ENTRY: Final = 1 << 16
 # What it returns are bytes that it moved.
 CHOSEN_BYTES: Final = 1 << 17

@@ -1,4 +1,4 @@
-"""How a session runs, beside its filters."""
+"""How a session runs, apart from its filters."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a session runs, beside its filters. `counting`: None, "only" (no records at all) or "too".
+    """How a session runs, apart from its filters.
 
+    `counting`: None, "only" (no records at all) or "too" (counts and records).
     `rollup`: what the kernel adds up of the calls. `loads_only`: nothing is attached, to see what the kernel takes.
     `environment`: take the strings of environments, not only their number.
     """

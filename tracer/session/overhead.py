@@ -15,7 +15,7 @@ from traceleft.tracer.session.session import Session
 
 WINDOW_S: Final = 1.0
 STATS_SYSCTL: Final = Path("/proc/sys/kernel/bpf_stats_enabled")
-# A handler's cost beside the filter, in parts: the record itself, and each piece of memory that it reads.
+# A handler's cost without the filter's, in parts: the record itself, and each piece of memory that it reads.
 RECORD_COST: Final = 3
 SLOT_COST: Final = 1
 
@@ -51,7 +51,7 @@ def overhead_pct(before: Usage, after: Usage, cpus: int) -> float:
 def choose_shed(before: Usage, after: Usage, costs: Mapping[int, int]) -> Shed | None:
     """Return the most expensive of some events: calls times the cost of each. None if one is left, or none was called.
 
-    ``costs`` are of the events that are still traced.
+    ``costs`` belong to the events that are still traced.
     """
     spent = {event: (after.calls.get(event, 0) - before.calls.get(event, 0)) * cost for event, cost in costs.items()}
     total = sum(spent.values())
@@ -62,7 +62,7 @@ def choose_shed(before: Usage, after: Usage, costs: Mapping[int, int]) -> Shed |
 
 
 def cost_of(spec: EventSpec) -> int:
-    """Return what one call of an event costs, in parts that mean something only beside those of others."""
+    """Return what one call of an event costs, in parts that mean something only compared with those of others."""
     return RECORD_COST + SLOT_COST * len(spec.slots)
 
 

@@ -36,7 +36,7 @@ class Part:
 class Plan:
     """All objects of a trace, and the hook and level that they are for; ``notices`` are lines for the user.
 
-    ``unknown`` are the numbers whose calls are told as the one event of ``others``.
+    ``unknown`` are the numbers whose calls are shown as the one event ``unknown``.
     """
 
     hook: str
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def needs_entry(self) -> bool:
-        """Whether some event cannot be told from its exit alone."""
+        """Whether some event cannot be known from its exit alone."""
         return any(part.spec.entry != "none" for part in self.parts if part.spec.kind == "syscall")
 
     @property
@@ -93,7 +93,7 @@ def make_plan(
 
 
 def held_levels(release: Release, events: Iterable[str]) -> frozenset[str]:
-    """Return the levels of which a release has objects of all these events."""
+    """Return the levels at which a release has objects of all these events."""
     held = frozenset(release.core)
     return held.intersection(*(release.events.get(name, {}) for name in events if name not in core_events.NAMES))
 

@@ -26,7 +26,7 @@ LOOK_S: Final = 0.25
 
 
 class Reader:
-    """Reads a session's records and ends it: at a deadline, when told to stop, when nothing is left to follow.
+    """Reads a session's records and ends it: at a deadline, on stop(), when nothing is left to follow.
 
     Any thread may stop() or close() it while another waits for a batch.
     """
@@ -71,7 +71,7 @@ class Reader:
         self._deadline = None if duration_s is None else time.monotonic() + duration_s
 
     def on_tick(self, tick: Callable[[], object]) -> None:
-        """Call this, too, often while the trace runs, between batches, from the thread that reads."""
+        """Call this as well, often while the trace runs, between batches, from the thread that reads."""
         self._ticks.append(tick)
 
     def stop(self) -> None:

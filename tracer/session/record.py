@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A handout of which so many records were taken, the last of all taken being number ``end``."""
+    """A handout, how many of its records were taken, and the number of the last one taken, ``end``."""
 
     reader: Account
     handout: Handout

@@ -23,8 +23,8 @@ TRACEPOINT_DISPATCHERS: Final = {"dispatch_tp_exit": "sys_exit", "dispatch_tp_en
 class Roles:
     """Which of the core's programs a trace loads, and how its events' programs are reached.
 
-    ``asks_identity``: whether a filter asks who makes a call, beside the process. ``reads_task``: whether programs may
-    read task_struct, where there are such and the kernel knows how.
+    ``asks_identity``: whether a filter asks for more than the process that makes a call. ``reads_task``: whether
+    programs may read task_struct, where there are such and the kernel knows how.
     """
 
     def __init__(self, plan: Plan, options: Options, *, asks_identity: bool, reads_task: bool = True) -> None:
@@ -114,7 +114,7 @@ class Roles:
         return part.spec.number is not None and (is_raw or self.dispatches_tracepoints)
 
     def is_called(self, part: Part) -> bool:
-        """Where calls are only counted, the dispatcher does that; but for those that it does not see return."""
+        """Where calls are only counted, the dispatcher does that, except for those that it does not see return."""
         is_dispatched = self._plan.hook == "raw_tracepoint" and part.spec.kind == "syscall"
         if not self._options.is_only_counting or not is_dispatched:
             return True

@@ -39,7 +39,7 @@ _KEY_BUCKET: Final = slice(6, 8)
 _CELL: Final = struct.Struct("=8Q")
 _U16: Final = struct.Struct("=H")
 _U64: Final = struct.Struct("=Q")
-# What an element of a hash takes beside key and value.
+# What an element of a hash takes in addition to key and value.
 _ELEMENT_BYTES: Final = 64
 # Of what came when there was no room for its group.
 _OTHER: Final = _KEY.pack(0xFFFF, 0, 0, 0, 0, 0, 0, 0, 0, b"")

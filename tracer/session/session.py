@@ -280,7 +280,7 @@ class Session:
                 links.append(attach_sched(self._core, role, self.plan.core_programs[role]))
 
     def _attach_own(self) -> None:
-        """Attach what tells of signals, of ends of threads, and of operations that are no calls."""
+        """Attach what tells of signals, of ends of threads, and of operations that are not calls."""
         if self._options.loads_only:
             return
         if not self._own.keys().isdisjoint(tasks.NAMES):

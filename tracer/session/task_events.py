@@ -61,7 +61,7 @@ def is_told_by(core: bytes) -> bool:
 def _signal_ways(features: KernelFeatures) -> Iterator[tuple[str, ...]]:
     if _has_raw(features):
         if _knows_all(task_offsets()):
-            # One that ends a process at once is told as that ends.
+            # One that ends a process at once is shown as the process ends.
             yield "raw_signal", "raw_signal_sent", "raw_process_exit"
         yield ("raw_signal",)
     if features.has("tracepoint") and _has_deliver_fields():

@@ -11,7 +11,7 @@ from traceleft.tracer.session.options import Options
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The level and hook of which the kernel took the core and so many handlers; ``notices`` tell what it refused."""
+    """The level and hook at which the kernel took the core and so many handlers; ``notices`` tell what it refused."""
 
     level: str
     hook: str

@@ -1,4 +1,4 @@
-"""Operations of io_uring: they do what syscalls do and are none, so that no trace of syscalls shows them.
+"""Operations of io_uring: they do what syscalls do but are not syscalls, so no trace of syscalls shows them.
 
 They are counted by opcode, where the kernel has the tracepoint ``io_uring:io_uring_submit_req`` (Linux 6.4 and later),
 and the account of a trace says how many there were. The core's programs do that (templates/core_uring.j2).

@@ -42,7 +42,7 @@ class _Class:
     segment: struct.Struct
     section: struct.Struct
     symbol: struct.Struct
-    # Whether it is of 64 bits, whose program headers and symbols have their members in another order.
+    # Whether it has 64 bits: its program headers and symbols have their members in another order.
     is_wide: bool
 
 

@@ -52,7 +52,7 @@ class NamedRecords(Protocol):
 
 
 class StackNotes:
-    """What a recording is told of its records' stacks, each once a file."""
+    """What a recording gets of its records' stacks, each once a file."""
 
     def __init__(self, source: "NamedRecords") -> None:
         self._source = source
@@ -65,7 +65,7 @@ class StackNotes:
         self._user.clear()
 
     def tell(self, records: "_native.Records") -> StackNames | None:
-        """Return what was not told yet of the stacks of records; None if that is nothing."""
+        """Return what was not written yet of the stacks of records; None if that is nothing."""
         names = StackNames([], [])
         for pid, kernel, user, at_ns in self._source.ids(records):
             stack = self._source.find(pid, kernel, user, at_ns)
@@ -87,7 +87,7 @@ class RecordedStacks:
         self._kept = 0
 
     def learn(self, names: StackNames) -> None:
-        """Take what a block tells; what was told before may be told again."""
+        """Take what a block holds; it may repeat what came before."""
         for number, rows in names.kernel:
             if self._has_room(rows):
                 self._kernel[number] = _frames(rows)
@@ -110,7 +110,7 @@ class RecordedStacks:
             mine[:] = sorted({each[0]: each for each in (*mine, *told)}.values(), key=lambda each: each[0])
 
     def take(self, records: "_native.Records") -> None:
-        """Take records as they come: all is told."""
+        """Take records as they come: all is known already."""
 
     def find(self, pid: int, kernel: int, user: int, at_ns: int) -> Stack:
         """Return the stack of a record."""
@@ -123,7 +123,7 @@ class RecordedStacks:
         told = self._user.get((pid, number))
         if not told:
             return None
-        # What is older than all that was told came late.
+        # What is older than all that was written came late.
         return told[max(bisect_right(told, at_ns, key=lambda each: each[0]) - 1, 0)][1]
 
 

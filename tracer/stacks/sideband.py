@@ -28,7 +28,7 @@ HEAD_AT, TAIL_AT, DATA_AT = 1024, 1032, 1040
 
 
 class Sideband:
-    """Keeps ``spaces`` true, as often as it is told to read. A context manager; needs CAP_PERFMON, or root.
+    """Keeps ``spaces`` true, as often as it is asked to read. A context manager; needs CAP_PERFMON, or root.
 
     Where perf does not serve, ``spaces`` go by /proc alone.
     """

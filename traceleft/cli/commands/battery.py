@@ -188,7 +188,7 @@ def check_command(path: Path, kernel: str | None) -> int:
 
     battery = Battery.read(path)
     asked = None if kernel is None else Kernel.parse(kernel)
-    # What an object needs that may not be loaded is of no interest.
+    # What an object needs does not matter if it may not be loaded.
     offences = list(check_objects(battery)) or (check_kernel(battery, asked) if asked else check_levels(battery))
     count = 0
     for count, offence in enumerate(offences, start=1):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from traceleft.cli.sinks import Outlets
     from traceleft.tracer.replay import Replay
 
-# What is of a running trace alone, by the names of parameters.
+# Parameters that apply to a running trace only, by name.
 LIVE_ONLY = {
     "follow": "-f",
     "battery": "--battery",
@@ -134,7 +134,7 @@ class Windows:
             self._print_rows(result)
 
     def tick(self) -> None:
-        """Let windows end by the clock, too."""
+        """Let windows end by the clock as well."""
         self._aggregator.advance(self._clock() - QUIET_NS)
         self.print_closed()
 
@@ -210,7 +210,7 @@ def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
 
 
 def run_recorded(stat: StatOptions, path: Path, values: dict[str, Any]) -> int:
-    """Roll up a recording, print the rows, those before damage, too, and return the exit status."""
+    """Roll up a recording, print the rows, even those before damage, and return the exit status."""
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli.output import PrintOptions, open_output, write_ledger
     from traceleft.cli.recorded import make_filters, read_stdin, recorded_status, refuse_overwriting, report_replay

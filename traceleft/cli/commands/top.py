@@ -194,7 +194,7 @@ class Display:
 
 
 def full_screen() -> "Picture | None":
-    """Return the terminal as a screen to draw on; None where stdout is none, or one that cannot."""
+    """Return the terminal as a screen to draw on; None where stdout is not a terminal that can be drawn on."""
     from rich.console import Console
     from rich.live import Live
 
@@ -206,7 +206,7 @@ def full_screen() -> "Picture | None":
 
 @contextmanager
 def unbuffered_keys() -> Iterator[int | None]:
-    """Give keys one by one, and do not show them; None where stdin is no terminal, or another's."""
+    """Give keys one by one, and do not show them; None where stdin is not a terminal of ours."""
     if sys.stdin is None or not sys.stdin.isatty() or is_in_background(sys.stdin.fileno()):
         yield None
         return
