@@ -44,7 +44,7 @@ typecheck: ## mypy --strict
 	$(BIN)/mypy
 
 .PHONY: test
-test: install-test lint typecheck ## lint, types and all tests (as root: live kernel and VMs, too)
+test: install-test lint typecheck ## lint, types and all tests (as root: also live kernel and VMs)
 	$(ROOT) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-kernels
@@ -59,7 +59,7 @@ install-bench:
 	@scripts/install.sh bench
 
 .PHONY: bench
-bench: install-bench battery ## measure traceleft beside its peers; writes docs/performance.md and docs/fleet.md
+bench: install-bench battery ## measure traceleft and its peers; writes docs/performance.md and docs/fleet.md
 	$(ROOT) $(BIN)/python -m bench.run $(BENCH_ARGS)
 	$(ROOT) $(BIN)/python -m bench.engines
 

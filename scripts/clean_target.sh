@@ -34,7 +34,7 @@ add_packages() {
 	echo target >"$target/etc/hostname"
 }
 
-# From a copy of what git tracks: what an earlier build left in build/ would be packed, too.
+# From a copy of what git tracks: what an earlier build left in build/ would also be packed.
 build_wheel() {
 	mkdir "$work/source"
 	(cd "$here/.." && git ls-files -z | tar -c --null -T - -f -) | tar -x -C "$work/source" -f -

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what traceleft needs: Debian packages and a virtual environment in .venv.
-# usage: scripts/install.sh run|test|bench    (run: to generate, build and trace; test, bench: what the tests, the benchmarks use, too)
+# usage: scripts/install.sh run|test|bench    (run: to generate, build and trace; test, bench: also what the tests, the benchmarks use)
 # Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."

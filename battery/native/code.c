@@ -89,7 +89,7 @@ static bool check_call(struct object *object, struct function *function, uint32_
 	return true;
 }
 
-/* A 64-bit load is of a number, or of a map by its symbol. */
+/* A 64-bit load takes a number, or a map by its symbol. */
 static bool check_wide_load(struct object *object, const struct function *function, uint32_t at,
 			    const struct bpf_insn *insn)
 {

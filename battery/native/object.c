@@ -65,7 +65,7 @@ static bool check_header(struct object *object, Elf64_Ehdr *header)
 						 ELFCLASS64, ELFDATA2LSB, EV_CURRENT};
 
 	if (object->size < sizeof(*header) || object->size > OBJECT_BYTES_MAX)
-		return offend(object, "damaged: %zu bytes are no object", object->size);
+		return offend(object, "damaged: %zu bytes are not an object", object->size);
 	memcpy(header, object->data, sizeof(*header));
 	if (memcmp(header->e_ident, ident, sizeof(ident)) || header->e_type != ET_REL || header->e_machine != EM_BPF ||
 	    header->e_version != EV_CURRENT || header->e_ehsize != sizeof(*header) || header->e_phnum)

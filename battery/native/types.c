@@ -326,7 +326,7 @@ static bool check_map(struct types *self, const char *name, const struct map *ma
 		if (allowed_maps[i] == map->type)
 			break;
 	if (i == sizeof(allowed_maps) / sizeof(allowed_maps[0]))
-		return offend(object, "map %s is of type %u, which no map may be", name, map->type);
+		return offend(object, "map %s has type %u, which is not allowed", name, map->type);
 	if (map->flags & ~(uint32_t)ALLOWED_MAP_FLAGS)
 		return offend(object, "map %s has the flags %#x, which no map may", name, map->flags);
 	if (map->key_size > KEY_BYTES_MAX || map->value_size > MAP_BYTES_MAX)
@@ -374,7 +374,7 @@ static bool check_maps(struct types *self)
 	return true;
 }
 
-/* The code that records of .BTF.ext are of; NULL where a name is not that of a section of code. */
+/* The code that records of .BTF.ext describe; NULL where a name is not that of a section of code. */
 static const struct section *code_of(const struct object *object, const char *name)
 {
 	uint32_t i;

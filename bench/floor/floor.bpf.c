@@ -95,7 +95,7 @@ int full(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The floor of calls that are told with what they read and write: a path, the first bytes of a buffer. */
+/* The floor of calls that are shown with what they read and write: a path, the first bytes of a buffer. */
 SEC("raw_tp/sys_exit")
 int path(struct bpf_raw_tracepoint_args *ctx)
 {

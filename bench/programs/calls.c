@@ -32,7 +32,7 @@ static void get_ppid(void)
 	syscall(SYS_getppid);
 }
 
-/* Eight calls of several kinds, one of which fails. */
+/* Eight calls of several kinds; one fails. */
 static void mixed(void)
 {
 	struct stat status;

@@ -101,7 +101,7 @@ def test_plain_kprobe_program_loads_on_the_oldest_kernel() -> None:
             "5.8",
             "a call of another function",
         ),
-        (CALLED.format("tail_call(ctx, &programs, 1); return 0;"), "v1", "5.10", "a tail call beside calls"),
+        (CALLED.format("tail_call(ctx, &programs, 1); return 0;"), "v1", "5.10", "a tail call with calls"),
         ("extern void own(void); " + body("own();"), "v1", "5.13", "a call of a kernel function"),
         (body("").replace('"kprobe"', '"tp"'), "v1", "4.7", "the type tracepoint"),
         (body("").replace('"kprobe"', '"raw_tp/sys_exit"'), "v1", "4.17", "the type raw tracepoint"),

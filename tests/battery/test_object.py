@@ -87,7 +87,7 @@ HOSTILE: Final = {
     ),
     "map_type": (
         PLAIN.replace("int (*type)[2]", "int (*type)[14]"),
-        "map table is of type 14, which no map may be",
+        "map table has type 14, which is not allowed",
     ),
     "map_flags": (
         MAP % "int (*map_flags)[1024];" + LOOKUP + PROGRAM % USE,

@@ -85,7 +85,7 @@ typedef struct {
 	struct queue pending;		/* under the lock from here */
 	uint64_t horizon_ns;		/* all that is older has been taken out of the ring */
 
-	size_t bound, held_bytes;	/* held: take()'s own, too young to be delivered */
+	size_t bound, held_bytes;	/* held: take()'s own, not old enough to be delivered */
 	char *held;
 	uint64_t held_first_ns, delivered_ns, late;
 	size_t queued;			/* pending + held bytes, atomic */
@@ -157,7 +157,7 @@ static char *reserve(struct queue *queue, size_t size)
 }
 
 /*
- * Move all of one queue, whose oldest record is of floor_ns, to the end of
+ * Move all of one queue, whose oldest record has floor_ns, to the end of
  * another; a little is copied, to keep chunks full.
  */
 static void hand_over(struct queue *from, struct queue *to, uint64_t floor_ns)

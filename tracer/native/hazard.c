@@ -79,7 +79,7 @@ static uint8_t all_slots(const struct known *state)
 	return all;
 }
 
-/* A load gives a pointer only if it is of the stack, and of a whole slot. */
+/* A load gives a pointer only if it reads the stack, and a whole slot. */
 static uint8_t loaded(const struct known *state, const struct bpf_insn *insn)
 {
 	int slot = slot_of(insn, insn->src_reg);

@@ -25,7 +25,7 @@ struct program_head {
 	uint32_t flags, reserved[2];
 };
 
-#define PROGRAM_RAW 1	/* the arguments as numbers, too */
+#define PROGRAM_RAW 1	/* the arguments as numbers as well */
 
 struct event_row {
 	uint32_t id, fixed_size, n_registers, n_slots;
@@ -89,7 +89,7 @@ struct set_row {
 	struct text zero;		/* without quotes, as the names of a set's entries */
 };
 
-/* A number and what it stands for: a text, or (cases) the node `at`. In order of numbers, but for bits. */
+/* A number and what it stands for: a text, or (cases) the node `at`. In order of numbers, except bits. */
 struct entry_row {
 	uint64_t number;
 	uint32_t at, length;

@@ -375,7 +375,7 @@ static bool has_ring_buffer(const struct bpf_object *object)
 /*
  * Refuse what would crash some kernel's verifier, on every kernel: it cannot be
  * tried which one has the fault. Kernels with ring buffers do not, so functions
- * are allowed in an object that is of no use without them.
+ * are allowed in an object that is useless without them.
  */
 static int check_programs(struct bpf_object *object, struct log *log)
 {

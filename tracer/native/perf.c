@@ -132,7 +132,7 @@ static int open_event(uint32_t cpu, size_t ring_bytes, uint64_t read_format)
 	return (int)syscall(SYS_perf_event_open, &attr, -1, (int)cpu, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
-/* A CPU that is offline has no ring, which is no error. */
+/* A CPU that is offline has no ring; that is not an error. */
 static int open_ring(struct perf_ring *ring, int map_fd, uint32_t cpu, size_t page_bytes)
 {
 	void *place;

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the figures: each lies as JSON beside its element; colours come from the style sheet.
+// Draws the figures: each lies as JSON next to its element; colours come from the style sheet.
 (function () {
   const scales = {
     light: [[0, "#d5e8f7"], [0.35, "#7db8dd"], [0.7, "#2f79b5"], [1, "#0b2f5c"]],
