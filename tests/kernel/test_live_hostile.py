@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.dead_disk import dead_disk
 from tests.support.elf_files import make_elf, make_link
 from traceleft.tracer.kernel.cgroups import find_cgroup_mount
 
@@ -151,7 +153,7 @@ def test_files_that_end_the_reader_cost_names_and_no_events(
     (tmp_path / "d").write_bytes(make_elf(FUNCTIONS))
     code = (
         "import sys\n"
-        "from traceleft.tracer import symbol_worker\n"
+        "from traceleft.tracer.stacks import symbol_worker\n"
         "symbol_worker.SECONDS = 0.1\n"
         "from traceleft.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -167,3 +169,21 @@ def test_files_that_end_the_reader_cost_names_and_no_events(
     assert (done.returncode, len(found)) == (0, 4), done.stderr
     assert found[3] == f"named+0x8 ({tmp_path}/d)"
     assert b" 0 lost" in done.stderr
+
+
+def test_file_system_that_never_answers_costs_names_only(kernel_battery: Path, programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    shutil.copy(programs / "live_storm", tmp_path / "disk" / "storm")
+    words = ("-e", "openat", "--format", "json", "--max-events", "3")
+
+    with subprocess.Popen([tmp_path / "disk" / "storm", str(1 << 40)]) as process:
+        try:
+            with dead_disk(tmp_path / "disk"):
+                done = run("trace", "--battery", kernel_battery, "-k", "-p", process.pid, *words)
+        finally:
+            process.kill()
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert b"a file system does not answer" in done.stderr
+    assert b" 0 unaccounted" in done.stderr

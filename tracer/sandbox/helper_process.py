@@ -3,12 +3,14 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NoReturn
 
 from traceleft.tracer.sandbox import privileges as sandbox
 
 NOBODY: Final = 65534
+GRACE_S: Final = 1.0
 # A terminal's signals are for the process that started us.
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
@@ -29,6 +31,14 @@ def fork_helper(
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
+
+
+def wait_briefly(pid: int) -> None:
+    """Wait for a helper that has nothing more to do; one that hangs in a dead file system is left to itself."""
+    deadline = time.monotonic() + GRACE_S
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def give_up_user() -> None:

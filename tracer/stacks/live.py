@@ -13,6 +13,7 @@ from traceleft.tracer import _native
 from traceleft.tracer.decode.stack import Frames, Stack
 from traceleft.tracer.kernel.memory import choose_stack_entries
 from traceleft.tracer.schema.spec import STACKS
+from traceleft.tracer.stacks.file_process import FileProcess
 from traceleft.tracer.stacks.sideband import Sideband
 from traceleft.tracer.stacks.symbol_process import SymbolProcess
 from traceleft.tracer.stacks.symbols import Symbols, import_bcc
@@ -70,8 +71,9 @@ class LiveStacks:
         self._kernel: dict[int, Frames] = {}
         with contextlib.ExitStack() as stack:
             process = stack.enter_context(SymbolProcess(tell, is_over))
+            files = stack.enter_context(FileProcess(tell))
             self._sideband = stack.enter_context(Sideband())
-            self._symbols = Symbols(self._sideband.spaces, bcc=import_bcc(), process=process)
+            self._symbols = Symbols(self._sideband.spaces, bcc=import_bcc(), process=process, files=files)
             self._stack = stack.pop_all()
 
     def begin(self, map_fd: int, fixed_bytes: Mapping[int, int]) -> None:

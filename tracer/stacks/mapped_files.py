@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from traceleft.tracer.stacks.mappings import PROC, Mapping
 
@@ -31,6 +31,26 @@ class Opened:
     fd: int
     path: str
     stamp: Stamp
+
+
+class Files(Protocol):
+    """What opens files of traced processes: this module, or a process of its own (``file_process``)."""
+
+    def open_mapped(self, pid: int, mapping: Mapping) -> contextlib.AbstractContextManager[Opened | None]:
+        """Give the file that was mapped; None where it is not there."""
+        ...
+
+    def open_debug(self, path: str, build_id: bytes, link: str) -> contextlib.AbstractContextManager[int | None]:
+        """Give the file of debug information of the file at a path."""
+        ...
+
+    def open_function_list(self, pid: int) -> contextlib.AbstractContextManager[int | None]:
+        """Give the list of functions that a process makes at run time."""
+        ...
+
+    def is_changed(self, path: str, stamp: Stamp) -> bool:
+        """Tell whether what lies at a path now is known to be another than it was."""
+        ...
 
 
 @contextlib.contextmanager

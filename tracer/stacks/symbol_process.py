@@ -1,7 +1,5 @@
 """Names of places in the files of traced processes, asked of a process without privileges (``symbol_worker``)."""
 
-import contextlib
-import os
 import select
 import socket
 import time
@@ -10,7 +8,7 @@ from typing import Final, Self
 
 import msgspec
 
-from traceleft.tracer.sandbox.helper_process import fork_helper
+from traceleft.tracer.sandbox.helper_process import fork_helper, wait_briefly
 from traceleft.tracer.stacks.places import Place
 from traceleft.tracer.stacks.symbol_worker import MESSAGE_MAX, PLACES_MAX, Load, LoadDebug, Name, Reply, Request, nurse
 
@@ -19,7 +17,6 @@ PATIENCE_MS: Final = 10_000
 FAILURES_MAX: Final = 8
 # Of one trace: files may be many, and each as slow as is allowed.
 WAIT_MAX_S: Final = 30.0
-GRACE_S: Final = 1.0
 
 
 class SymbolProcess:
@@ -58,11 +55,7 @@ class SymbolProcess:
     def close(self) -> None:
         """End the process; may be called again."""
         self._peer.close()
-        deadline = time.monotonic() + GRACE_S
-        with contextlib.suppress(ChildProcessError):
-            # One that hangs in a dead file system ends when that lets it.
-            while os.waitpid(self._pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
-                time.sleep(0.001)
+        wait_briefly(self._pid)
 
     def load(self, file: int, fd: int, *, kind: str = "elf") -> Reply | None:
         """Hand over an open file under a number; None where nothing can be read of it."""

@@ -12,15 +12,8 @@ from typing import Any, Final, TypeVar
 
 from traceleft.terminal import printable
 from traceleft.tracer.decode.stack import Frame, Frames
-from traceleft.tracer.stacks.mapped_files import (
-    VDSO,
-    Stamp,
-    is_changed,
-    open_debug,
-    open_function_list,
-    open_mapped,
-    stamp_of,
-)
+from traceleft.tracer.stacks import mapped_files
+from traceleft.tracer.stacks.mapped_files import VDSO, Files, Stamp, stamp_of
 from traceleft.tracer.stacks.mappings import Mapping, Space, Spaces
 from traceleft.tracer.stacks.places import Place, Places, pack
 from traceleft.tracer.stacks.symbol_process import SymbolProcess
@@ -48,10 +41,13 @@ def import_bcc() -> Any:
 class Symbols:
     """Names frames of the kernel and of processes, as long as ``spaces`` know what these had mapped.
 
-    Without a ``process`` that reads files, places in processes have their module and address.
+    Without a ``process`` that reads files, places in processes have their module and address. ``files`` opens them.
     """
 
-    def __init__(self, spaces: Spaces, *, bcc: Any = None, process: SymbolProcess | None = None) -> None:
+    def __init__(
+        self, spaces: Spaces, *, bcc: Any = None, process: SymbolProcess | None = None, files: Files = mapped_files
+    ) -> None:
+        self._files = files
         self._spaces = spaces
         self._bcc = bcc
         self._process = process
@@ -121,14 +117,14 @@ class Symbols:
             return self._file(pid, space, mapping), address - mapping.start + mapping.offset
         if self._spaces.latest(pid) is not space:
             return None, 0
-        return self._lists.setdefault((pid, space.since_ns), _List(self._next_number, pid)), address
+        return self._lists.setdefault((pid, space.since_ns), _List(self._next_number, pid, self._files)), address
 
     def _file(self, pid: int, space: Space, mapping: Mapping) -> "_File":
         """Return the file of a mapping; one that was written over since, as each program finds out once, is another."""
         key = mapping.path, mapping.device, mapping.inode
         file = self._modules.get(key)
         if file is None or file.is_for_another(pid) or (key not in space.files and file.has_changed()):
-            file = self._modules[key] = _File(self._next_number, pid, mapping)
+            file = self._modules[key] = _File(self._next_number, pid, self._files, mapping)
         space.files.add(key)
         return file
 
@@ -148,8 +144,9 @@ class Symbols:
 class _Module:
     """What names places, and the names that are known; None for a place that has none."""
 
-    def __init__(self, next_number: Callable[[], int], pid: int) -> None:
+    def __init__(self, next_number: Callable[[], int], pid: int, files: Files) -> None:
         self.names: dict[int, Place | None] = {}
+        self._files = files
         self._next_number = next_number
         self._pid = pid
         self._number = 0
@@ -196,8 +193,8 @@ class _Module:
 class _File(_Module):
     """The file of a mapping, with its debug information if there is any."""
 
-    def __init__(self, next_number: Callable[[], int], pid: int, mapping: Mapping) -> None:
-        super().__init__(next_number, pid)
+    def __init__(self, next_number: Callable[[], int], pid: int, files: Files, mapping: Mapping) -> None:
+        super().__init__(next_number, pid, files)
         self._mapping = mapping
         self._is_absent = False
         self._opened: tuple[str, Stamp] | None = None
@@ -208,17 +205,17 @@ class _File(_Module):
 
     def has_changed(self) -> bool:
         """Whether it was written over since it was read."""
-        return self._opened is not None and self._opened[0] != "" and is_changed(*self._opened)
+        return self._opened is not None and self._opened[0] != "" and self._files.is_changed(*self._opened)
 
     def _load(self, process: SymbolProcess, number: int) -> bool:
-        with open_mapped(self._pid, self._mapping) as opened:
+        with self._files.open_mapped(self._pid, self._mapping) as opened:
             self._is_absent = opened is None
             self._opened = None if opened is None else (opened.path, opened.stamp)
             reply = None if opened is None else process.load(number, opened.fd)
         if reply is None:
             return False
         if reply.build_id or reply.link:
-            with open_debug(self._mapping.path, reply.build_id, reply.link) as fd:
+            with self._files.open_debug(self._mapping.path, reply.build_id, reply.link) as fd:
                 if fd is not None:
                     process.load_debug(number, fd, checksum=reply.checksum if reply.link else None)
         return True
@@ -227,8 +224,8 @@ class _File(_Module):
 class _List(_Module):
     """The functions that a process makes at run time, as it lists them itself."""
 
-    def __init__(self, next_number: Callable[[], int], pid: int) -> None:
-        super().__init__(next_number, pid)
+    def __init__(self, next_number: Callable[[], int], pid: int, files: Files) -> None:
+        super().__init__(next_number, pid, files)
         self._due = 0.0
         self._stamp: Stamp | None = None
 
@@ -244,7 +241,7 @@ class _List(_Module):
     def _load(self, process: SymbolProcess, number: int) -> bool:
         begun = time.monotonic()
         is_new = self._generation != process.generation
-        with open_function_list(self._pid) as fd:
+        with self._files.open_function_list(self._pid) as fd:
             stamp = None if fd is None else stamp_of(os.fstat(fd))
             is_same = not is_new and stamp is not None and stamp == self._stamp
             is_read = is_same or (fd is not None and process.load(number, fd, kind="list") is not None)
