@@ -1,6 +1,6 @@
 """Batteries: prebuilt objects with their schemas, found and read by digest.
 
-This package re-exports what reads a battery; what makes one is ``traceleft.battery.build.builder``.
+This package re-exports what reads a battery; what makes one is ``traceleft.battery.builder.build``.
 """
 
 from traceleft.battery.manifest import Manifest, ObjectEntry, ProgramEntry, Release, dump_manifest, parse_manifest

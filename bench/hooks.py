@@ -15,7 +15,7 @@ from typing import Any, Final
 from bench.process import WATCH_CPU, Calls
 from bench.programs import compile_programs
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
 from traceleft.tracer.kernel.levels import offered_levels

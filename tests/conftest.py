@@ -98,7 +98,7 @@ def kernel_battery() -> Path:
     It stays in build/tests: the next run compiles only what changed. Needs root.
     """
     from traceleft.battery import Battery
-    from traceleft.battery.build.builder import build
+    from traceleft.battery.builder.build import build
     from traceleft.errors import TraceleftError
     from traceleft.generator import generate
 
@@ -122,7 +122,7 @@ def vm_battery(kernels: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     It stays in build/tests: the next run compiles only what changed.
     """
     from traceleft.battery import Battery
-    from traceleft.battery.build.builder import build
+    from traceleft.battery.builder.build import build
     from traceleft.errors import TraceleftError
     from traceleft.generator import generate
 

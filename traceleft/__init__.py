@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from traceleft.aggregator.sinks.urls import Sinks as Sinks
     from traceleft.aggregator.sinks.urls import open_sinks as open_sinks
     from traceleft.battery import Battery as Battery
-    from traceleft.battery.build.builder import build as build
+    from traceleft.battery.builder.build import build as build
     from traceleft.errors import TraceleftError as TraceleftError
     from traceleft.generator import describe as describe
     from traceleft.generator import generate as generate
@@ -56,7 +56,7 @@ _HOMES = {
     "TraceleftError": "errors",
     "Tracer": "tracer",
     "Watcher": "aggregator.rules.watch",
-    "build": "battery.build.builder",
+    "build": "battery.builder.build",
     "builtin": "aggregator",
     "describe": "generator",
     "finish": "aggregator.rollups.finish",

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from traceleft.battery import Battery
-from traceleft.battery.build import builder
+from traceleft.battery.builder import build as builder
 from traceleft.battery.level import DEFAULT_LEVELS
 from traceleft.battery.manifest import digest_of
 from traceleft.battery.objects.elf import inspect_object
@@ -465,7 +465,7 @@ def test_interrupted_build_leaves_the_battery_as_it_was(
     before = tree(prepared.parent) if prepared.parent.exists() else None
     slow = slow_clang(tmp_path)
     program = (
-        "import sys; from pathlib import Path; from traceleft.battery.build.builder import build\n"
+        "import sys; from pathlib import Path; from traceleft.battery.builder.build import build\n"
         "try: build(Path(sys.argv[1]), Path(sys.argv[2]), foreign_sources=True)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )

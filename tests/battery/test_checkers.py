@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import TESTS
-from traceleft.battery.build.checkers import Checkers
-from traceleft.battery.build.source import Source
+from traceleft.battery.builder.checkers import Checkers
+from traceleft.battery.builder.source import Source
 from traceleft.battery.level import find_level
 from traceleft.errors import CompileError
 

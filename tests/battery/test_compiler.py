@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from traceleft.battery.build import compiler as compiler_module
-from traceleft.battery.build.compiler import Compiler, CompilerStopped, find_compiler, shared_flags
+from traceleft.battery.builder import compiler as compiler_module
+from traceleft.battery.builder.compiler import Compiler, CompilerStopped, find_compiler, shared_flags
 from traceleft.battery.objects.elf import inspect_object
 from traceleft.errors import CompileError, UnsupportedError
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.batteries import FIELDS, field, write_battery
 from tests.support.paths import TESTS
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.battery.contents import compare, list_events, view_events
 from traceleft.battery.manifest import Evidence, digest_of, dump_manifest, objects_digest
 from traceleft.battery.proof import check_kernel, check_levels

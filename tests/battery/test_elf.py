@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traceleft.battery.build.compiler import find_compiler, shared_flags
+from traceleft.battery.builder.compiler import find_compiler, shared_flags
 from traceleft.battery.objects.elf import inspect_object, record_layout
 from traceleft.errors import BatteryError
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traceleft.battery.build.compiler import find_compiler, shared_flags
+from traceleft.battery.builder.compiler import find_compiler, shared_flags
 from traceleft.battery.level import LEVELS, find_level, sort_levels
 from traceleft.battery.objects.btf import Btf, has_core_relocations
 from traceleft.battery.objects.elf import inspect_object

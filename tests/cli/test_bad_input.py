@@ -19,7 +19,7 @@ import pytest
 from tests.support.paths import TESTS
 from tests.support.refusals import Place, assert_one_line, session_members, tree
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue, select
 from traceleft.generator import generate

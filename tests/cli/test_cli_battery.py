@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import TESTS
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
 from traceleft.cli.batteries import (
     cache_directory,

@@ -9,7 +9,7 @@ from tests.kernel.live import HOOKS, trace
 from tests.support import border
 from tests.support.levels import BUILT, runs_on
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.text import Line, TextOptions

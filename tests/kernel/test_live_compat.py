@@ -10,7 +10,7 @@ from tests.kernel.live import HOOKS, trace, without_btf
 from tests.support import compat
 from tests.support.levels import BUILT, runs_on
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 from traceleft.tracer import _native
 from traceleft.tracer.kernel.btf import task_offsets

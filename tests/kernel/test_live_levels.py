@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.live import Traced, args_of, assert_adds_up, hide_addresses, trace
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.generator import generate

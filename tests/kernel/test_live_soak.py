@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernel.live import assert_adds_up
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.batch import Batch

@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernel.live import args_of, hide_addresses, trace
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
 from traceleft.errors import UnsupportedError
 from traceleft.generator import generate

@@ -14,7 +14,7 @@ from msgspec import structs
 from tests.support.paths import ROOT
 from tests.support.refusing import with_odd_exits
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.battery.manifest import digest_of, dump_manifest
 from traceleft.battery.store import object_path
 from traceleft.battery.verify import verify_battery

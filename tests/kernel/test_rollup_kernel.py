@@ -13,7 +13,7 @@ from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.errors import TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer

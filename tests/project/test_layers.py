@@ -231,8 +231,8 @@ def test_clang_is_run_by_one_module() -> None:
     runners = [str(path) for path in SHIPPED if "subprocess" in imports_of(path)]
 
     # tracefs runs mount, guest QEMU, checkers this Python.
-    others = {"battery/build/checkers.py", "battery/guest/boot.py", "traceleft/tracefs.py"}
-    assert set(runners) <= {"battery/build/compiler.py", *others}
+    others = {"battery/builder/checkers.py", "battery/guest/boot.py", "traceleft/tracefs.py"}
+    assert set(runners) <= {"battery/builder/compiler.py", *others}
 
 
 def test_aggregator_never_touches_the_native_module() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import TESTS
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 
 pytestmark = pytest.mark.kernel

@@ -12,7 +12,7 @@ import pytest
 from tests.support.refusing import REASON, refuse
 from tests.tracer.test_tracer import attached
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
 from traceleft.errors import ProbeError, RefusedError
 from traceleft.generator import generate

@@ -9,7 +9,7 @@ import pytest
 from tests.battery.test_signature import no_passphrase, write_keys
 from tests.support.batteries import FIELDS, write_battery
 from tests.support.paths import TESTS
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.battery.ed25519 import sign_battery
 from traceleft.battery.manifest import digest_of
 from traceleft.battery.store import Battery

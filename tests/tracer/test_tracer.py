@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from traceleft.battery import Battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer, _native

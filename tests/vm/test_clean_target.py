@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from tests.support.vm import run_in
 from traceleft.battery import Battery
 from traceleft.battery.archive import pack_battery
-from traceleft.battery.build.builder import build
+from traceleft.battery.builder.build import build
 from traceleft.errors import TraceleftError
 from traceleft.generator import generate
 

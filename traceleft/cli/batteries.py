@@ -213,7 +213,7 @@ def make_battery(events: Sequence[str], level: str | None = None) -> "Battery":
 
 def require_compiler() -> None:
     """Refuse to make a battery where there is no compiler for it."""
-    from traceleft.battery.build.compiler import find_compiler
+    from traceleft.battery.builder.compiler import find_compiler
 
     try:
         find_compiler()
@@ -253,7 +253,7 @@ def add_this_kernel(path: Path, events: Sequence[str], levels: Sequence[str]) ->
     """Generate and build every syscall of the running kernel, and these events, for these levels."""
     import tempfile
 
-    from traceleft.battery.build.builder import build
+    from traceleft.battery.builder.build import build
     from traceleft.generator import generate
 
     notice(f"no battery has all of it for kernel {os.uname().release}: making {path}")

@@ -39,7 +39,7 @@ def build_command(
     Adds to BATTERY if it exists; a build that fails leaves it as it was. Compiles
     the sources that generate renders from the schema in DIR, and refuses others.
     """
-    from traceleft.battery.build.builder import build
+    from traceleft.battery.builder.build import build
 
     with progress_bar(f"building {battery}") as progress:
         result = build(

@@ -153,7 +153,7 @@ def choose_battery(named: Path | None) -> ChosenBattery:
 
 def choose_compiler() -> Choice:
     """Return the compiler that would build a battery."""
-    from traceleft.battery.build.compiler import find_compiler
+    from traceleft.battery.builder.compiler import find_compiler
 
     try:
         return Choice("compiler", True, find_compiler().clang)

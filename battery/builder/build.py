@@ -14,11 +14,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from traceleft.version import __version__
 from traceleft.battery._object import find_offences
-from traceleft.battery.build.check import Checked
-from traceleft.battery.build.checkers import FEWEST, Checkers
-from traceleft.battery.build.compiler import Compiler, find_compiler, shared_flags
+from traceleft.battery.builder.check import Checked
+from traceleft.battery.builder.checkers import FEWEST, Checkers
+from traceleft.battery.builder.compiler import Compiler, find_compiler, shared_flags
+from traceleft.battery.builder.rendered import render_tree, write_tree
+from traceleft.battery.builder.source import CORE, Source, SourceTree, read_sources
 from traceleft.battery.level import DEFAULT_LEVELS, LEVELS, Level, find_level, sort_levels
 from traceleft.battery.manifest import (
     SCHEMA,
@@ -30,12 +31,11 @@ from traceleft.battery.manifest import (
     digest_of,
     objects_digest,
 )
-from traceleft.battery.build.rendered import render_tree, write_tree
-from traceleft.battery.build.source import CORE, Source, SourceTree, read_sources
 from traceleft.battery.store import Battery, describe
 from traceleft.battery.writer import BatteryWriter, open_writer
 from traceleft.errors import BatteryError, CompileError
 from traceleft.generator.render import templates_digest
+from traceleft.version import __version__
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")

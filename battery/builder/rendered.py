@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from traceleft.battery.builder.source import SourceTree
 from traceleft.battery.manifest import EventName, Identifier, digest_of, one_line
-from traceleft.battery.build.source import SourceTree
 from traceleft.errors import FormatError
 from traceleft.generator.render import render_sources
 

@@ -11,10 +11,10 @@ from typing import IO, Final, Self
 
 import msgspec
 
-from traceleft.battery.build.check import Checked, check_object
-from traceleft.battery.build.compiler import CompilerStopped
+from traceleft.battery.builder.check import Checked, check_object
+from traceleft.battery.builder.compiler import CompilerStopped
+from traceleft.battery.builder.source import Source
 from traceleft.battery.level import Level, find_level
-from traceleft.battery.build.source import Source
 from traceleft.errors import CompileError
 
 # Fewer objects are checked sooner than a process starts.
@@ -109,7 +109,7 @@ class Checkers:
 def _start() -> Checker:
     """Start a process that ends with its standard input, in a session of its own: Ctrl-C is not meant for it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "traceleft.battery.build.checkers"],
+        [sys.executable, "-m", "traceleft.battery.builder.checkers"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery.objects.elf import ObjectFacts, inspect_object, record_layout
-from traceleft.battery.verifier.floor import check_floor, floor_of
+from traceleft.battery.builder.source import CORE, Layout, Source
 from traceleft.battery.level import Level
 from traceleft.battery.manifest import Hook, ProgramEntry
+from traceleft.battery.objects.elf import ObjectFacts, inspect_object, record_layout
 from traceleft.battery.objects.program import ProgramFacts
 from traceleft.battery.since import Kernel
-from traceleft.battery.build.source import CORE, Layout, Source
+from traceleft.battery.verifier.floor import check_floor, floor_of
 from traceleft.errors import BatteryError, CompileError
 
 HEADER_BYTES: Final = 80
