@@ -50,9 +50,9 @@ def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
     """Return what reads a ring of some bytes from tail to head, and fails where memory is misused."""
     program = tmp_path_factory.mktemp("perf") / "perf_ring"
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = (TESTS / "data/perf_ring.c", TESTS.parent / "tracer/native/perf.c")
-    include = f"-I{TESTS.parent / 'tracer/native'}"
-    subprocess.run(["gcc", "-g", "-O1", *sanitizers, include, *sources, "-lbpf", "-o", program], check=True)
+    native = TESTS.parent / "tracer/native"
+    sources = (TESTS / "data/perf_ring.c", native / "perf.c", native / "libbpf.c")
+    subprocess.run(["gcc", "-g", "-O1", *sanitizers, f"-I{native}", *sources, "-o", program], check=True)
 
     def run(data: bytes, *, head: int, tail: int = 0) -> Seen:
         positions = struct.pack("=QQQ", len(data), head, tail)

@@ -292,7 +292,7 @@ static bool empty_rings(DrainObject *self, uint64_t *horizon)
 		*horizon = before;
 		return true;
 	}
-	ring_buffer__consume(self->ring);
+	libbpf.ring_buffer__consume(self->ring);
 	empty = __atomic_load_n(self->consumed, __ATOMIC_ACQUIRE) == __atomic_load_n(self->produced, __ATOMIC_ACQUIRE);
 	/* Left behind: records still being written, and all behind them. */
 	*horizon = empty ? before : self->last_ns;
@@ -575,7 +575,7 @@ static void drain_dealloc(DrainObject *self)
 
 	drain_join(self);
 	if (self->ring)
-		ring_buffer__free(self->ring);
+		libbpf.ring_buffer__free(self->ring);
 	if (self->perf)
 		perf_rings_close(self->perf);
 	unmap_positions(self);
@@ -646,14 +646,14 @@ static int open_ring(DrainObject *self, int fd)
 	__u32 size = sizeof(info);
 	struct log log = {0};
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+	if (libbpf.bpf_obj_get_info_by_fd(fd, &info, &size))
 		return -errno;
 	if (info.type != BPF_MAP_TYPE_RINGBUF)
 		return -EINVAL;
 	self->page = (size_t)sysconf(_SC_PAGESIZE);
 	self->ring_bytes = info.max_entries;
 	log_begin(&log);
-	self->ring = ring_buffer__new(fd, accept_from_ring, self, NULL);
+	self->ring = libbpf.ring_buffer__new(fd, accept_from_ring, self, NULL);
 	log_end();
 	free(log.text);
 	if (!self->ring)
@@ -706,10 +706,12 @@ static PyObject *drain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	PyObject *layouts;
 	int fd, cpus, err;
 
+	if (!need_libbpf())
+		return NULL;
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iO!K|I", keywords, &fd, &PyDict_Type, &layouts, &bound,
 					 &perf_pages))
 		return NULL;
-	cpus = libbpf_num_possible_cpus();
+	cpus = libbpf.libbpf_num_possible_cpus();
 	if (cpus < 0)
 		return raise_error(cpus, "count CPUs", NULL);
 	self = (DrainObject *)type->tp_alloc(type, 0);

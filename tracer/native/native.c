@@ -18,8 +18,6 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include <bpf/btf.h>
-
 static PyObject *native_error;
 
 /* What libbpf prints while this thread is inside one of its calls. */
@@ -89,6 +87,24 @@ PyObject *raise_error(int err, const char *what, const struct log *log)
 	return NULL;
 }
 
+bool need_libbpf(void)
+{
+	const struct libbpf_failure *failure = libbpf_load(keep_log);
+	PyObject *errors, *type, *args;
+
+	if (!failure)
+		return true;
+	errors = PyImport_ImportModule("traceleft.errors");
+	type = errors ? PyObject_GetAttrString(errors, "UnsupportedError") : NULL;
+	args = type ? Py_BuildValue("Ns", PyUnicode_DecodeFSDefault(failure->what), failure->remedy) : NULL;
+	if (args)
+		PyErr_SetObject(type, args);
+	Py_XDECREF(args);
+	Py_XDECREF(type);
+	Py_XDECREF(errors);
+	return false;
+}
+
 /*
  * What kernels below 5.0 ask of kprobe programs, LINUX_VERSION_CODE: the vDSO
  * has it in a note, where some distributions' uname hides part of it. 0 if not.
@@ -144,7 +160,7 @@ static void link_release(LinkObject *self)
 	if (!link)
 		return;
 	Py_BEGIN_ALLOW_THREADS
-	bpf_link__destroy(link);
+	libbpf.bpf_link__destroy(link);
 	Py_END_ALLOW_THREADS
 }
 
@@ -232,7 +248,7 @@ static struct shape shape_of(int fd)
 	__u32 size = sizeof(info);
 
 	/* Since v4.13. */
-	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+	if (!libbpf.bpf_obj_get_info_by_fd(fd, &info, &size))
 		return (struct shape){info.type, info.key_size, info.value_size};
 	if (errno == EBADF)
 		return shape;
@@ -248,7 +264,8 @@ static size_t value_bytes(const struct shape *shape)
 	bool is_percpu = shape->type == BPF_MAP_TYPE_PERCPU_HASH || shape->type == BPF_MAP_TYPE_PERCPU_ARRAY ||
 			 shape->type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 
-	return is_percpu ? ALIGN8((size_t)shape->value_size) * (size_t)libbpf_num_possible_cpus() : shape->value_size;
+	return is_percpu ? ALIGN8((size_t)shape->value_size) * (size_t)libbpf.libbpf_num_possible_cpus() :
+			   shape->value_size;
 }
 
 /* Object: an ELF object loaded into the kernel. */
@@ -272,18 +289,18 @@ static void add_to_log(struct log *log, const char *format, ...)
 
 static int reuse_map(struct bpf_map *map, PyObject *reuse, PyObject *sizes)
 {
-	const char *name = bpf_map__name(map);
+	const char *name = libbpf.bpf_map__name(map);
 	PyObject *fd = reuse ? PyDict_GetItemString(reuse, name) : NULL;
 	PyObject *size = sizes ? PyDict_GetItemString(sizes, name) : NULL;
 	unsigned long value;
 
 	if (fd) {
 		value = PyLong_AsUnsignedLong(fd);
-		return PyErr_Occurred() ? -EINVAL : bpf_map__reuse_fd(map, (int)value);
+		return PyErr_Occurred() ? -EINVAL : libbpf.bpf_map__reuse_fd(map, (int)value);
 	}
 	if (size) {
 		value = PyLong_AsUnsignedLong(size);
-		return PyErr_Occurred() ? -EINVAL : bpf_map__set_max_entries(map, (__u32)value);
+		return PyErr_Occurred() ? -EINVAL : libbpf.bpf_map__set_max_entries(map, (__u32)value);
 	}
 	return 0;
 }
@@ -294,10 +311,10 @@ static int prepare_maps(struct bpf_object *object, enum object_role role, PyObje
 	struct bpf_map *map;
 	int err;
 
-	bpf_object__for_each_map(map, object) {
-		if (role == ROLE_HANDLER && !(reuse && PyDict_GetItemString(reuse, bpf_map__name(map)))) {
+	for_each_map(map, object) {
+		if (role == ROLE_HANDLER && !(reuse && PyDict_GetItemString(reuse, libbpf.bpf_map__name(map)))) {
 			add_to_log(log, "map %s is not the core's, and handlers have no other; build the battery again\n",
-				   bpf_map__name(map));
+				   libbpf.bpf_map__name(map));
 			return -EPERM;
 		}
 		err = reuse_map(map, reuse, sizes);
@@ -314,16 +331,16 @@ static int choose_programs(struct bpf_object *object, PyObject *names)
 	Py_ssize_t i, n = PyTuple_GET_SIZE(names);
 	const char *name;
 
-	bpf_object__for_each_program(program, object)
-		bpf_program__set_autoload(program, false);
+	for_each_program(program, object)
+		libbpf.bpf_program__set_autoload(program, false);
 	for (i = 0; i < n; i++) {
 		name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
 		if (!name)
 			return -EINVAL;
-		program = bpf_object__find_program_by_name(object, name);
+		program = libbpf.bpf_object__find_program_by_name(object, name);
 		if (!program)
 			return -ENOENT;
-		bpf_program__set_autoload(program, true);
+		libbpf.bpf_program__set_autoload(program, true);
 	}
 	return 0;
 }
@@ -331,7 +348,7 @@ static int choose_programs(struct bpf_object *object, PyObject *names)
 /* Put the running kernel's offset in place of each number that stands for one, in loads of the programs to load. */
 static int place_offsets(struct bpf_program *program, PyObject *offsets)
 {
-	size_t i, n = bpf_program__insn_cnt(program);
+	size_t i, n = libbpf.bpf_program__insn_cnt(program);
 	struct bpf_insn *insns = PyMem_New(struct bpf_insn, n);
 	PyObject *key, *value;
 	Py_ssize_t at;
@@ -339,12 +356,12 @@ static int place_offsets(struct bpf_program *program, PyObject *offsets)
 
 	if (!insns)
 		return -ENOMEM;
-	memcpy(insns, bpf_program__insns(program), n * sizeof(*insns));
+	memcpy(insns, libbpf.bpf_program__insns(program), n * sizeof(*insns));
 	for (at = 0; PyDict_Next(offsets, &at, &key, &value);)
 		for (i = 0; i < n; i++)
 			if (BPF_CLASS(insns[i].code) == BPF_LDX && insns[i].off == PyLong_AsLong(key))
 				insns[i].off = (__s16)PyLong_AsLong(value);
-	err = PyErr_Occurred() ? -EINVAL : bpf_program__set_insns(program, insns, n);
+	err = PyErr_Occurred() ? -EINVAL : libbpf.bpf_program__set_insns(program, insns, n);
 	PyMem_Free(insns);
 	return err;
 }
@@ -354,8 +371,8 @@ static int prepare_programs(struct bpf_object *object, PyObject *offsets)
 	struct bpf_program *program;
 	int err;
 
-	bpf_object__for_each_program(program, object) {
-		err = offsets && bpf_program__autoload(program) ? place_offsets(program, offsets) : 0;
+	for_each_program(program, object) {
+		err = offsets && libbpf.bpf_program__autoload(program) ? place_offsets(program, offsets) : 0;
 		if (err)
 			return err;
 	}
@@ -366,8 +383,8 @@ static bool has_ring_buffer(const struct bpf_object *object)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object)
-		if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF)
+	for_each_map(map, object)
+		if (libbpf.bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF)
 			return true;
 	return false;
 }
@@ -388,14 +405,15 @@ static int check_programs(struct bpf_object *object, struct log *log)
 	struct bpf_program *program;
 	struct hazard found;
 
-	bpf_object__for_each_program(program, object) {
-		if (!bpf_program__autoload(program))
+	for_each_program(program, object) {
+		if (!libbpf.bpf_program__autoload(program))
 			continue;
-		found = find_hazard(bpf_program__insns(program), bpf_program__insn_cnt(program), calls_are_safe);
+		found = find_hazard(libbpf.bpf_program__insns(program), libbpf.bpf_program__insn_cnt(program),
+				    calls_are_safe);
 		if (found.kind == HAZARD_NONE)
 			continue;
 		add_to_log(log, "program %s %s at instruction %zu, which crashes kernels from 4.14 to 4.19.0: build the battery again\n",
-			   bpf_program__name(program), why[found.kind], found.at);
+			   libbpf.bpf_program__name(program), why[found.kind], found.at);
 		return -EACCES;
 	}
 	return 0;
@@ -432,12 +450,12 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *role, PyO
 	if (err)
 		return err;
 	*what = "open";
-	object = bpf_object__open_mem(data->buf, (size_t)data->len, &options);
+	object = libbpf.bpf_object__open_mem(data->buf, (size_t)data->len, &options);
 	if (!object)
 		return -errno;
 	self->object = object;
 	if (version)
-		bpf_object__set_kversion(object, version);
+		libbpf.bpf_object__set_kversion(object, version);
 	*what = "set up maps";
 	err = prepare_maps(object, (enum object_role)object_role(role), reuse, sizes, log);
 	if (err)
@@ -455,7 +473,7 @@ static int open_and_load(BpfObject *self, Py_buffer *data, const char *role, PyO
 	if (err)
 		return err;
 	Py_BEGIN_ALLOW_THREADS
-	err = bpf_object__load(object);
+	err = libbpf.bpf_object__load(object);
 	Py_END_ALLOW_THREADS
 	return err;
 }
@@ -468,7 +486,7 @@ static void object_release(BpfObject *self)
 	if (!object)
 		return;
 	Py_BEGIN_ALLOW_THREADS
-	bpf_object__close(object);
+	libbpf.bpf_object__close(object);
 	Py_END_ALLOW_THREADS
 }
 
@@ -481,6 +499,8 @@ static int object_init(BpfObject *self, PyObject *args, PyObject *kwargs)
 	Py_buffer data;
 	int err;
 
+	if (!need_libbpf())
+		return -1;
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|$sO!O!OO!", keywords, &data, &role, &PyDict_Type, &reuse,
 					 &PyDict_Type, &sizes, &programs, &PyDict_Type, &offsets))
 		return -1;
@@ -519,7 +539,8 @@ static PyObject *object_close(BpfObject *self, PyObject *unused)
 
 static struct bpf_program *find_program(BpfObject *self, const char *name)
 {
-	struct bpf_program *program = self->object ? bpf_object__find_program_by_name(self->object, name) : NULL;
+	struct bpf_program *program =
+		self->object ? libbpf.bpf_object__find_program_by_name(self->object, name) : NULL;
 
 	if (!program)
 		raise_error(self->object ? ENOENT : EBADF, "find program", NULL);
@@ -535,12 +556,13 @@ static PyObject *object_map_fd(BpfObject *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "s", &name))
 		return NULL;
 	if (self->object) {
-		map = bpf_object__find_map_by_name(self->object, name);
-		fd = map ? bpf_map__fd(map) : -ENOENT;
+		map = libbpf.bpf_object__find_map_by_name(self->object, name);
+		fd = map ? libbpf.bpf_map__fd(map) : -ENOENT;
 	}
 	if (fd < 0)
 		return raise_error(fd, "find map", NULL);
-	if (note_shape(fd, bpf_map__type(map), bpf_map__key_size(map), bpf_map__value_size(map)))
+	if (note_shape(fd, libbpf.bpf_map__type(map), libbpf.bpf_map__key_size(map),
+		       libbpf.bpf_map__value_size(map)))
 		return PyErr_NoMemory();
 	return PyLong_FromLong(fd);
 }
@@ -553,7 +575,7 @@ static PyObject *object_program_fd(BpfObject *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "s", &name) || !(program = find_program(self, name)))
 		return NULL;
-	fd = bpf_program__fd(program);
+	fd = libbpf.bpf_program__fd(program);
 	return fd < 0 ? raise_error(ENOENT, "program is not loaded", NULL) : PyLong_FromLong(fd);
 }
 
@@ -565,8 +587,8 @@ static PyObject *object_names(BpfObject *self, PyObject *unused)
 	(void)unused;
 	if (!names || !self->object)
 		return names;
-	bpf_object__for_each_program(program, self->object) {
-		name = PyUnicode_FromString(bpf_program__name(program));
+	for_each_program(program, self->object) {
+		name = PyUnicode_FromString(libbpf.bpf_program__name(program));
 		if (!name || PyList_Append(names, name)) {
 			Py_XDECREF(name);
 			Py_DECREF(names);
@@ -590,7 +612,7 @@ static PyObject *wrap_link(struct bpf_link *link, int err, struct log *log)
 	free(log->text);
 	self = PyObject_New(LinkObject, &link_type);
 	if (!self) {
-		bpf_link__destroy(link);
+		libbpf.bpf_link__destroy(link);
 		return NULL;
 	}
 	self->link = link;
@@ -607,7 +629,7 @@ static PyObject *object_attach_raw_tracepoint(BpfObject *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "ss", &name, &tracepoint) || !(program = find_program(self, name)))
 		return NULL;
 	log_begin(&log);
-	link = bpf_program__attach_raw_tracepoint(program, tracepoint);
+	link = libbpf.bpf_program__attach_raw_tracepoint(program, tracepoint);
 	return wrap_link(link, errno, &log);
 }
 
@@ -621,7 +643,7 @@ static PyObject *object_attach_tracepoint(BpfObject *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "sss", &name, &category, &event) || !(program = find_program(self, name)))
 		return NULL;
 	log_begin(&log);
-	link = bpf_program__attach_tracepoint(program, category, event);
+	link = libbpf.bpf_program__attach_tracepoint(program, category, event);
 	return wrap_link(link, errno, &log);
 }
 
@@ -636,7 +658,7 @@ static PyObject *object_attach_kprobe(BpfObject *self, PyObject *args)
 	if (!PyArg_ParseTuple(args, "ss|p", &name, &symbol, &retprobe) || !(program = find_program(self, name)))
 		return NULL;
 	log_begin(&log);
-	link = bpf_program__attach_kprobe(program, retprobe, symbol);
+	link = libbpf.bpf_program__attach_kprobe(program, retprobe, symbol);
 	return wrap_link(link, errno, &log);
 }
 
@@ -672,10 +694,10 @@ static PyObject *map_create(PyObject *module, PyObject *args)
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "IIII|I", &type, &key_size, &value_size, &max_entries, &flags))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "IIII|I", &type, &key_size, &value_size, &max_entries, &flags))
 		return NULL;
 	options.map_flags = flags;
-	fd = bpf_map_create(type, NULL, key_size, value_size, max_entries, &options);
+	fd = libbpf.bpf_map_create(type, NULL, key_size, value_size, max_entries, &options);
 	if (fd < 0)
 		return raise_error(errno, "create map", NULL);
 	if (note_shape(fd, type, key_size, value_size)) {
@@ -705,7 +727,7 @@ static PyObject *map_value_size(PyObject *module, PyObject *args)
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "i", &fd))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "i", &fd))
 		return NULL;
 	shape = shape_of(fd);
 	return shape.key_size ? PyLong_FromUnsignedLong(shape.value_size) : raise_error(EBADF, "size up map", NULL);
@@ -717,9 +739,11 @@ static PyObject *map_update(PyObject *module, PyObject *args)
 	int fd, err;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iy*y*", &fd, &key, &value))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "iy*y*", &fd, &key, &value))
 		return NULL;
-	err = !fits_map(fd, key.len, value.len) || bpf_map_update_elem(fd, key.buf, value.buf, BPF_ANY) ? errno : 0;
+	err = 0;
+	if (!fits_map(fd, key.len, value.len) || libbpf.bpf_map_update_elem(fd, key.buf, value.buf, BPF_ANY))
+		err = errno;
 	PyBuffer_Release(&key);
 	PyBuffer_Release(&value);
 	if (err)
@@ -735,7 +759,7 @@ static PyObject *map_lookup(PyObject *module, PyObject *args)
 	int fd, err;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iy*n", &fd, &key, &value_size))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "iy*n", &fd, &key, &value_size))
 		return NULL;
 	value = value_size < 0 ? PyErr_NoMemory() : PyBytes_FromStringAndSize(NULL, value_size);
 	if (!value) {
@@ -743,8 +767,10 @@ static PyObject *map_lookup(PyObject *module, PyObject *args)
 		return NULL;
 	}
 	memset(PyBytes_AS_STRING(value), 0, (size_t)value_size);
-	err = !fits_map(fd, key.len, value_size) || bpf_map_lookup_elem(fd, key.buf, PyBytes_AS_STRING(value)) ? errno :
-													       0;
+	err = 0;
+	if (!fits_map(fd, key.len, value_size) ||
+	    libbpf.bpf_map_lookup_elem(fd, key.buf, PyBytes_AS_STRING(value)))
+		err = errno;
 	PyBuffer_Release(&key);
 	if (!err)
 		return value;
@@ -760,9 +786,9 @@ static PyObject *map_delete(PyObject *module, PyObject *args)
 	int fd, err;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iy*", &fd, &key))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "iy*", &fd, &key))
 		return NULL;
-	err = !fits_map(fd, key.len, PY_SSIZE_T_MAX) || bpf_map_delete_elem(fd, key.buf) ? errno : 0;
+	err = !fits_map(fd, key.len, PY_SSIZE_T_MAX) || libbpf.bpf_map_delete_elem(fd, key.buf) ? errno : 0;
 	PyBuffer_Release(&key);
 	if (err && err != ENOENT)
 		return raise_error(err, "delete from map", NULL);
@@ -781,7 +807,7 @@ static int make_absent_key(int fd, size_t value_size, unsigned char *key, size_t
 	int err = value ? 0 : -ENOMEM;
 
 	memset(key, 0xff, key_size);
-	while (!err && !bpf_map_lookup_elem(fd, key, value))
+	while (!err && !libbpf.bpf_map_lookup_elem(fd, key, value))
 		err = key[0]-- ? 0 : -E2BIG;
 	if (!err && errno != ENOENT)
 		err = -errno;
@@ -796,7 +822,7 @@ static int first_key(int fd, void *first, size_t key_size)
 	struct shape shape;
 	int err;
 
-	if (!bpf_map_get_next_key(fd, NULL, first))
+	if (!libbpf.bpf_map_get_next_key(fd, NULL, first))
 		return 0;
 	if (errno != EFAULT)
 		return -errno;
@@ -804,7 +830,7 @@ static int first_key(int fd, void *first, size_t key_size)
 	err = make_absent_key(fd, value_bytes(&shape), absent, key_size);
 	if (err)
 		return err;
-	return bpf_map_get_next_key(fd, absent, first) ? -errno : 0;
+	return libbpf.bpf_map_get_next_key(fd, absent, first) ? -errno : 0;
 }
 
 /* All keys; a map that changes meanwhile may show a key twice or not at all. */
@@ -817,7 +843,7 @@ static PyObject *map_keys(PyObject *module, PyObject *args)
 	int fd, err;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "inI", &fd, &key_size, &limit))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "inI", &fd, &key_size, &limit))
 		return NULL;
 	if (key_size <= 0 || key_size > KEY_MAX)
 		return raise_error(EINVAL, "list keys of map", NULL);
@@ -831,7 +857,7 @@ static PyObject *map_keys(PyObject *module, PyObject *args)
 		if (!item || PyList_Append(keys, item))
 			Py_CLEAR(keys);
 		Py_XDECREF(item);
-		err = bpf_map_get_next_key(fd, key, next) ? -errno : 0;
+		err = libbpf.bpf_map_get_next_key(fd, key, next) ? -errno : 0;
 	}
 	if (keys && err && err != -ENOENT) {
 		Py_DECREF(keys);
@@ -866,9 +892,12 @@ static PyObject *settle(PyObject *module, PyObject *args)
 
 static PyObject *possible_cpus(PyObject *module, PyObject *unused)
 {
-	int n = libbpf_num_possible_cpus();
+	int n;
 
 	(void)module, (void)unused;
+	if (!need_libbpf())
+		return NULL;
+	n = libbpf.libbpf_num_possible_cpus();
 	return n < 0 ? raise_error(n, "count CPUs", NULL) : PyLong_FromLong(n);
 }
 
@@ -879,9 +908,9 @@ static PyObject *program_info(PyObject *module, PyObject *args)
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "i", &fd))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "i", &fd))
 		return NULL;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+	if (libbpf.bpf_obj_get_info_by_fd(fd, &info, &size))
 		return raise_error(errno, "read program info", NULL);
 	return Py_BuildValue("{sIsssIsKsKsKsI}", "id", info.id, "name", info.name, "instructions",
 			     info.xlated_prog_len / 8, "run_time_ns", (unsigned long long)info.run_time_ns, "run_count",
@@ -895,9 +924,9 @@ static PyObject *program_fd_by_id(PyObject *module, PyObject *args)
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "I", &id))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "I", &id))
 		return NULL;
-	fd = bpf_prog_get_fd_by_id(id);
+	fd = libbpf.bpf_prog_get_fd_by_id(id);
 	return fd < 0 ? raise_error(errno, "open program", NULL) : PyLong_FromLong(fd);
 }
 
@@ -908,7 +937,9 @@ static PyObject *enable_stats(PyObject *module, PyObject *args)
 
 	(void)module;
 	(void)args;
-	fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	if (!need_libbpf())
+		return NULL;
+	fd = libbpf.bpf_enable_stats(BPF_STATS_RUN_TIME);
 	return fd < 0 ? raise_error(errno, "enable statistics", NULL) : PyLong_FromLong(fd);
 }
 
@@ -937,16 +968,16 @@ static PyObject *probe_program(PyObject *module, PyObject *args)
 	int fd;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "I|II", &type, &helper, &next))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "I|II", &type, &helper, &next))
 		return NULL;
 	code[n - 5].imm = (int)helper;
 	code[n - 3].imm = (int)next;
 	if (!next)
 		code[n - 4] = code[n - 3] = nothing;
 	if (helper)
-		fd = bpf_prog_load(type, "traceleft_probe", "GPL", code, n, &options);
+		fd = libbpf.bpf_prog_load(type, "traceleft_probe", "GPL", code, n, &options);
 	else
-		fd = bpf_prog_load(type, "traceleft_probe", "GPL", code + n - 2, 2, &options);
+		fd = libbpf.bpf_prog_load(type, "traceleft_probe", "GPL", code + n - 2, 2, &options);
 	if (fd < 0)
 		return raise_error(errno, "load program", NULL);
 	close(fd);
@@ -955,16 +986,16 @@ static PyObject *probe_program(PyObject *module, PyObject *args)
 
 static int member_offset(const struct btf *btf, const char *struct_name, const char *member)
 {
-	int id = btf__find_by_name_kind(btf, struct_name, BTF_KIND_STRUCT);
+	int id = libbpf.btf__find_by_name_kind(btf, struct_name, BTF_KIND_STRUCT);
 	const struct btf_type *type;
 	const char *name;
 	__u32 i;
 
 	if (id < 0)
 		return id;
-	type = btf__type_by_id(btf, (__u32)id);
+	type = libbpf.btf__type_by_id(btf, (__u32)id);
 	for (i = 0; i < btf_vlen(type); i++) {
-		name = btf__name_by_offset(btf, btf_members(type)[i].name_off);
+		name = libbpf.btf__name_by_offset(btf, btf_members(type)[i].name_off);
 		if (name && !strcmp(name, member))
 			return (int)(btf_member_bit_offset(type, i) / 8);
 	}
@@ -979,12 +1010,12 @@ static PyObject *btf_member_offset(PyObject *module, PyObject *args)
 	int offset;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "ss", &struct_name, &member))
+	if (!need_libbpf() || !PyArg_ParseTuple(args, "ss", &struct_name, &member))
 		return NULL;
 	log_begin(&log);
-	btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	btf = libbpf.btf__parse("/sys/kernel/btf/vmlinux", NULL);
 	offset = btf ? member_offset(btf, struct_name, member) : -errno;
-	btf__free(btf);
+	libbpf.btf__free(btf);
 	log_end();
 	if (offset < 0)
 		raise_error(offset, "find member in BTF", &log);
@@ -1042,6 +1073,5 @@ PyMODINIT_FUNC PyInit__native(void)
 		Py_DECREF(module);
 		return NULL;
 	}
-	libbpf_set_print(keep_log);
 	return module;
 }

@@ -12,9 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-
+#include "libbpf.h"
 #include "record.h"
 
 #pragma GCC visibility push(hidden)
@@ -30,6 +28,9 @@ void log_end(void);
 
 /* Raise Error(errno, what, log); log may be NULL. Always returns NULL. */
 PyObject *raise_error(int err, const char *what, const struct log *log);
+
+/* Whether libbpf can be called; where it cannot, raise UnsupportedError. To be asked by what Python calls. */
+bool need_libbpf(void);
 
 /* Records in order of time, end to end, each padded to 8 bytes. */
 typedef struct {

@@ -5,6 +5,7 @@
  * that it finds in a ring.
  */
 #include "perf.h"
+#include "libbpf.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,8 +14,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <bpf/bpf.h>
 
 /* Since 6.0, not in older headers. */
 #define FORMAT_LOST (1U << 4)
@@ -148,7 +147,7 @@ static int open_ring(struct perf_ring *ring, int map_fd, uint32_t cpu, size_t pa
 		return -1;
 	ring->page = place;
 	ring->data = (const char *)place + page_bytes;
-	if (bpf_map_update_elem(map_fd, &cpu, &ring->fd, BPF_ANY))
+	if (libbpf.bpf_map_update_elem(map_fd, &cpu, &ring->fd, BPF_ANY))
 		return -1;
 	return ioctl(ring->fd, PERF_EVENT_IOC_ENABLE, 0);
 }
