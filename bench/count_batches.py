@@ -8,6 +8,7 @@ import argparse
 import json
 import mmap
 
+from traceleft import CountOptions, DetailOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.batch import Batch
@@ -38,9 +39,9 @@ def main() -> None:
         Battery.open(arguments.battery),
         events=arguments.events,
         pids=[arguments.pid],
-        hook=arguments.hook,
-        unfinished=False if arguments.exit_only else None,
-        counting="only" if arguments.count else None,
+        details=DetailOptions(unfinished=False if arguments.exit_only else None),
+        counts=CountOptions(counting="only" if arguments.count else None),
+        probes=ProbeOptions(hook=arguments.hook),
     )
     with tracer:
         for name in tracer.specs:

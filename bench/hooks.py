@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bench.process import WATCH_CPU, Calls
 from bench.programs import compile_programs
+from traceleft import DetailOptions, FilterOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.generator import generate
@@ -25,7 +26,7 @@ TIMES: Final = 10_000
 # All traced calls of a case fit into the buffer: nobody reads.
 BURSTS: Final = 10
 HOOKS: Final = ("raw_tracepoint", "tracepoint")
-ENTRIES: Final[dict[str, Any]] = {"exits": {}, "exits and entries": {"durations": True}}
+ENTRIES: Final[dict[str, Any]] = {"exits": {}, "exits and entries": {"details": DetailOptions(durations=True)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def list_cases(other_pid: int) -> Iterator[Case]:
     scopes: dict[str, dict[str, Any]] = {
         "one process": {"pids": [other_pid]},
         "processes": {"pids": [other_pid], "follow": True},
-        "some of all": {"comm": "nobody"},
+        "some of all": {"filters": FilterOptions(comm="nobody")},
         "all": {},
     }
     for hook in HOOKS:
@@ -84,7 +85,7 @@ def report(battery: Battery, calls: Calls, cases: list[Case], rounds: int) -> No
     for _ in range(rounds):
         for case in cases:
             bare.append(best(calls))
-            with Tracer(battery, events=[case.event], hook=case.hook, **case.options):
+            with Tracer(battery, events=[case.event], probes=ProbeOptions(hook=case.hook), **case.options):
                 under[str(case)].append(best(calls))
     print(f"{'untraced':<55} {min(bare):6.1f}")
     for name, found in under.items():

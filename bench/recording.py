@@ -26,6 +26,7 @@ from bench.session import clear
 from bench.storm import BOTH, BURST, BUSY_LOOPS, OPEN, OPENS, measure_storm
 from bench.table import number, table
 from bench.tools import DEVELOPED, Place
+from traceleft import DetailOptions
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError
 from traceleft.tracer import Tracer, _native
@@ -64,7 +65,9 @@ class Digest:
 def record_million(place: Place, path: Path, *, work: Sequence[str], events: Sequence[str]) -> str:
     """Record a million events of a command and its children; return the digest of their lines as written live."""
     live = Digest()
-    tracer = Tracer(Battery.open(place.battery), events=events, command=work, follow=True, durations=True)
+    tracer = Tracer(
+        Battery.open(place.battery), events=events, command=work, follow=True, details=DetailOptions(durations=True)
+    )
     with Recorder(path) as recorder, tracer:
         tracer.write_json(live)
         tracer.record(recorder)

@@ -8,6 +8,7 @@ import argparse
 import json
 from typing import Final
 
+from traceleft import CountOptions, DetailOptions
 from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of
@@ -39,9 +40,8 @@ def main() -> None:
         Battery.open(arguments.battery),
         events=arguments.events,
         pids=[arguments.pid],
-        unfinished=False,
-        durations=True,
-        rollup=spec,
+        details=DetailOptions(unfinished=False, durations=True),
+        counts=CountOptions(rollup=spec),
     )
     with tracer:
         result = over_columns(tracer, rollup) if spec is None else in_kernel(tracer, rollup)

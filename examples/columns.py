@@ -8,7 +8,7 @@ import sys
 import numpy
 import pyarrow
 
-from traceleft import Batch, Battery, Tracer
+from traceleft import Batch, Battery, DetailOptions, Tracer
 
 battery = Battery.open(sys.argv[1] if len(sys.argv) > 1 else "build/battery")
 tables: list[pyarrow.Table] = []
@@ -22,7 +22,9 @@ def take(batch: Batch) -> None:
     tables.append(batch.to_arrow())
 
 
-with Tracer(battery, events=["read"], command=["cat", "/etc/hostname"], durations=True) as tracer:
+with Tracer(
+    battery, events=["read"], command=["cat", "/etc/hostname"], details=DetailOptions(durations=True)
+) as tracer:
     tracer.on_batch("read", take)
     tracer.run()
 

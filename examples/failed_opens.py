@@ -6,12 +6,12 @@ usage, as root: python examples/failed_opens.py [BATTERY]
 import sys
 from collections import Counter
 
-from traceleft import Battery, Tracer
+from traceleft import Battery, FilterOptions, Tracer
 
 battery = Battery.open(sys.argv[1] if len(sys.argv) > 1 else "build/battery")
 failed: Counter[str] = Counter()
 
-with Tracer(battery, events=["openat"], failed_only=True) as tracer:
+with Tracer(battery, events=["openat"], filters=FilterOptions(failed_only=True)) as tracer:
     tracer.on("openat", lambda event: failed.update([f"{event.error} {event.args.filename}"]))
     tracer.run(duration_s=10)
 

@@ -5,7 +5,7 @@ usage, as root: python examples/rollup.py [BATTERY]
 
 import sys
 
-from traceleft import Aggregator, Battery, Tracer
+from traceleft import Aggregator, Battery, DetailOptions, Tracer
 from traceleft.aggregator import parse_rollups
 
 ROLLUP = """
@@ -19,7 +19,9 @@ top = 5
 battery = Battery.open(sys.argv[1] if len(sys.argv) > 1 else "build/battery")
 (rollup,) = parse_rollups(ROLLUP, file="rollup.py")
 
-with Tracer(battery, events=["%file", "read"], command=["ls", "/etc"], follow=True, durations=True) as tracer:
+with Tracer(
+    battery, events=["%file", "read"], command=["ls", "/etc"], follow=True, details=DetailOptions(durations=True)
+) as tracer:
     aggregator = Aggregator(rollup, tracer.specs, tables=tracer.tables)
     tracer.on_batch(",".join(tracer.specs), aggregator.add)
     tracer.run()

@@ -6,13 +6,15 @@ usage, as root: python examples/with_asyncio.py [BATTERY]
 import asyncio
 import sys
 
-from traceleft import Battery, Tracer
+from traceleft import Battery, FilterOptions, Tracer
 
 
 async def trace(battery: Battery) -> int:
     """Print what a command opens, and return how many files that were."""
     opened = 0
-    with Tracer(battery, events=["openat"], command=["cat", "/etc/hostname"], success_only=True) as tracer:
+    with Tracer(
+        battery, events=["openat"], command=["cat", "/etc/hostname"], filters=FilterOptions(success_only=True)
+    ) as tracer:
         async for event in tracer:
             opened += 1
             print(event.comm, "opened", event.args.filename, "as", event.ret)

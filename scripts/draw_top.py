@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from traceleft import Battery, Tracer
+from traceleft import Battery, CountOptions, DetailOptions, Tracer
 from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
 from traceleft.aggregator.streaming.kernel import groups_of, plan_in_kernel
 from traceleft.aggregator.streaming.live import Live, LiveView
@@ -26,7 +26,13 @@ def watch(battery: Path, directory: Path) -> LiveView:
     rollup = make_stat_rollup(by=KEYS, defaults=LIVE_FIGURES)
     command = ["sh", "-c", f"cd {directory} && {MAKE}"]
     plan = plan_in_kernel(rollup)
-    tracer = Tracer(Battery.open(battery), command=command, follow=True, durations=True, rollup=plan)
+    tracer = Tracer(
+        Battery.open(battery),
+        command=command,
+        follow=True,
+        details=DetailOptions(durations=True),
+        counts=CountOptions(rollup=plan),
+    )
     live = Live(rollup, begin_s=time.monotonic())
     views = [LiveView()]
 

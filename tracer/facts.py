@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
-from traceleft.tracer.dispatch import Dispatcher
+from traceleft.tracer.callbacks import Callbacks
 from traceleft.tracer.sandbox import privileges as sandbox
 from traceleft.tracer.schema.spec import EventSpec, Tables
 from traceleft.tracer.session.choice import Choice
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN_WAY_S: Final = 0.7
 
 
-class Facts:
+class Facts(Callbacks):
     """The part of a tracer that changes nothing of a trace; `Tracer` sets the attributes."""
 
     _choice: Choice
@@ -35,7 +35,6 @@ class Facts:
     _command_line: Sequence[str] | None
     _session: Session | None
     _options: Options
-    _dispatcher: Dispatcher
     # Whether files, directories and sockets of traced processes are looked up in /proc.
     asks_files = False
     kill: bool
@@ -107,7 +106,7 @@ class Facts:
         """
         assert self._session is not None
         keep: set[int] = set()
-        reads_files = self.asks_files or self._options.stacks
+        reads_files = self.asks_files or self._options.stacks is not None
         if reads_files or self._options.tasks_only:
             keep.add(sandbox.CAP_SYS_PTRACE)
         if reads_files:

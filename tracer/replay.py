@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
+from traceleft.tracer.callbacks import Callbacks
 from traceleft.tracer.decode.records import cut_records
-from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
+from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.output.ahead import Ahead
 from traceleft.tracer.output.counts import Count
 from traceleft.tracer.recording import Recording
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from traceleft.tracer.decode.columns import HeaderColumns
     from traceleft.tracer.output.event_paths import EventPaths
     from traceleft.tracer.output.fdnames import FdNames
-    from traceleft.tracer.output.lines import Writer
 
     Mask = NDArray[numpy.bool_]
 
@@ -55,7 +55,7 @@ class ReplayFilters:
         return self.success_only or self.failed_only or self.errno is not None
 
 
-class Replay:
+class Replay(Callbacks):
     """Goes through a recording once, by the methods that a Tracer has for what it traces.
 
     ExpressionError for `events` (expressions as `-e` takes them; none: all) that the recording does not know.
@@ -96,14 +96,6 @@ class Replay:
         """Records that were passed over, as their bytes do not fit their events."""
         return self._account.refused
 
-    def on(self, events: str, callback: EventCallback) -> None:
-        """Call back with each event that an expression chooses."""
-        self._dispatcher.on(select_specs(self.specs, [events]), callback)
-
-    def on_batch(self, events: str, callback: BatchCallback) -> None:
-        """Call back with each batch of an event that an expression chooses."""
-        self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
-
     def resolve_paths(self, names: "FdNames") -> None:
         """Let batches tell the files that their events are about (``Batch.paths``), by all that was recorded."""
         from traceleft.tracer.output.event_paths import EventPaths
@@ -114,18 +106,6 @@ class Replay:
     def foresee(self, names: "FdNames") -> None:
         """Let what knows file descriptors look at events to come, for the forks among all that were recorded."""
         names.look_ahead_by(self._recording.specs.values(), self._recording.schema.tables, self._records.look)
-
-    def on_round(self, callback: Callable[[], object]) -> None:
-        """Call back when the batches of all events that came together have been handed over."""
-        self._dispatcher.on_round(callback)
-
-    def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
-        """Write every event as a line of JSON, the same bytes that a trace writes."""
-        self._dispatcher.write_json(writer, raw=raw)
-
-    def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None:
-        """Write every event as a line of JSON in addition to all else that was asked for."""
-        self._dispatcher.write_json_too(writer, raw=raw)
 
     def run(self, *, max_events: int | None = None) -> None:
         """Go through the recording; RecordingError at damage, once what lies before was handed over."""

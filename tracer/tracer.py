@@ -3,10 +3,9 @@
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.battery import Battery
@@ -14,32 +13,38 @@ from traceleft.errors import TraceleftError
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.values import error_name
-from traceleft.tracer.dispatch import BatchCallback, Dispatcher, EventCallback
+from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.facts import Facts
 from traceleft.tracer.kernel.clock import clock_offset_ns
 from traceleft.tracer.kernel.levels import LEVELS, refuse_stack_level
-from traceleft.tracer.schema.select import select_specs
-from traceleft.tracer.session.choice import choose
+from traceleft.tracer.session.choice import Choice, choose
 from traceleft.tracer.session.command import Command, find_command
 from traceleft.tracer.session.costs import shape_of
 from traceleft.tracer.session.ending import Patience, ended_by_signals
 from traceleft.tracer.session.fallback import open_session
-from traceleft.tracer.session.filters import Filters, OneProcess
+from traceleft.tracer.session.filters import FilterOptions, OneProcess, make_filters
 from traceleft.tracer.session.following import find_targets, is_process, seed_tasks
 from traceleft.tracer.session.loss import LossWatch
 from traceleft.tracer.session.maps import WAIT_EXEC, Task
 from traceleft.tracer.session.objections import check_plan
-from traceleft.tracer.session.options import Options
-from traceleft.tracer.session.overhead import Overhead, check_limit, watch_overhead
+from traceleft.tracer.session.options import (
+    BufferOptions,
+    CountOptions,
+    DetailOptions,
+    LimitOptions,
+    ProbeOptions,
+    StackOptions,
+    make_options,
+)
+from traceleft.tracer.session.overhead import Overhead, watch_overhead
 from traceleft.tracer.session.reader import Reader
 from traceleft.tracer.session.session import Session
 
 if TYPE_CHECKING:
     from traceleft.tracer.output.fdnames import FdNames
-    from traceleft.tracer.output.lines import Writer
     from traceleft.tracer.recording.writer import Recorder
     from traceleft.tracer.session.record import RecordingSink
-    from traceleft.tracer.session.rollup import KernelGroups, KernelRollup
+    from traceleft.tracer.session.rollup import KernelGroups
     from traceleft.tracer.stacks.live import LiveStacks
 
 WarningCallback = Callable[[str], object]
@@ -48,19 +53,43 @@ DRAIN_S: Final = 1.0
 
 
 class Tracer(Facts):
-    """Traces what `events` choose (expressions as `-e` takes them; none: every syscall) with a battery.
+    """Traces system calls and other events of the running kernel.
 
-    Without `pids`, `command` and a filter every process but this one is traced. Enter it, then take events by run()
-    with callbacks, by iteration, or by `async for`; `ledger` holds the account once it is closed. What can be refused
-    before anything is loaded is refused by the constructor. `level` forces one that the battery holds and the kernel
-    offers; else it is the highest. Events that this kernel does not have are left out, as `notices` tell, but for
-    `required` ones (those that `events` name one by one). While the trace costs more than `max_overhead_pct` percent of
-    the machine's CPU time, the most expensive event is shed, second by second, but for the last. The hook ``auto`` may
-    take a tenth of a second to find out what costs the machine less, but for a command or where the trace is ``brief``.
-    ``stacks``: events tell their stacks, of ``stack_entries`` different ones; ``environment``: execs show its strings.
-    A command that still runs when the tracer is closed is ended; without ``kill`` it goes on, unless a signal ended us.
-    ``sandbox``: `sandbox.confine` follows the start. Needs root, or CAP_BPF and CAP_PERFMON.
+    ::
+
+        battery = Battery.open("build/battery")
+        with Tracer(battery, events=["openat", "%network"], command=["curl", "example.org"], follow=True) as tracer:
+            for event in tracer:
+                print(event.comm, event.event, event.args, event.ret)
+        print(tracer.ledger)
+
+    Take events in one of three ways: by callbacks and ``run()``, by iteration, or by ``async for``. After the tracer is
+    closed, ``ledger`` accounts for every event.
+
+    - ``events``: expressions as ``-e`` takes them, such as ``openat``, ``%file`` or ``!futex``. By default every system
+      call. Events that this kernel lacks are left out, and ``notices`` names them.
+    - ``pids``: processes to trace, or single threads. ``command``: a command to run and trace, as a list of words.
+      ``follow``: also trace the children of both. Without pids and command, every process but this one is traced.
+    - ``filters``: which of these calls become events. ``details``: how much an event tells. ``stacks``: stacks of
+      events, none by default. ``counts``: figures that the kernel adds up.
+    - ``probes``: hooks and levels. ``buffers``: memory. ``limits``: what the trace may cost.
+
+    Needs root, or CAP_BPF and CAP_PERFMON; Linux 4.4 or later; libbpf 1.0 or later. What can be refused before
+    anything is loaded is refused here. Raises UnsupportedError where the kernel, a privilege or libbpf lacks
+    something, ExpressionError for an unknown event, CommandError for a command that cannot be found, BatteryError for a
+    damaged battery. Each message is one line that names the remedy.
     """
+
+    _on_warning: WarningCallback | None = None
+    _overhead: Overhead | None = None
+    _sink: "RecordingSink | None" = None
+    _stacks: "LiveStacks | None" = None
+    _session: Session | None = None
+    _reader: Reader | None = None
+    _command: Command | None = None
+    _is_released = False
+    _ledger: Ledger | None = None
+    signal: int | None = None
 
     def __init__(
         self,
@@ -70,100 +99,59 @@ class Tracer(Facts):
         pids: Sequence[int] = (),
         command: Sequence[str] | None = None,
         follow: bool = False,
-        hook: str = "auto",
-        brief: bool = False,
-        level: str | None = None,
-        required: Collection[str] | None = None,
-        uid: int | None = None,
-        comm: str | None = None,
-        cgroup: str | os.PathLike[str] | None = None,
-        success_only: bool = False,
-        failed_only: bool = False,
-        errno: int | None = None,
-        text_limit: int = 32,
-        durations: bool = False,
-        counting: str | None = None,
-        unfinished: bool | None = None,
-        buffer_pages: int | None = None,
-        queue_bytes: int | None = None,
-        max_overhead_pct: float | None = None,
-        kill: bool = True,
-        rollup: "KernelRollup | None" = None,
-        stacks: bool = False,
-        stack_entries: int | None = None,
-        environment: bool = False,
-        sandbox: bool = False,
+        filters: FilterOptions | None = None,
+        details: DetailOptions | None = None,
+        stacks: StackOptions | None = None,
+        counts: CountOptions | None = None,
+        probes: ProbeOptions | None = None,
+        buffers: BufferOptions | None = None,
+        limits: LimitOptions | None = None,
     ) -> None:
-        self._sandbox = sandbox
-        self._filters = Filters(
-            pids=find_targets(pids, own_pid=os.getpid()),
-            follow=follow,
-            uid=uid,
-            comm=comm,
-            cgroup=None if cgroup is None else Path(cgroup),
-            success_only=success_only,
-            failed_only=failed_only,
-            errno=errno,
-            text_limit=text_limit,
-        )
-        if rollup is not None and counting is not None:
-            raise TraceleftError("a trace counts calls or rolls them up: choose one of counting and rollup")
-        if rollup is not None and rollup.only and max_overhead_pct is not None:
-            counting = "too"  # What is shed is told by how often it was called.
+        filters, details, counts = filters or FilterOptions(), details or DetailOptions(), counts or CountOptions()
+        self._limits = limits or LimitOptions()
+        self.kill = self._limits.kill
         follows = bool(pids) or command is not None
-        has_result_filter = success_only or failed_only or errno is not None
-        self._options = Options(
-            tasks_only=follows,
-            times=durations,
-            unfinished=(follows if unfinished is None else unfinished)
-            and not (counting == "only" or (rollup is not None and rollup.only))
-            and not has_result_filter,
-            counting=counting,
-            buffer_pages=buffer_pages,
-            queue_bytes=queue_bytes,
-            rollup=rollup,
-            stacks=stacks,
-            stack_entries=stack_entries,
-            environment=environment,
+        self._filters = make_filters(
+            filters, pids=find_targets(pids, own_pid=os.getpid()), follow=follow, text_limit=details.text_limit
+        )
+        self._options = make_options(
+            counts,
+            details,
+            buffers or BufferOptions(),
+            stacks,
+            follows=follows,
+            asks_result=filters.asks_result,
+            sheds=self._limits.max_overhead_pct is not None,
         )
         if command is not None:
             find_command(command[0] if command else "")
-        self._max_overhead_pct = None if max_overhead_pct is None else check_limit(max_overhead_pct)
-        self._on_warning: WarningCallback | None = None
-        self._on_ticks: list[Callable[[], object]] = []
-        self._overhead: Overhead | None = None
         self._battery = battery
-        self._sink: RecordingSink | None = None
-        self._stacks: LiveStacks | None = None
         self._command_line = command
-        self.kill = kill
-        if stacks and level is not None and level in LEVELS:
-            refuse_stack_level(LEVELS[level])
-        self._choice = choose(
-            battery,
-            events,
-            hook=hook,
-            uses_pids=follows,
-            level=level,
-            required=required,
-            shape=None
-            if brief or command is not None or rollup is not None
-            else shape_of(self._filters, self._options),
-            check=partial(check_plan, filters=self._filters, options=self._options),
-        )
+        self._choice = self._choose(battery, events, probes or ProbeOptions(), follows=follows)
         self._plan = self._choice.best()
         self._tables = self._choice.schema.tables
         self._dispatcher = Dispatcher({part.spec.id: part.spec for part in self._plan.parts}, self._tables)
+        self._on_ticks: list[Callable[[], object]] = []
         self._stack = contextlib.ExitStack()
         self._closing = threading.Lock()
-        self._session: Session | None = None
-        self._reader: Reader | None = None
-        self._command: Command | None = None
-        self._is_released = False
-        self._ledger: Ledger | None = None
         self._patience = Patience()  # Not a method of ours, which would keep us, and the buffers, from being freed.
         self._dispatcher.ends_when(self._patience.is_over)
-        self.signal: int | None = None
+
+    def _choose(self, battery: Battery, events: Sequence[str], probes: ProbeOptions, *, follows: bool) -> Choice:
+        options = self._options
+        if options.stacks is not None and probes.level is not None:
+            refuse_stack_level(LEVELS[probes.level])
+        is_brief = probes.brief or self._command_line is not None or options.rollup is not None
+        return choose(
+            battery,
+            events,
+            hook=probes.hook,
+            uses_pids=follows,
+            level=probes.level,
+            required=probes.required,
+            shape=None if is_brief else shape_of(self._filters, options),
+            check=partial(check_plan, filters=self._filters, options=options),
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -179,9 +167,9 @@ class Tracer(Facts):
         with contextlib.ExitStack() as stack:
             # The command is forked first: it inherits nothing of what follows.
             if self._command_line is not None:
-                self._command = Command(self._command_line, has_ender=self._sandbox)
+                self._command = Command(self._command_line, has_ender=self._limits.sandbox)
                 stack.callback(self._end_command, self._command)
-            if self._options.stacks:
+            if self._options.stacks is not None:
                 from traceleft.tracer.stacks.live import LiveStacks
 
                 self._stacks = stack.enter_context(LiveStacks(self._notice, self._patience.is_over))
@@ -224,14 +212,6 @@ class Tracer(Facts):
         if len(processes) == 1 and not self._filters.follow and is_process(processes[0]):
             session.trace_only(OneProcess(processes[0], is_waiting=command is not None))
 
-    def on(self, events: str, callback: EventCallback) -> None:
-        """Call back with each event that an expression chooses, in order of time."""
-        self._dispatcher.on(select_specs(self.specs, [events]), callback)
-
-    def on_batch(self, events: str, callback: BatchCallback) -> None:
-        """Call back with each batch of an event that an expression chooses."""
-        self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
-
     def on_warning(self, callback: WarningCallback) -> None:
         """Call back with one line when records are lost, or an event is shed, while the trace runs.
 
@@ -246,24 +226,9 @@ class Tracer(Facts):
         """
         self._on_ticks.append(callback)
 
-    def write_json(self, writer: "Writer", *, raw: bool = False) -> None:
-        """Write every event as a line of JSON, as ``jsonl.to_json_line`` has it, in bulk.
-
-        Takes the place of callbacks with single events; ``on_batch`` goes beside it.
-        """
-        self._dispatcher.write_json(writer, raw=raw)
-
     def resolve_paths(self, names: "FdNames") -> None:
         """Let batches tell the files that their events are about (``Batch.paths``)."""
         self._dispatcher.resolve_paths(names)
-
-    def on_round(self, callback: Callable[[], object]) -> None:
-        """Call back when the batches of all events that came together have been handed over."""
-        self._dispatcher.on_round(callback)
-
-    def write_json_too(self, writer: "Writer", *, raw: bool = False) -> None:
-        """Write every event as a line of JSON beside all else that was asked for."""
-        self._dispatcher.write_json_too(writer, raw=raw)
 
     def record(self, recorder: "Recorder", *, command: str = "", directory: str = "") -> None:
         """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
@@ -361,8 +326,8 @@ class Tracer(Facts):
         ticks = [*self._on_ticks]
         if self._on_warning is not None:
             ticks.append(LossWatch(session, self._on_warning).tick)
-        if self._max_overhead_pct is not None:
-            self._overhead = stack.enter_context(self._watch_overhead(session, self._max_overhead_pct))
+        if (limit_pct := self._limits.max_overhead_pct) is not None:
+            self._overhead = stack.enter_context(self._watch_overhead(session, limit_pct))
             ticks.append(self._overhead.tick)
         ticks += [each.tick for each in (self._sink, self._stacks) if each is not None]
         for tick in ticks:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.tracing import grouped
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
@@ -34,7 +35,7 @@ class Traced:
 def trace(battery: Battery, command: Sequence[object], events: str = "", **options: Any) -> Traced:
     """Trace a command to its end; the account has to add up."""
     words = [str(word) for word in command]
-    with Tracer(battery, command=words, events=[events] if events else [], **options) as tracer:
+    with Tracer(battery, command=words, events=[events] if events else [], **grouped(**options)) as tracer:
         found = list(tracer)
     assert_adds_up(tracer)
     return Traced(found, tracer)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.live import HOOKS, assert_adds_up
+from traceleft import FilterOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.batch import Batch
@@ -59,7 +60,9 @@ def test_columns_hold_what_the_events_do(battery: Battery, programs: Path, hook:
         rows.extend(zip(*(columns[name].tolist() for name in ("tid", "cpu", "seq", "ret", "flags")), strict=True))
         paths.extend(batch.column("filename"))
 
-    with Tracer(battery, command=[str(programs / "live_storm"), "3000"], events=["openat,close"], hook=hook) as tracer:
+    with Tracer(
+        battery, command=[str(programs / "live_storm"), "3000"], events=["openat,close"], probes=ProbeOptions(hook=hook)
+    ) as tracer:
         tracer.on_batch("openat", take)
         tracer.on("openat", events.append)
         tracer.run()
@@ -125,7 +128,7 @@ def test_two_tracers_see_the_same(battery: Battery, programs: Path) -> None:
     second: list[int | None] = []
     command = [str(programs / "live_storm"), "2000"]
     with (
-        Tracer(battery, events=["openat"], comm="live_storm") as all_of_them,
+        Tracer(battery, events=["openat"], filters=FilterOptions(comm="live_storm")) as all_of_them,
         Tracer(battery, command=command, events=["openat"]) as one,
     ):
         one.on("openat", lambda event: first.append(event.ret))

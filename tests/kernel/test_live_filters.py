@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.kernel.live import HOOKS, Traced, args_of, assert_adds_up, result, trace
+from traceleft import BufferOptions, CountOptions, FilterOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 
@@ -61,7 +62,7 @@ def test_filters_hold_together_at_each_call(
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_everything_is_traced_but_ourselves(battery: Battery, programs: Path, hook: str) -> None:
-    with Tracer(battery, events=["getpgid,openat"], hook=hook) as tracer:
+    with Tracer(battery, events=["getpgid,openat"], probes=ProbeOptions(hook=hook)) as tracer:
         subprocess.run([programs / "live_identity"], check=True)
         threads = [threading.Thread(target=os.getpgid, args=(os.getpid(),)) for _ in range(8)]
         for thread in threads:
@@ -93,7 +94,9 @@ def test_events_of_two_processors_come_in_order_of_time(battery: Battery, progra
 def test_buffer_that_is_too_small_loses_what_it_says(battery: Battery, programs: Path, events: str) -> None:
     seen: Counter[str] = Counter()
     chosen = [events] if events else []
-    with Tracer(battery, command=[str(programs / "live_storm"), "20000"], events=chosen, buffer_pages=1) as tracer:
+    with Tracer(
+        battery, command=[str(programs / "live_storm"), "20000"], events=chosen, buffers=BufferOptions(pages=1)
+    ) as tracer:
         tracer.on(",".join(tracer.specs), lambda event: seen.update([event.event]))
         tracer.run()
     assert_adds_up(tracer)
@@ -127,7 +130,13 @@ def test_counts_are_those_of_the_events(battery: Battery, programs: Path, hook: 
     command = [str(programs / "live_storm"), "400"]
     events = "openat,getppid,close,exit_group,sched_setaffinity,execve"
     traced = trace(battery, [*command, "0"], events, hook=hook)
-    with Tracer(battery, command=[*command, "0"], events=[events], hook=hook, counting="only") as tracer:
+    with Tracer(
+        battery,
+        command=[*command, "0"],
+        events=[events],
+        counts=CountOptions(counting="only"),
+        probes=ProbeOptions(hook=hook),
+    ) as tracer:
         tracer.run()
 
     counted = {name: count.calls for name, count in tracer.counts.items() if count.calls}
@@ -140,7 +149,13 @@ def test_counts_are_those_of_the_events(battery: Battery, programs: Path, hook: 
 
 def test_counting_too_counts_what_it_shows(battery: Battery, programs: Path) -> None:
     command = [str(programs / "live_storm"), "100"]
-    with Tracer(battery, command=command, events=["openat,close"], counting="too", errno=9) as tracer:
+    with Tracer(
+        battery,
+        command=command,
+        events=["openat,close"],
+        filters=FilterOptions(errno=9),
+        counts=CountOptions(counting="too"),
+    ) as tracer:
         events = list(tracer)
 
     assert {name: count.calls for name, count in tracer.counts.items() if count.calls} == {"close": 13}

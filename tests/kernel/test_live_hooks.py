@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tests.kernel.live import assert_adds_up
+from tests.support.tracing import grouped
+from traceleft import DetailOptions
 from traceleft.battery import Battery
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import Tracer
@@ -76,7 +78,7 @@ def test_what_cannot_be_counted_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rare_calls_beside_a_busy_process_are_traced_by_tracepoints(battery: Battery, busy: int) -> None:
-    tracer = Tracer(battery, events=["acct"], durations=True)
+    tracer = Tracer(battery, events=["acct"], details=DetailOptions(durations=True))
 
     with tracer:
         pass
@@ -86,7 +88,7 @@ def test_rare_calls_beside_a_busy_process_are_traced_by_tracepoints(battery: Bat
 
 
 def test_frequent_calls_are_traced_by_raw_tracepoints(battery: Battery, busy: int) -> None:
-    assert Tracer(battery, events=["getppid"], durations=True).hook == "raw_tracepoint"
+    assert Tracer(battery, events=["getppid"], details=DetailOptions(durations=True)).hook == "raw_tracepoint"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_nothing_is_measured_where_it_cannot_matter(
 
     monkeypatch.setattr(counting, "measure_rates", refuse)
 
-    assert Tracer(battery, **options).hook == "raw_tracepoint"
+    assert Tracer(battery, **grouped(**options)).hook == "raw_tracepoint"
     assert asked == []
 
 
@@ -130,5 +132,5 @@ def test_raw_tracepoints_are_kept_where_nothing_speaks_against_them(
 
     monkeypatch.setattr(counting, "measure_rates", answer)
 
-    assert Tracer(battery, events=["acct"], durations=True).hook == "raw_tracepoint"
+    assert Tracer(battery, events=["acct"], details=DetailOptions(durations=True)).hook == "raw_tracepoint"
     assert asked == [[ACCT]]

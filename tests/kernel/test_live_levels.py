@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.kernel.live import Traced, args_of, assert_adds_up, hide_addresses, trace
+from traceleft import BufferOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
@@ -85,7 +86,7 @@ def test_old_level_sees_what_the_newest_sees(levels: Battery, hooks: Path, level
 @pytest.mark.parametrize("level", LEVELS)
 def test_nothing_is_lost_of_many_calls(levels: Battery, loop: Path, level: str) -> None:
     # Room for all of them: on a busy machine nobody may read for as long as they take.
-    traced = trace(levels, [loop], "getppid", level=level, buffer_pages=8192)
+    traced = trace(levels, [loop], "getppid", level=level, pages=8192)
 
     total = traced.tracer.ledger.total
     assert (total.emitted, total.delivered, total.lost) == (CALLS, CALLS, 0)
@@ -93,7 +94,13 @@ def test_nothing_is_lost_of_many_calls(levels: Battery, loop: Path, level: str) 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_overrun_of_a_tiny_buffer_adds_up_exactly(levels: Battery, loop: Path, level: str) -> None:
-    with Tracer(levels, command=[str(loop)], events=["getppid"], level=level, buffer_pages=1) as tracer:
+    with Tracer(
+        levels,
+        command=[str(loop)],
+        events=["getppid"],
+        probes=ProbeOptions(level=level),
+        buffers=BufferOptions(pages=1),
+    ) as tracer:
         tracer.run()
 
     total = tracer.ledger.total
@@ -121,13 +128,13 @@ def test_highest_level_is_taken_where_none_is_asked_for(levels: Battery) -> None
 
 def test_hook_that_a_level_lacks_is_refused(levels: Battery) -> None:
     with pytest.raises(UnsupportedError, match="this level has none; use --attach tracepoint"):
-        Tracer(levels, events=["openat"], level="4.11", hook="raw_tracepoint")
+        Tracer(levels, events=["openat"], probes=ProbeOptions(level="4.11", hook="raw_tracepoint"))
 
 
 @pytest.mark.parametrize("level", ["4.4", "4.5"], ids=["not held", "unknown"])
 def test_level_that_cannot_be_had_is_refused(levels: Battery, level: str) -> None:
     with pytest.raises(TraceleftError, match="level"):
-        Tracer(levels, events=["openat"], level=level)
+        Tracer(levels, events=["openat"], probes=ProbeOptions(level=level))
 
 
 @pytest.mark.parametrize("level", ["4.4", "4.5"], ids=["not held", "unknown"])

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from traceleft import FilterOptions, ProbeOptions
 from traceleft.battery import Battery, Release
 from traceleft.tracer import Tracer, _native
 from traceleft.tracer.session.maps import NAMES
@@ -76,7 +77,7 @@ def test_battery_has_an_object_of_every_syscall_that_the_kernel_shows(battery: B
 
 @pytest.mark.parametrize("hook", ["raw_tracepoint", "tracepoint"])
 def test_every_syscall_can_be_attached_at_once(battery: Battery, hook: str) -> None:
-    with Tracer(battery, hook=hook, comm="nobody") as tracer:
+    with Tracer(battery, filters=FilterOptions(comm="nobody"), probes=ProbeOptions(hook=hook)) as tracer:
         assert len(tracer.specs) > 300
         assert tracer.hook == hook
 

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from tests.kernel.live import HOOKS, Traced, args_of, assert_adds_up, result, trace
+from traceleft import ProbeOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
@@ -173,7 +174,7 @@ def test_refused_call_never_takes_what_an_earlier_one_left(
 @pytest.mark.parametrize("hook", HOOKS)
 def test_call_that_was_there_before_us_is_unfinished(battery: Battery, programs: Path, hook: str) -> None:
     with started(programs / "live_calls", "blocked") as process:
-        with Tracer(battery, pids=[process.pid], events=["read"], hook=hook) as tracer:
+        with Tracer(battery, pids=[process.pid], events=["read"], probes=ProbeOptions(hook=hook)) as tracer:
             events = list(tracer.events(duration_s=0.3))
         assert_adds_up(tracer)
 

@@ -8,11 +8,12 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.kernel.live import assert_adds_up
+from traceleft import BufferOptions, FilterOptions, LimitOptions, ProbeOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.generator import generate
@@ -70,8 +71,10 @@ def soak(tracer: Tracer, storm: Path, seconds: int) -> tuple[Seen, dict[str, int
 @pytest.mark.parametrize("limit", ["buffer", "queue"], ids=["the buffer overruns", "the reader falls behind"])
 @pytest.mark.parametrize("level", ["5.8", "4.18"], ids=["ring buffer", "perf buffer"])
 def test_every_event_of_a_storm_is_accounted_for(battery: Battery, programs: Path, level: str, limit: str) -> None:
-    sizes: dict[str, Any] = {"buffer_pages": 2} if limit == "buffer" else {"queue_bytes": 1 << 20}
-    tracer = Tracer(battery, events=EVENTS, comm="live_soak", level=level, **sizes)
+    sizes = BufferOptions(pages=2) if limit == "buffer" else BufferOptions(queue_bytes=1 << 20)
+    tracer = Tracer(
+        battery, events=EVENTS, filters=FilterOptions(comm="live_soak"), probes=ProbeOptions(level=level), buffers=sizes
+    )
 
     seen, made = soak(tracer, programs / "live_soak", SOAK_S)
 
@@ -90,7 +93,9 @@ def test_every_event_of_a_storm_is_accounted_for(battery: Battery, programs: Pat
 
 def test_expensive_events_are_shed_and_the_last_one_stays(battery: Battery, programs: Path) -> None:
     before = STATISTICS.read_text()
-    tracer = Tracer(battery, events=EVENTS, comm="live_soak", max_overhead_pct=0.01)
+    tracer = Tracer(
+        battery, events=EVENTS, filters=FilterOptions(comm="live_soak"), limits=LimitOptions(max_overhead_pct=0.01)
+    )
 
     seen, made = soak(tracer, programs / "live_soak", 6)
 
@@ -110,7 +115,9 @@ def test_expensive_events_are_shed_and_the_last_one_stays(battery: Battery, prog
 
 
 def test_a_trace_below_its_limit_sheds_nothing(battery: Battery) -> None:
-    tracer = Tracer(battery, events=EVENTS, comm="nobody", max_overhead_pct=99)
+    tracer = Tracer(
+        battery, events=EVENTS, filters=FilterOptions(comm="nobody"), limits=LimitOptions(max_overhead_pct=99)
+    )
 
     with tracer:
         tracer.run(duration_s=2.2)

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.kernel.live import args_of, hide_addresses, trace
+from traceleft import ProbeOptions, StackOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
@@ -59,7 +60,7 @@ def told(events: list[Event]) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize(("level", "hook"), FORCED)
 def test_frames_come_in_order(held: Battery, program: Path, level: str, hook: str) -> None:
-    traced = trace(held, [program], ",".join(CALLS), level=level, hook=hook, stacks=True)
+    traced = trace(held, [program], ",".join(CALLS), level=level, hook=hook, stacks=StackOptions())
     plain = trace(held, [program], ",".join(CALLS), level=level, hook=hook)
 
     assert (traced.tracer.level, traced.tracer.hook) == (level, hook)
@@ -71,7 +72,7 @@ def test_frames_come_in_order(held: Battery, program: Path, level: str, hook: st
 
 
 def test_kernel_s_stack_is_that_of_the_call(held: Battery, program: Path) -> None:
-    traced = trace(held, [program], "getppid", stacks=True)
+    traced = trace(held, [program], "getppid", stacks=StackOptions())
 
     (event,) = traced.events
     assert event.stack is not None
@@ -82,7 +83,7 @@ def test_kernel_s_stack_is_that_of_the_call(held: Battery, program: Path) -> Non
 
 
 def test_tracepoint_tells_where_it_was_met(held: Battery, program: Path) -> None:
-    traced = trace(held, [program], "sched:sched_process_exit", stacks=True)
+    traced = trace(held, [program], "sched:sched_process_exit", stacks=StackOptions())
 
     (event,) = traced.events
     assert event.stack is not None
@@ -92,7 +93,7 @@ def test_tracepoint_tells_where_it_was_met(held: Battery, program: Path) -> None
 
 def test_process_is_named_by_the_program_that_it_was_then(held: Battery, program: Path) -> None:
     command = [program, program, program]
-    traced = trace(held, command, "execve,getppid", stacks=True)
+    traced = trace(held, command, "execve,getppid", stacks=StackOptions())
 
     calls = [event for event in traced.events if event.event == "getppid"]
     assert [functions(event) for event in calls] == [CHAIN]
@@ -101,7 +102,7 @@ def test_process_is_named_by_the_program_that_it_was_then(held: Battery, program
 
 def test_processes_that_end_at_once_are_named(held: Battery, program: Path) -> None:
     script = f"for i in 1 2 3 4 5; do {program} & done; wait"
-    traced = trace(held, ["sh", "-c", script], "getppid", follow=True, stacks=True)
+    traced = trace(held, ["sh", "-c", script], "getppid", follow=True, stacks=StackOptions())
 
     own = [event for event in traced.events if event.comm == "stacks"]
     assert [functions(event) for event in own] == [CHAIN] * 5
@@ -120,7 +121,7 @@ def test_without_bcc_functions_have_names_as_well(
 
 
 def test_stack_without_a_place_is_counted_and_never_another_s(held: Battery, program: Path) -> None:
-    traced = trace(held, [program], ",".join(CALLS), stacks=True, stack_entries=1)
+    traced = trace(held, [program], ",".join(CALLS), stacks=StackOptions(entries=1))
 
     stacks = [event.stack for event in traced.events]
     lost = [stack for stack in stacks if stack is not None and (stack.kernel is None or stack.user is None)]
@@ -133,7 +134,7 @@ def test_stack_without_a_place_is_counted_and_never_another_s(held: Battery, pro
 
 def test_level_without_maps_of_stacks_is_refused(held: Battery) -> None:
     with pytest.raises(UnsupportedError, match=r"level 4\.4 has no maps of stacks"):
-        Tracer(held, events=["write"], level="4.4", hook="kprobe", stacks=True)
+        Tracer(held, events=["write"], stacks=StackOptions(), probes=ProbeOptions(level="4.4", hook="kprobe"))
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.kernel.live import args_of, hide_addresses, trace, without_btf
 from tests.support import identity
+from traceleft import CountOptions, DetailOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
@@ -73,9 +74,13 @@ def test_names_are_cut_at_their_ends(battery: Battery, tmp_path: Path, way: str)
 def test_rollups_say_who_calls(battery: Battery, programs: Path, way: str) -> None:
     rollup = KernelRollup(KEYS, only=False)
     with Tracer(
-        battery, events=["getpgid,wait4,exit_group"], command=[str(programs / "live_identity")], follow=True,
-        rollup=rollup, unfinished=False,
-    ) as tracer:  # fmt: skip
+        battery,
+        events=["getpgid,wait4,exit_group"],
+        command=[str(programs / "live_identity")],
+        follow=True,
+        details=DetailOptions(unfinished=False),
+        counts=CountOptions(rollup=rollup),
+    ) as tracer:
         events = list(tracer)
     counted: dict[tuple[object, ...], int] = {}
     for event in events:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.live import HOOKS
+from traceleft import ProbeOptions
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
@@ -49,7 +50,7 @@ def threads() -> Iterator[tuple[int, int]]:
 
 def opened(battery: Battery, hook: str, pids: list[int], *, follow: bool = False) -> tuple[set[int], set[str]]:
     """Return which threads are seen, and what they open."""
-    with Tracer(battery, pids=pids, events=["openat"], hook=hook, follow=follow) as tracer:
+    with Tracer(battery, pids=pids, events=["openat"], follow=follow, probes=ProbeOptions(hook=hook)) as tracer:
         events: list[Event] = []
         tracer.on("openat", events.append)
         tracer.run(max_events=40, duration_s=20)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.recordings import Kept
+from traceleft import DetailOptions
 from traceleft.battery import Battery
 from traceleft.errors import RecordingError, TraceleftError
 from traceleft.tracer import Tracer
@@ -77,7 +78,7 @@ def test_replay_gives_the_bytes_that_were_written_live(kernel_battery: Path, tmp
         events=["all", "sched:sched_process_fork", "sched:sched_switch"],
         command=["sh", "-c", WORK],
         follow=True,
-        durations=True,
+        details=DetailOptions(durations=True),
     )
     with Recorder(tmp_path / "r") as recorder, tracer:
         tracer.write_json(live, raw=raw)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.rollups import figure
+from tests.support.tracing import grouped
 from tests.tracer.test_tracer import LOOP
 from tests.tracer.test_tracer import nothing_left as nothing_left
+from traceleft import CountOptions, DetailOptions, FilterOptions, ProbeOptions
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.streaming.engine import Aggregator
 from traceleft.aggregator.streaming.kernel import plan_in_kernel, result_of, try_kernel, wants_failed
@@ -66,10 +68,10 @@ def trace(battery: Battery, rollup: Rollup, *, command: Sequence[str], only: boo
         command=command,
         follow=True,
         events=rollup.events,
-        unfinished=False,
-        failed_only=wants_failed(rollup),
-        rollup=spec,
-        **options,  # type: ignore[arg-type]
+        filters=FilterOptions(failed_only=wants_failed(rollup)),
+        details=DetailOptions(unfinished=False),
+        counts=CountOptions(rollup=spec),
+        **grouped(**options),
     )
 
 
@@ -141,7 +143,12 @@ def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: N
     code = "import os\nwhile input():\n    for _ in range(100): os.getppid()\n    print(flush=True)"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdin and child.stdout
-    with child, Tracer(battery, pids=[child.pid], events=rollup.events, rollup=plan_in_kernel(rollup)) as tracer:
+    with (
+        child,
+        Tracer(
+            battery, pids=[child.pid], events=rollup.events, counts=CountOptions(rollup=plan_in_kernel(rollup))
+        ) as tracer,
+    ):
         found = []
         for _ in range(2):
             child.stdin.write("on\n")
@@ -167,8 +174,13 @@ def test_where_the_kernel_cannot_the_reason_is_told(battery: Battery, events: st
     rollup = Rollup.parse("no", by=["pid"])
 
     with pytest.raises(UnsupportedError, match="a rollup in the kernel: "):
-        Tracer(battery, events=[events], hook=hook, rollup=plan_in_kernel(rollup))
-    tracer, why = try_kernel(rollup, lambda spec: Tracer(battery, events=[events], hook=hook, rollup=spec))
+        Tracer(
+            battery, events=[events], counts=CountOptions(rollup=plan_in_kernel(rollup)), probes=ProbeOptions(hook=hook)
+        )
+    tracer, why = try_kernel(
+        rollup,
+        lambda spec: Tracer(battery, events=[events], counts=CountOptions(rollup=spec), probes=ProbeOptions(hook=hook)),
+    )
 
     assert why == reason
     with pytest.raises(TraceleftError, match="nothing is rolled up"):
@@ -189,4 +201,4 @@ def test_a_rollup_under_a_limit_of_cost_is_shed_by_what_is_called_most(battery: 
 
 def test_a_trace_counts_or_rolls_up(battery: Battery) -> None:
     with pytest.raises(TraceleftError, match="choose one of counting and rollup"):
-        Tracer(battery, counting="only", rollup=plan_in_kernel(Rollup.parse("both")))
+        Tracer(battery, counts=CountOptions(counting="only", rollup=plan_in_kernel(Rollup.parse("both"))))

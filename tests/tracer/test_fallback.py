@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.refusing import REASON, refuse
 from tests.tracer.test_tracer import attached
+from traceleft import ProbeOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.cli import main as cli
@@ -119,7 +120,7 @@ def test_named_event_that_no_level_can_have_ends_the_trace(refusing: Refuse) -> 
 
 
 def test_forced_level_is_kept_without_the_refused_event(refusing: Refuse) -> None:
-    tracer = Tracer(refusing("openat", "4.18"), command=["true"], level="4.18")
+    tracer = Tracer(refusing("openat", "4.18"), command=["true"], probes=ProbeOptions(level="4.18"))
 
     assert names_of(tracer) == {"close", "exit_group"}
     assert tracer.level == "4.18"
@@ -128,7 +129,7 @@ def test_forced_level_is_kept_without_the_refused_event(refusing: Refuse) -> Non
 def test_forced_hook_stays_on_levels_that_have_it(refusing: Refuse) -> None:
     battery = refusing("openat", "5.8", "4.18")
 
-    tracer = Tracer(battery, command=["true"], hook="raw_tracepoint")
+    tracer = Tracer(battery, command=["true"], probes=ProbeOptions(hook="raw_tracepoint"))
 
     assert names_of(tracer) == {"close", "exit_group"}
     assert (tracer.level, tracer.hook) == ("5.8", "raw_tracepoint")

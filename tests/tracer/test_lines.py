@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.events import BOTH, IN, POINTERS, SCALARS, TABLES, N, pointer_schema, records, scalar_schema
 from tests.support.paths import TESTS
 from tests.support.records import OPENED, STRUCTS, Capture, Record, encode, openat, part, schema_of
+from traceleft import DetailOptions
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
@@ -277,7 +278,9 @@ def test_lines_of_the_live_kernel_are_those_of_single_events(kernel_battery: Pat
     from traceleft.tracer import Tracer
 
     script = "ls -l / | wc -l; cat /etc/hostname; sleep 0.01; python3 -c 'import socket, select'; kill -l"
-    with Tracer(Battery.open(kernel_battery), command=["sh", "-c", script], follow=True, durations=True) as tracer:
+    with Tracer(
+        Battery.open(kernel_battery), command=["sh", "-c", script], follow=True, details=DetailOptions(durations=True)
+    ) as tracer:
         seen: list[bytes] = []
         kept = Kept()
         tracer.write_json(kept)

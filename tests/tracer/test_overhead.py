@@ -3,8 +3,7 @@
 import pytest
 
 from tests.support.records import spec_of
-from traceleft.errors import UnsupportedError
-from traceleft.tracer.session.overhead import Shed, Usage, check_limit, choose_shed, cost_of, overhead_pct
+from traceleft.tracer.session.overhead import Shed, Usage, choose_shed, cost_of, overhead_pct
 
 SECOND = 1_000_000_000
 
@@ -59,13 +58,3 @@ def test_memory_that_is_read_costs() -> None:
     path, _ = spec_of({"name": "path", "kind": "path", "slot": True})
 
     assert cost_of(plain) < cost_of(path)
-
-
-@pytest.mark.parametrize("limit", [0, -1, 100.5, float("nan")])
-def test_a_limit_that_can_be_none_is_refused(limit: float) -> None:
-    with pytest.raises(UnsupportedError, match="at most 100"):
-        check_limit(limit)
-
-
-def test_a_limit_may_be_a_fraction() -> None:
-    assert check_limit(0.5) == 0.5

@@ -9,6 +9,7 @@ import pytest
 from tests.battery.test_signature import no_passphrase, write_keys
 from tests.support.batteries import FIELDS, write_battery
 from tests.support.paths import TESTS
+from traceleft import ProbeOptions
 from traceleft.battery.builder.build import build
 from traceleft.battery.ed25519 import sign_battery
 from traceleft.battery.manifest import digest_of
@@ -144,7 +145,7 @@ def test_formats_of_this_kernel_are_those_of_a_battery_made_here(kernel_battery:
 @pytest.mark.kernel
 @pytest.mark.parametrize("hook", ["raw_tracepoint", "tracepoint"])
 def test_event_that_this_kernel_lacks_is_left_out_with_a_notice(newer: Path, hook: str) -> None:
-    with Tracer(Battery.open(newer), command=["true"], hook=hook) as tracer:
+    with Tracer(Battery.open(newer), command=["true"], probes=ProbeOptions(hook=hook)) as tracer:
         names = [event.event for event in tracer]
 
     assert "listns" not in tracer.specs
@@ -156,7 +157,7 @@ def test_event_that_this_kernel_lacks_is_left_out_with_a_notice(newer: Path, hoo
 @pytest.mark.parametrize("hook", ["raw_tracepoint", "tracepoint"])
 def test_event_that_is_named_and_not_here_is_an_error(newer: Path, hook: str) -> None:
     with pytest.raises(UnsupportedError, match="listns: this kernel has no such"):
-        Tracer(Battery.open(newer), events=["openat,listns"], command=["true"], hook=hook)
+        Tracer(Battery.open(newer), events=["openat,listns"], command=["true"], probes=ProbeOptions(hook=hook))
 
 
 @pytest.mark.kernel

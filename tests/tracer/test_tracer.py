@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.tracing import grouped
+from traceleft import BufferOptions, CountOptions, FilterOptions, ProbeOptions, StackOptions
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
@@ -95,7 +97,7 @@ def attached() -> set[str]:
 
 
 def trace(battery: Battery, *command: str, **options: object) -> tuple[list[Event], Tracer]:
-    with Tracer(battery, command=command, **options) as tracer:  # type: ignore[arg-type]
+    with Tracer(battery, command=command, **grouped(**options)) as tracer:
         events = list(tracer)
     return events, tracer
 
@@ -161,7 +163,9 @@ def test_running_process_is_traced_with_all_its_threads_until_it_ends(battery: B
     )
     with spawn(code) as process:
         assert process.stdout and process.stdin and process.stdout.readline() == "ready\n"
-        with Tracer(battery, pids=[process.pid], hook=hook, events=["getppid,exit_group"]) as tracer:
+        with Tracer(
+            battery, pids=[process.pid], events=["getppid,exit_group"], probes=ProbeOptions(hook=hook)
+        ) as tracer:
             process.stdin.write("go\n")
             process.stdin.flush()
             events = list(tracer)
@@ -196,7 +200,7 @@ def test_every_call_of_a_fast_loop_is_accounted_for(battery: Battery, loop: str)
 
 def test_buffer_that_is_too_small_loses_exactly_what_is_not_delivered(battery: Battery, loop: str) -> None:
     seen: list[Event] = []
-    with Tracer(battery, command=[loop, str(CALLS)], events=["openat"], buffer_pages=1) as tracer:
+    with Tracer(battery, command=[loop, str(CALLS)], events=["openat"], buffers=BufferOptions(pages=1)) as tracer:
         tracer.on("openat", seen.append)
         tracer.run()
     total = tracer.ledger.total
@@ -263,7 +267,7 @@ def test_cgroup_filter_takes_its_members(battery: Battery) -> None:
 
 
 def test_cgroup_that_is_none_is_refused(battery: Battery, tmp_path: Path, nothing_left: None) -> None:
-    with pytest.raises(UnsupportedError, match="cgroup v2"), Tracer(battery, cgroup=tmp_path):
+    with pytest.raises(UnsupportedError, match="cgroup v2"), Tracer(battery, filters=FilterOptions(cgroup=tmp_path)):
         pass
 
 
@@ -328,7 +332,7 @@ def test_signal_ends_the_trace_and_the_buffer_is_read(battery: Battery, number: 
 
 
 def test_close_from_another_thread_releases_the_reader(battery: Battery, nothing_left: None) -> None:
-    tracer = Tracer(battery, events=["getppid"], comm="nobody-has-this"[:15])
+    tracer = Tracer(battery, events=["getppid"], filters=FilterOptions(comm="nobody-has-this"[:15]))
     tracer.start()
     timer = threading.Timer(0.2, tracer.close)
     timer.start()
@@ -392,11 +396,14 @@ def test_battery_of_before_stacks_is_traced_without_them(battery: Battery, nothi
     with Session(older, Filters(), Options()) as session:
         assert "stacks" not in session.maps.fds
     with pytest.raises(UnsupportedError, match="-k: the battery is older than stacks"):
-        Session(older, Filters(), Options(stacks=True)).__enter__()
+        Session(older, Filters(), Options(stacks=StackOptions())).__enter__()
 
 
 def test_program_that_cannot_be_attached_leaves_nothing(battery: Battery, nothing_left: None) -> None:
-    with pytest.raises((ProbeError, UnsupportedError), match="kprobe"), Tracer(battery, hook="kprobe") as tracer:
+    with (
+        pytest.raises((ProbeError, UnsupportedError), match="kprobe"),
+        Tracer(battery, probes=ProbeOptions(hook="kprobe")) as tracer,
+    ):
         # A kernel that has kprobes attaches them.
         raise UnsupportedError(tracer.hook, "works here")
 
@@ -422,7 +429,9 @@ def test_batches_carry_columns(battery: Battery, loop: str) -> None:
 
 
 def test_counting_in_the_kernel_makes_no_record(battery: Battery, loop: str) -> None:
-    with Tracer(battery, command=[loop, "1000"], events=["openat,exit_group"], counting="only") as tracer:
+    with Tracer(
+        battery, command=[loop, "1000"], events=["openat,exit_group"], counts=CountOptions(counting="only")
+    ) as tracer:
         tracer.run()
     count = tracer.counts["openat"]
 
@@ -484,7 +493,7 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(
     battery: Battery, options: dict[str, object], error: type[TraceleftError], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        Tracer(battery, **options)  # type: ignore[arg-type]
+        Tracer(battery, **grouped(**options))
 
 
 def test_pids_are_refused_in_another_pid_namespace(battery: Battery) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from tests.support import border, cold, compat, identity
 from tests.support.levels import offered_runs
+from traceleft import CountOptions, DetailOptions, ProbeOptions, StackOptions
 from traceleft.aggregator.rollups.histogram import bucket_of
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
@@ -70,14 +71,11 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
     command = [str(place / word) if (place / word).exists() else word for word in trace.command]
     with Tracer(
         battery,
-        level=level,
-        hook=hook,
         events=[trace.events],
         command=command,
         follow=trace.follow,
-        required=[] if trace.is_optional else None,
-        text_limit=64,
-        environment=True,
+        details=DetailOptions(text_limit=64, environment=True),
+        probes=ProbeOptions(level=level, hook=hook, required=[] if trace.is_optional else None),
     ) as tracer:
         lines = [to_json_line(event) for event in tracer]
     target = place / f"{trace.name}-{level}-{hook}"
@@ -88,7 +86,11 @@ def run(battery: Battery, place: Path, trace: Trace, level: str, hook: str) -> N
 def take_stacks(battery: Battery, place: Path, level: str, hook: str) -> None:
     """Trace calls whose stacks are known."""
     with Tracer(
-        battery, level=level, hook=hook, events=[STACKED], command=[str(place / "stacks")], stacks=True
+        battery,
+        events=[STACKED],
+        command=[str(place / "stacks")],
+        stacks=StackOptions(),
+        probes=ProbeOptions(level=level, hook=hook),
     ) as tracer:
         lines = [to_json_line(event) for event in tracer]
     (place / f"stacks-{level}-{hook}.json").write_bytes(b"".join(lines))
@@ -100,13 +102,12 @@ def roll_up(battery: Battery, place: Path, level: str) -> None:
     command = [str(place / "hooks")]
     with Tracer(
         battery,
-        level=level,
-        hook="raw_tracepoint",
         events=[EVENTS],
         command=command,
         follow=True,
-        unfinished=False,
-        rollup=rollup,
+        details=DetailOptions(unfinished=False),
+        counts=CountOptions(rollup=rollup),
+        probes=ProbeOptions(level=level, hook="raw_tracepoint"),
     ) as tracer:
         events = list(tracer)
     found = {"kernel": show_cells(tracer.rolled_up.groups.items()), "events": show_cells(map(read_cell, events))}

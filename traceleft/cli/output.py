@@ -63,7 +63,7 @@ class PrintOptions:
         return "r" if self.relative else CLOCKS[min(self.clock, 3)]
 
     @property
-    def counting(self) -> str | None:
+    def counting(self) -> Literal["only", "too"] | None:
         """What is counted: nothing, calls instead of events, or both."""
         return "only" if self.count else "too" if self.count_too else None
 

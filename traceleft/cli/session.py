@@ -149,38 +149,41 @@ def make_tracer(
     unfinished: bool | None = None,
 ) -> "Tracer":
     """Return a tracer that is not started."""
-    from traceleft.tracer import Tracer
+    import traceleft as api
     from traceleft.tracer.schema.core import calls_of
 
     if options.counting == "only" and not options.expressions:
         events = calls_of(events)
-    return Tracer(
+    return api.Tracer(
         battery,
         events=events or options.expressions,
         pids=options.all_pids,
         command=options.command or None,
         follow=options.follow,
-        hook=options.hook,
-        brief=options.duration_s is not None and options.duration_s < BRIEF_S,
-        level=options.level,
-        required=named(options.expressions, catalogue_of(battery)) if options.expressions else (),
-        uid=options.uid,
-        comm=options.comm,
-        cgroup=options.cgroup,
-        success_only=options.success_only,
-        failed_only=options.failed_only,
-        errno=options.error,
-        text_limit=options.text_limit,
-        durations=options.durations,
-        counting=options.counting,
-        buffer_pages=options.buffer_pages,
-        max_overhead_pct=options.max_overhead_pct,
-        kill=options.kill,
-        rollup=rollup,
-        unfinished=unfinished,
-        stacks=options.stacks or options.folds,
-        environment=options.environment,
-        sandbox=options.sandbox,
+        filters=api.FilterOptions(
+            uid=options.uid,
+            comm=options.comm,
+            cgroup=options.cgroup,
+            success_only=options.success_only,
+            failed_only=options.failed_only,
+            errno=options.error,
+        ),
+        details=api.DetailOptions(
+            durations=options.durations,
+            text_limit=options.text_limit,
+            environment=options.environment,
+            unfinished=unfinished,
+        ),
+        stacks=api.StackOptions() if options.stacks or options.folds else None,
+        counts=api.CountOptions(counting=options.counting, rollup=rollup),
+        probes=api.ProbeOptions(
+            hook=options.hook,
+            level=options.level,
+            required=named(options.expressions, catalogue_of(battery)) if options.expressions else (),
+            brief=options.duration_s is not None and options.duration_s < BRIEF_S,
+        ),
+        buffers=api.BufferOptions(pages=options.buffer_pages),
+        limits=api.LimitOptions(max_overhead_pct=options.max_overhead_pct, kill=options.kill, sandbox=options.sandbox),
     )
 
 

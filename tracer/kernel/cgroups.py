@@ -39,10 +39,10 @@ def open_cgroup(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def put_cgroup(cgroups: int, path: Path) -> None:
+def put_cgroup(cgroups: int, path: str | os.PathLike[str]) -> None:
     """Put a cgroup into the kernel's map of that fd; UnsupportedError, with the remedy, for what is not one."""
     try:
-        with open_cgroup(path) as fd:
+        with open_cgroup(Path(path)) as fd:
             _native.map_update(cgroups, bytes(4), fd.to_bytes(4, sys.byteorder))
     except _native.Error as exc:
         raise UnsupportedError(f"cgroup {path}", CGROUP_REMEDY) from exc

@@ -123,9 +123,7 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
     Raw tracepoints come last where the kernel skips programs on them (preemption.py).
     """
     if requested != "auto":
-        if requested not in HOOKS:
-            raise UnsupportedError(f"hook {requested}", f"choose one of auto, {', '.join(HOOKS)}")
-        features.require(requested)
+        features.require(check_hook(requested))
         if requested not in among:
             offered = " or ".join(hook for hook in among if features.has(hook))
             remedy = f"use --attach {offered}" if offered else "choose another --level"
@@ -137,6 +135,13 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
         return hook
     features.require("privileges")
     raise UnsupportedError("hooks", "this kernel runs no programs at raw tracepoints, tracepoints or kprobes")
+
+
+def check_hook(name: str) -> str:
+    """Return the name of a hook, or ``auto``; UnsupportedError if there is none of that name."""
+    if name not in ("auto", *HOOKS):
+        raise UnsupportedError(f"hook {name}", f"choose one of auto, {', '.join(HOOKS)}")
+    return name
 
 
 def compat_offset() -> int | None:

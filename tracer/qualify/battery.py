@@ -31,6 +31,7 @@ from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import Schema
 from traceleft.tracer.session.attach import convert_error
 from traceleft.tracer.session.maps import NAMES, OWNER_NAMES
+from traceleft.tracer.session.options import DetailOptions, ProbeOptions
 from traceleft.tracer.session.plan import CORE, EVENT_ROLE, ROLES
 from traceleft.tracer.session.session import LOADERS_MAX
 from traceleft.tracer.tracer import Tracer
@@ -260,13 +261,10 @@ class _Trial:
             tracer = Tracer(
                 self._battery,
                 events=names,
-                required=(),
                 pids=[pid],
                 follow=True,
-                hook=self._hook,
-                level=self._level.name,
-                unfinished=False,
-                text_limit=TEXT_LIMIT,
+                details=DetailOptions(unfinished=False, text_limit=TEXT_LIMIT),
+                probes=ProbeOptions(required=(), hook=self._hook, level=self._level.name),
             )
             try:
                 tracer.start()

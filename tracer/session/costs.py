@@ -48,7 +48,7 @@ def shape_of(filters: Filters, options: Options) -> Shape:
     """Return what a trace of processes costs, apart from its events."""
     is_one = len(filters.pids) == 1 and not filters.follow
     scope: Scope = "one process" if is_one else "processes" if filters.pids else "all"
-    return Shape(scope, keeps_entries=options.times or options.counting is not None)
+    return Shape(scope, keeps_entries=options.details.durations or options.counting is not None)
 
 
 def costs_ns(shape: Shape, rates: Rates) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What the kernel filters: the values, and `struct config` made of them."""
 
+import os
 import struct
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Final
 
 from traceleft.errors import UnsupportedError
@@ -34,27 +34,31 @@ TEXT_MAX: Final = 8189
 _CONFIG: Final = struct.Struct("=IIIIiIII16sIIII")
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which calls become events; every part that is given has to hold.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """Which calls become events, besides the processes to trace. Every condition that is given must hold.
 
-    `pids` are processes (all their threads) or threads that do not lead theirs (each alone), `follow` adds the
-    children of what is followed, `cgroup` is a directory of cgroup v2, `errno` a positive number; `text_limit` cuts
-    captured text, in bytes.
+    The kernel checks the conditions, so calls that do not meet them cost little::
+
+        Tracer(battery, events=["openat"], filters=FilterOptions(uid=1000, failed_only=True))
+
+    - ``uid``: the user ID of the calling thread.
+    - ``comm``: the name of the calling thread, at most 15 bytes.
+    - ``cgroup``: a directory of cgroup v2; calls of processes in it or below it. Needs level 4.11 or later.
+    - ``success_only``, ``failed_only``: calls that succeeded, or calls that failed.
+    - ``errno``: calls that failed with this error number, for example ``errno.ENOENT``.
+
+    Raises UnsupportedError for a value that no call can match.
     """
 
-    pids: tuple[int, ...] = ()
-    follow: bool = False
     uid: int | None = None
     comm: str | None = None
-    cgroup: Path | None = None
+    cgroup: str | os.PathLike[str] | None = None
     success_only: bool = False
     failed_only: bool = False
     errno: int | None = None
-    text_limit: int = 32
 
     def __post_init__(self) -> None:
-        _require(all(0 < pid < 1 << 31 for pid in self.pids), "pid", "process numbers are positive")
         _require(self.uid is None or 0 <= self.uid <= UID_MAX, "uid", f"a user number lies between 0 and {UID_MAX}")
         _require(
             self.comm is None or 0 < len(self.comm.encode(errors="surrogateescape")) <= COMM_BYTES,
@@ -62,8 +66,31 @@ class Filters:
             f"the kernel's names of commands have 1 to {COMM_BYTES} bytes; give the first {COMM_BYTES}",
         )
         _require(self.errno is None or 0 < self.errno <= ERRNO_MAX, "errno", f"lies between 1 and {ERRNO_MAX}")
-        _require(self.text_limit >= 0, "text limit", "is not negative")
         _require(not (self.success_only and self.failed_only), "filters", "choose successful or failed calls, not both")
+
+    @property
+    def asks_result(self) -> bool:
+        """Whether calls are chosen by what they returned."""
+        return self.success_only or self.failed_only or self.errno is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters(FilterOptions):
+    """All that the kernel filters by.
+
+    `pids` are processes (all their threads) or threads that do not lead theirs (each alone), `follow` adds the
+    children of what is followed; `text_limit` cuts captured text, in bytes.
+    """
+
+    pids: tuple[int, ...] = ()
+    follow: bool = False
+    text_limit: int = 32
+
+    def __post_init__(self) -> None:
+        # Not super(): a class with slots is another one than that which the method was written in.
+        FilterOptions.__post_init__(self)
+        _require(all(0 < pid < 1 << 31 for pid in self.pids), "pid", "process numbers are positive")
+        require_text_limit(self.text_limit)
 
     @property
     def asks_identity(self) -> bool:
@@ -83,6 +110,12 @@ class Filters:
             ERRNO: self.errno is not None,
         }
         return sum(flag for flag, is_set in chosen.items() if is_set)
+
+
+def make_filters(options: FilterOptions, *, pids: tuple[int, ...], follow: bool, text_limit: int) -> Filters:
+    """Return a user's filters, and the processes that are traced."""
+    given = {each.name: getattr(options, each.name) for each in fields(FilterOptions)}
+    return Filters(**given, pids=pids, follow=follow, text_limit=text_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +162,11 @@ def pack_config(
         only is not None and only.is_waiting,
         rollup,
     )
+
+
+def require_text_limit(text_limit: int) -> None:
+    """Raise UnsupportedError for a negative number of bytes."""
+    _require(text_limit >= 0, "text limit", "is not negative")
 
 
 def _require(holds: bool, what: str, remedy: str) -> None:

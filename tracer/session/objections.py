@@ -12,7 +12,7 @@ def check_plan(plan: Plan, filters: Filters, options: Options) -> None:
     """Raise UnsupportedError where a plan cannot do what filters and options ask."""
     if options.rollup is not None and (reason := options.rollup.why_not(plan, _native.possible_cpus())):
         raise UnsupportedError("a rollup in the kernel", reason)
-    if options.stacks:
+    if options.stacks is not None:
         refuse_stack_level(plan.level)
     if filters.cgroup is not None and plan.level.is_stack:
         raise UnsupportedError(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.schema.spec import EventSpec
 from traceleft.tracer.session.session import Session
@@ -139,13 +138,6 @@ def watch_overhead(
         if not has_stats:
             tell("this kernel keeps no statistics of BPF programs: --max-overhead sees our own CPU time only")
         yield Overhead(session, limit_pct=limit_pct, counts_calls=counts_calls, has_stats=has_stats, tell=tell)
-
-
-def check_limit(limit_pct: float) -> float:
-    """Return a limit in percent; UnsupportedError if it can be none."""
-    if not 0 < limit_pct <= 100:
-        raise UnsupportedError(f"a limit of {limit_pct:g} %", "choose more than 0 and at most 100")
-    return limit_pct
 
 
 @contextmanager

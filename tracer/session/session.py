@@ -81,8 +81,8 @@ class Session:
         self.left_out: dict[str, ProbeError] = {}
         self._required = required
         self.cpus = _native.possible_cpus()
-        self._perf_pages = choose_perf_pages(options.buffer_pages, self.cpus) if plan.level.is_perf else 0
-        self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffer_pages)
+        self._perf_pages = choose_perf_pages(options.buffers.pages, self.cpus) if plan.level.is_perf else 0
+        self.buffer_pages = self._perf_pages * self.cpus or choose_ring_pages(options.buffers.pages)
         self._filters = filters
         self.asks_identity = filters.asks_identity
         self._options = options
@@ -194,7 +194,7 @@ class Session:
         return self._run_stats.total_ns()
 
     def _open_drain(self) -> _native.Drain:
-        queue_bytes = choose_queue_bytes(self._options.queue_bytes)
+        queue_bytes = choose_queue_bytes(self._options.buffers.queue_bytes)
         try:
             return _native.Drain(self.maps.fds["events"], self._layouts(), queue_bytes, self._perf_pages)
         except _native.Error as exc:
@@ -209,7 +209,8 @@ class Session:
         sizes |= spec.sizes(len(self.plan.parts)) if spec is not None else {}
         attaches = not self._options.loads_only
         finds_status = attaches and FIND_STATUS in self.plan.core_programs and task_offsets().status is None
-        own = {STACKS: self._make_stacks(stack)} if self._options.stacks else {}
+        asked = self._options.stacks
+        own = {} if asked is None else {STACKS: self._make_stacks(asked.entries, stack)}
         more = [FIND_STATUS] * finds_status + [FIND_PID] * ("kprobe_on_fork" in self._roles.names)
         told = (role for programs in self._own.values() for role in programs)
         self._core = self._open_core(sizes, own, [*more, *told, *self._uring])
@@ -247,12 +248,12 @@ class Session:
                 self._run_stats.note(core, wanted)
                 return core
 
-    def _make_stacks(self, stack: contextlib.ExitStack) -> int:
+    def _make_stacks(self, entries: int | None, stack: contextlib.ExitStack) -> int:
         from traceleft.tracer.stacks.live import make_map
 
         if not self._has_map(STACKS):
             raise UnsupportedError("-k", "the battery is older than stacks; build it again")
-        fd = make_map(self._options.stack_entries)
+        fd = make_map(entries)
         stack.callback(os.close, fd)
         return fd
 
