@@ -40,22 +40,34 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """A battery whose manifest was read and found sound. Its objects are read, and checked, one by one."""
+    """A battery: compiled programs for one or more kernels, with a manifest that describes them.
+
+    ::
+
+        battery = Battery.open("build/battery")
+        print(battery.releases)
+
+    ``Battery.open`` reads and checks the manifest alone. Each object is checked against its digest when it is read.
+    Batteries are made by ``build``.
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, machine: str | None = None) -> Self:
-        """Open a battery for this machine type, or for ``machine``.
+        """Open a battery for this type of machine, or for ``machine`` (as ``uname -m`` prints it).
 
-        Raises BatteryError when it is missing, damaged, or made for something else.
+        Raises BatteryError where the battery is missing, damaged, or made for something else.
         """
         return cls._read(Path(path), machine or os.uname().machine)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a battery for whatever machine it was made, to look at it and not to use it."""
+        """Open a battery of any type of machine, to look at it and not to trace with it.
+
+        Raises BatteryError where the battery is missing or damaged.
+        """
         return cls._read(Path(path), None)
 
     @classmethod
@@ -73,18 +85,24 @@ class Battery:
 
     @property
     def releases(self) -> tuple[str, ...]:
-        """The names of the releases, oldest first."""
+        """The names of the kernel releases that the battery was made for, oldest first."""
         return tuple(sorted(self.manifest.releases, key=natural_key))
 
     def entry(self, digest: str) -> ObjectEntry:
-        """Return what the manifest says of an object."""
+        """Return what the manifest says about an object, by its digest.
+
+        Raises BatteryError for an unknown digest.
+        """
         entry = self.manifest.objects.get(digest)
         if entry is None:
             raise BatteryError(f"{one_line(digest)}: the manifest has no such object", path=str(self.path))
         return entry
 
     def object_bytes(self, digest: str) -> bytes:
-        """Return an object's bytes; BatteryError unless size and digest are what the manifest says."""
+        """Return the bytes of an object, by its digest.
+
+        Raises BatteryError unless size and digest are those of the manifest.
+        """
         entry = self.entry(digest)
         path = object_path(self.path, digest)
         data = _read_part(path, entry.size, f"the object of {entry.event}")
@@ -94,7 +112,10 @@ class Battery:
         return data
 
     def release(self, name: str) -> Release:
-        """Return a release by its exact name."""
+        """Return a release by its exact name.
+
+        Raises BatteryError for an unknown name.
+        """
         release = self.manifest.releases.get(name)
         if release is None:
             known = ", ".join(self.releases) or "none"
@@ -102,7 +123,10 @@ class Battery:
         return release
 
     def schema_bytes(self, release: str) -> bytes:
-        """Return a release's schema document as it lies on the disk, its digest verified."""
+        """Return the schema document of a release as it lies on the disk. Its digest is checked.
+
+        Raises BatteryError where the document is missing or damaged.
+        """
         digest = self.release(release).schema
         path = schema_path(self.path, digest)
         data = _read_part(path, SCHEMA_BYTES_MAX, f"the schema of {release}")
@@ -110,7 +134,10 @@ class Battery:
         return data
 
     def schema(self, release: str) -> dict[str, object]:
-        """Return a release's schema document, its digest verified; what is in it is still to be checked."""
+        """Return the schema document of a release. Its digest is checked, its content is not.
+
+        Raises BatteryError where the document is missing or damaged.
+        """
         data = self.schema_bytes(release)
         try:
             document = msgspec.json.decode(data, type=dict[str, object])
@@ -119,7 +146,10 @@ class Battery:
         return document
 
     def formats(self, release: str) -> dict[str, str]:
-        """Return the digests of the formats that a release's events were made from, except borrowed ones."""
+        """Return the digests of the formats from which a release's events were made, by event.
+
+        Borrowed formats are left out. Raises BatteryError where the schema is damaged.
+        """
         events = self.schema(release).get("events")
         if not isinstance(events, dict):
             raise BatteryError(f"damaged schema of {release}: it has no events", path=str(self.path))
@@ -130,12 +160,12 @@ class Battery:
         }
 
     def select(self, release: str, *, kernel_format: KernelFormat | None = None) -> Selection:
-        """Choose what serves a kernel of this release; ``kernel_format`` tells its formats.
+        """Choose the release of the battery that serves a kernel.
 
-        Its own release if the battery has it. Else, of the releases that lack the fewest of the kernel's events, the
-        nearest of whose formats none is another on the kernel; else the nearest of them, since what a syscall takes
-        never changes once it is released. Of a release the version counts, whatever its flavour and build; older ones
-        are nearer than newer. ``kernel_format`` gives a digest by event, None where the kernel has none or shows none.
+        The kernel's own release comes first. Then those that lack the fewest of the kernel's events, among these those
+        with the kernel's formats, and among these the nearest version; older versions are nearer than newer ones.
+        ``kernel_format`` gives the digest of an event's format on the kernel, or None. Raises BatteryError where the
+        battery has no release.
         """
         if not self.releases:
             raise BatteryError("holds no release; build it again", path=str(self.path))

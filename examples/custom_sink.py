@@ -5,8 +5,7 @@ usage, as root: python examples/custom_sink.py [BATTERY]
 
 import sys
 
-from traceleft import Battery, Sink, Sinks, Tracer
-from traceleft.aggregator.sinks.sink import Item
+from traceleft import Battery, Item, Sink, Sinks, Tracer
 
 
 class Lines:

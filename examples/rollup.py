@@ -5,8 +5,7 @@ usage, as root: python examples/rollup.py [BATTERY]
 
 import sys
 
-from traceleft import Aggregator, Battery, DetailOptions, Tracer
-from traceleft.aggregator import parse_rollups
+from traceleft import Aggregator, Battery, DetailOptions, Tracer, parse_rollups
 
 ROLLUP = """
 [rollup.slow]

@@ -26,12 +26,18 @@ class Generated:
 def generate(
     path: Path | None, *, expressions: Sequence[str] = (), config: Path | None = None, output: Path
 ) -> Generated:
-    """Write handlers, decoders and schema of the chosen events of an input into `output`.
+    """Write the sources of a battery, for events of a kernel, into the directory ``output``.
 
-    `path` is a directory laid out like tracefs `events/` or a snapshot; None is the running kernel, which needs root.
-    Without `expressions` (and `events` in the file `config`) every syscall that the input has a format for is chosen,
-    and those that every kernel has although some hide their formats (execve, clone, fork and a few more).
-    Nothing is written unless all of it could be made.
+    ::
+
+        generate(Path("kernel.snapshot"), expressions=["%file", "%network"], output=Path("generated"))
+
+    ``path`` is a snapshot, or a directory like ``events/`` of tracefs. None is the running kernel, which needs root.
+    Without ``expressions``, and without ``events`` in the file ``config``, every system call is chosen. That includes
+    execve, clone, fork and a few others whose formats some kernels hide. Nothing is written unless all of it could be
+    made.
+
+    Raises FormatError for an input or ``config`` that cannot be read, and ExpressionError for an unknown event.
     """
     schema = describe(path, expressions=expressions, config=config)
     result = write_output(output, render(schema.document))
@@ -39,7 +45,15 @@ def generate(
 
 
 def describe(path: Path | None, *, expressions: Sequence[str] = (), config: Path | None = None) -> Schema:
-    """Make the schema of the chosen events of an input, as `generate` writes it."""
+    """Return the schema of events of a kernel, as ``generate`` writes it: arguments, types and offsets of each event.
+
+    ::
+
+        schema = describe(Path("kernel.snapshot"), expressions=["openat"])
+        print(schema.document["events"]["openat"]["args"])
+
+    Parameters and errors are those of ``generate``. Raises FormatError and ExpressionError.
+    """
     source = read_source(path)
     settings = read_config(config) if config else None
     events = read_events(source.formats, place=source.place)

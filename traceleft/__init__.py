@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from traceleft.aggregator.rules.rule import Alert as Alert
     from traceleft.aggregator.rules.rule import read_rules as read_rules
     from traceleft.aggregator.rules.watch import Watcher as Watcher
+    from traceleft.aggregator.sinks.fanout import Sinks as Sinks
     from traceleft.aggregator.sinks.sink import Item as Item
+    from traceleft.aggregator.sinks.sink import LostError as LostError
+    from traceleft.aggregator.sinks.sink import Retry as Retry
     from traceleft.aggregator.sinks.sink import Sink as Sink
-    from traceleft.aggregator.sinks.urls import Sinks as Sinks
+    from traceleft.aggregator.sinks.sink import SinkError as SinkError
+    from traceleft.aggregator.sinks.sink import Target as Target
     from traceleft.aggregator.sinks.urls import open_sinks as open_sinks
     from traceleft.aggregator.streaming.kernel import plan_in_kernel as plan_in_kernel
     from traceleft.aggregator.streaming.kernel import result_of as result_of
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from traceleft.tracer.account.ledger import Figures as Figures
     from traceleft.tracer.account.ledger import Ledger as Ledger
     from traceleft.tracer.decode.batch import Batch as Batch
+    from traceleft.tracer.decode.decoder import UndecodableError as UndecodableError
     from traceleft.tracer.decode.event import Event as Event
     from traceleft.tracer.decode.stack import Frame as Frame
     from traceleft.tracer.decode.stack import Stack as Stack
@@ -89,6 +94,7 @@ _HOMES = {
     "Item": "aggregator.sinks.sink",
     "Ledger": "tracer.account.ledger",
     "LimitOptions": "tracer.session.options",
+    "LostError": "aggregator.sinks.sink",
     "ProbeError": "errors",
     "ProbeOptions": "tracer.session.options",
     "Recorder": "tracer.recording",
@@ -98,14 +104,18 @@ _HOMES = {
     "Replay": "tracer.replay",
     "ReplayFilters": "tracer.replay",
     "Result": "aggregator",
+    "Retry": "aggregator.sinks.sink",
     "Rollup": "aggregator",
     "Row": "aggregator",
     "Sink": "aggregator.sinks.sink",
-    "Sinks": "aggregator.sinks.urls",
+    "SinkError": "aggregator.sinks.sink",
+    "Sinks": "aggregator.sinks.fanout",
     "Stack": "tracer.decode.stack",
     "StackOptions": "tracer.session.options",
+    "Target": "aggregator.sinks.sink",
     "TraceleftError": "errors",
     "Tracer": "tracer",
+    "UndecodableError": "tracer.decode.decoder",
     "UnsupportedError": "errors",
     "Watcher": "aggregator.rules.watch",
     "build": "battery.builder.build",

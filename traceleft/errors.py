@@ -18,13 +18,16 @@
 
 
 class TraceleftError(Exception):
-    """Base of every error that traceleft raises on purpose."""
+    """The base of every error that traceleft raises on purpose.
+
+    ``str()`` is one line that names the place and the remedy. ``exit_code`` is the exit status of the command line.
+    """
 
     exit_code = 1
 
 
 class FormatError(TraceleftError):
-    """A format file, configuration or snapshot cannot be read."""
+    """A format file, configuration or snapshot cannot be read. ``file`` and ``line`` name the place."""
 
     def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
         self.file = file
@@ -34,7 +37,7 @@ class FormatError(TraceleftError):
 
 
 class ExpressionError(TraceleftError):
-    """An event expression is malformed or names nothing."""
+    """An event expression or filter is malformed, or matches nothing. ``expression`` is its text."""
 
     exit_code = 2
 
@@ -44,7 +47,7 @@ class ExpressionError(TraceleftError):
 
 
 class CompileError(TraceleftError):
-    """Clang refused a source; ``log`` holds everything it printed."""
+    """Clang refused a source. ``source`` is its name, and ``log`` holds all that clang printed."""
 
     def __init__(self, message: str, *, source: str, log: str) -> None:
         self.source = source
@@ -53,7 +56,7 @@ class CompileError(TraceleftError):
 
 
 class BatteryError(TraceleftError):
-    """A battery is missing, damaged, or made for something else."""
+    """A battery is missing, damaged, or made for something else. ``path`` is where it lies."""
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
         self.path = path
@@ -61,7 +64,10 @@ class BatteryError(TraceleftError):
 
 
 class UnsupportedError(TraceleftError):
-    """The kernel, the machine or a privilege lacks something."""
+    """The kernel, the machine, a privilege or a library lacks something.
+
+    ``feature`` names what is lacking, and ``remedy`` says what to do.
+    """
 
     def __init__(self, feature: str, remedy: str) -> None:
         self.feature = feature
@@ -70,7 +76,7 @@ class UnsupportedError(TraceleftError):
 
 
 class ProbeError(TraceleftError):
-    """A program could not be loaded or attached; ``log`` holds the verifier's words."""
+    """A program could not be loaded or attached. ``probe`` names it, and ``log`` holds the words of the verifier."""
 
     def __init__(self, message: str, *, probe: str, log: str = "") -> None:
         self.probe = probe
@@ -79,13 +85,14 @@ class ProbeError(TraceleftError):
 
 
 class RefusedError(ProbeError):
-    """The kernel refused a program for what it is or where it goes, not for a lack of memory or rights."""
+    """The kernel refused a program for what it does or where it goes, not for a lack of memory or privileges."""
 
 
 class RecordingError(TraceleftError):
-    """A recording is damaged from ``offset`` on, cut there, or none; ``events_read`` came before (None: not counted).
+    """A recording is damaged, cut off, or not a recording.
 
-    ``reason`` is the message without the place.
+    ``file`` and ``offset`` (bytes, or None) name the place, and ``reason`` is the message without them. ``events_read``
+    events came before the place (None: not counted).
     """
 
     def __init__(self, reason: str, *, file: str, offset: int | None = None, events_read: int | None = None) -> None:
@@ -99,7 +106,7 @@ class RecordingError(TraceleftError):
 
 
 class CommandError(TraceleftError):
-    """A command cannot be found or executed."""
+    """A command cannot be found or executed. ``command`` is its name."""
 
     def __init__(self, message: str, *, command: str) -> None:
         self.command = command

@@ -42,7 +42,7 @@ class Facts(Callbacks):
 
     @property
     def hook(self) -> str:
-        """The hook in use."""
+        """The hook in use: ``raw_tracepoint``, ``tracepoint`` or ``kprobe``."""
         return self._plan.hook
 
     @property
@@ -52,12 +52,12 @@ class Facts(Callbacks):
 
     @property
     def level(self) -> str:
-        """The level in use."""
+        """The name of the level in use, such as ``5.8``."""
         return self._plan.level.name
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a user should know of the choice: events that were left out, formats that are others here."""
+        """Lines that a user should read: which events were left out, which formats differ on this kernel."""
         return self._plan.notices
 
     @property
@@ -67,27 +67,27 @@ class Facts(Callbacks):
 
     @property
     def tables(self) -> Tables:
-        """The sets, structs and error names that go with `specs`."""
+        """The sets, structs and names of errors that go with ``specs``."""
         return self._tables
 
     @property
     def counts(self) -> Mapping[str, Count]:
-        """What the kernel counted by event (`counting`), once the trace has ended."""
+        """What the kernel counted of each event (``CountOptions(counting=…)``), by name, once the trace has ended."""
         return {} if self._reader is None else self._reader.counts
 
     @property
     def buffer_pages(self) -> int | None:
-        """The size of the buffer in pages, of all CPUs together; None before the start."""
+        """The size of the kernel's buffer in pages, of all CPUs together; None before the start."""
         return None if self._session is None else self._session.buffer_pages
 
     @property
     def status(self) -> int | None:
-        """The command's exit status (128 + N for signal N), None without a command or while it runs."""
+        """The command's exit status, 128 + N for signal N; None without a command or while it runs."""
         return None if self._command is None else self._command.poll()
 
     @property
     def has_command(self) -> bool:
-        """Whether a command of our own is traced."""
+        """Whether a command is traced."""
         return self._command_line is not None
 
     @property
@@ -96,13 +96,14 @@ class Facts(Callbacks):
         return self._command is not None and self.status is None
 
     def foresee(self, names: "FdNames") -> None:
-        """Let what knows file descriptors look at events to come, for the forks among them."""
+        """Let ``names`` look at events before their turn, to find the forks among them."""
         self._dispatcher.foresee(names)
 
     def needed_capabilities(self) -> set[int]:
-        """Return the capabilities that the rest of a trace takes, once it has started.
+        """Return the numbers of the capabilities that the rest of the trace needs. To be called after the start.
 
-        To read of a process what belongs to its owner alone, and the maps where this kernel asks for that.
+        They are for reading what belongs to a traced process's owner, and for reading maps where this kernel requires
+        it.
         """
         assert self._session is not None
         keep: set[int] = set()
@@ -124,7 +125,7 @@ class Facts(Callbacks):
         return command.pid if command is not None and command.was_sent_sigterm and self.is_command_running else None
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for the end of the command, but no longer than some seconds, and return its `status`."""
+        """Wait for the end of the command, at most ``seconds`` where given, and return its ``status``."""
         if self._command is not None:
             self._command.wait(seconds)
         return self.status

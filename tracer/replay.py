@@ -36,9 +36,10 @@ _CUT_KINDS: Final = frozenset({"text", "buffer", "array"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayFilters:
-    """Which of the recorded events are shown; every part that is given has to hold, as in ``filters.Filters``.
+    """Which recorded events are shown. Every condition that is given must hold.
 
-    `text_limit` cuts text and buffers that were captured longer, in bytes, and arrays, in elements.
+    ``pids``, ``uid``, ``comm``, ``success_only``, ``failed_only`` and ``errno`` are as in ``FilterOptions``.
+    ``text_limit`` cuts longer texts and buffers, in bytes, and arrays, in elements.
     """
 
     pids: tuple[int, ...] = ()
@@ -51,14 +52,22 @@ class ReplayFilters:
 
     @property
     def asks_result(self) -> bool:
-        """Whether calls are chosen by what they returned; one that did not return is then left out."""
+        """Whether calls are chosen by what they returned. Calls that did not return are left out then."""
         return self.success_only or self.failed_only or self.errno is not None
 
 
 class Replay(Callbacks):
-    """Goes through a recording once, by the methods that a Tracer has for what it traces.
+    """Shows a recording as a trace shows running processes.
 
-    ExpressionError for `events` (expressions as `-e` takes them; none: all) that the recording does not know.
+    ::
+
+        with Recording.open("make.rec") as recording:
+            replay = Replay(recording, events=["%file"], filters=ReplayFilters(failed_only=True))
+            replay.on("openat", lambda event: print(event.comm, event.args.filename))
+            replay.run()
+
+    It goes through the recording once. ``events`` are expressions as ``-e`` takes them, by default all that were
+    recorded. Needs neither root nor libbpf. Raises ExpressionError for an event that the recording does not have.
     """
 
     def __init__(
@@ -78,7 +87,7 @@ class Replay(Callbacks):
 
     @property
     def recording(self) -> Recording:
-        """What is replayed."""
+        """The recording that is shown."""
         return self._recording
 
     @property
@@ -88,27 +97,33 @@ class Replay(Callbacks):
 
     @property
     def shown(self) -> int:
-        """Events that have been handed over."""
+        """The number of events that have been handed over."""
         return self._account.done
 
     @property
     def undecodable(self) -> int:
-        """Records that were passed over, as their bytes do not fit their events."""
+        """The number of records that were left out, because their bytes do not fit their events."""
         return self._account.refused
 
     def resolve_paths(self, names: "FdNames") -> None:
-        """Let batches tell the files that their events are about (``Batch.paths``), by all that was recorded."""
+        """Let each batch have the files that its events are about (``Batch.paths``).
+
+        They are looked up in the recording by ``names``.
+        """
         from traceleft.tracer.output.event_paths import EventPaths
 
         self._paths = EventPaths(self._recording.specs.values(), self._recording.schema.tables, names)
         self.foresee(names)
 
     def foresee(self, names: "FdNames") -> None:
-        """Let what knows file descriptors look at events to come, for the forks among all that were recorded."""
+        """Let ``names`` look at events before their turn, to find the forks among all that were recorded."""
         names.look_ahead_by(self._recording.specs.values(), self._recording.schema.tables, self._records.look)
 
     def run(self, *, max_events: int | None = None) -> None:
-        """Go through the recording; RecordingError at damage, once what lies before was handed over."""
+        """Go through the recording and call back, for at most ``max_events`` events.
+
+        Raises RecordingError at damage, after all events before it were handed over.
+        """
         left = max_events
         for records in self._records:
             paths = None if self._paths is None else self._paths.resolve(records)
@@ -125,7 +140,7 @@ class Replay(Callbacks):
                 return
 
     def count(self) -> Callable[[], list[Count]]:
-        """Count calls, errors and time by event from now on; what is returned gives the counts so far."""
+        """Count calls, errors and time by event from now on. Returns a function that gives the counts so far."""
         from traceleft.tracer.decode.columns import HeaderColumns
 
         counts: dict[int, list[int]] = {}

@@ -161,7 +161,12 @@ class Tracer(Facts):
         self.close()
 
     def start(self) -> None:
-        """Load and attach everything, and let events flow; the command still waits for the first read."""
+        """Load and attach all programs, and let events flow. Entering the tracer does this.
+
+        A command still waits until events are first read. Raises ProbeError or RefusedError where the kernel refuses a
+        program, UnsupportedError where it lacks something, CommandError where the command cannot be executed, and
+        TraceleftError for a second start.
+        """
         if self._session is not None:
             raise TraceleftError("a tracer can be started once; make another one")
         with contextlib.ExitStack() as stack:
@@ -213,28 +218,37 @@ class Tracer(Facts):
             session.trace_only(OneProcess(processes[0], is_waiting=command is not None))
 
     def on_warning(self, callback: WarningCallback) -> None:
-        """Call back with one line when records are lost, or an event is shed, while the trace runs.
+        """Call ``callback(line)`` with one line of text when events are lost or shed while the trace runs.
 
-        Called between events, in the thread that reads. To be set before the start.
+        Set it before the start. It is called between events, in the thread that reads.
         """
         self._on_warning = callback
 
     def on_tick(self, callback: Callable[[], object]) -> None:
-        """Call back often while the trace runs, between batches: what was read before has reached all callbacks.
+        """Call ``callback()`` often while the trace runs, some 50 times a second, between batches.
 
-        Called in the thread that reads. To be set before the start.
+        All events that were read before have reached their callbacks then. Set it before the start. It is called in the
+        thread that reads.
         """
         self._on_ticks.append(callback)
 
     def resolve_paths(self, names: "FdNames") -> None:
-        """Let batches tell the files that their events are about (``Batch.paths``)."""
+        """Let each batch have the files that its events are about (``Batch.paths``), looked up by ``names``."""
         self._dispatcher.resolve_paths(names)
 
     def record(self, recorder: "Recorder", *, command: str = "", directory: str = "") -> None:
-        """Let a recording have every record that `run` reads from now on, as it came, beside what else was asked for.
+        """Write every record that ``run`` reads to a recording, in addition to callbacks.
 
-        An event is then delivered once its block is written. The recorder is to be closed with the ledger.
-        ``command`` tells readers what was traced, ``directory`` where that began.
+        ::
+
+            with Tracer(battery, events=["openat"]) as tracer, Recorder("x.rec") as recorder:
+                tracer.record(recorder)
+                tracer.run(duration_s=10)
+                tracer.close()
+                recorder.close(tracer.ledger)
+
+        An event counts as delivered once its block is written. Close the recorder with the ledger. ``command`` tells
+        readers of the recording what was traced, and ``directory`` where the command began.
         """
         from traceleft.tracer.session.record import RecordingSink
 
@@ -245,11 +259,12 @@ class Tracer(Facts):
             self._reader.on_tick(self._sink.tick)
 
     def run(self, *, duration_s: float | None = None, max_events: int | None = None) -> None:
-        """Read and call back until the trace ends.
+        """Read events and call back until the trace ends.
 
-        It ends when all that was to be followed has, after a time, after a number of events, by stop(), and (in the
-        main thread) by SIGINT, SIGTERM or SIGHUP, which `signal` then names; what is in the buffer is still read, for
-        a second after a signal, and then dropped.
+        It ends when all that is followed has ended, after ``duration_s`` seconds, after ``max_events`` events, by
+        ``stop()``, and, in the main thread, by SIGINT, SIGTERM or SIGHUP, which ``signal`` names then. Events that are
+        still in the buffer are read; after a signal for at most one second. Starts the tracer if it was not started.
+        Raises what a callback raises.
         """
         reader = self._begin(duration_s)
         with ended_by_signals(self._end_by_signal):
@@ -265,7 +280,10 @@ class Tracer(Facts):
             self._finish()
 
     def events(self, *, duration_s: float | None = None) -> Iterator[Event]:
-        """Yield events in order of time until the trace ends; see run()."""
+        """Yield events in order of time until the trace ends, as ``run`` does. Iterating over the tracer is the same.
+
+        Raises TraceleftError where a recording is made, which ``run`` is for.
+        """
         reader = self._begin(duration_s)
         while (records := reader.next_batch()) is not None:
             yield from self._dispatcher.events(reader, records)
@@ -284,14 +302,15 @@ class Tracer(Facts):
         await asyncio.to_thread(self._finish)
 
     def stop(self) -> None:
-        """End the trace from any thread or signal handler; what is in the buffer is still read."""
+        """End the trace, from any thread or signal handler. Events that are in the buffer are still read."""
         if self._reader is not None:
             self._reader.stop()
 
     def close(self) -> None:
-        """Detach and release everything, end the command if it still runs and is not to go on (`kill`).
+        """Detach and release everything; leaving the tracer does this.
 
-        May be called again, from any thread.
+        A command that still runs is ended, unless it may go on (``LimitOptions(kill=False)``). May be called again,
+        from any thread.
         """
         with self._closing:
             if self._reader is not None:
@@ -300,18 +319,25 @@ class Tracer(Facts):
 
     @property
     def ledger(self) -> Ledger:
-        """The account of the trace, which is complete once it has ended."""
+        """The account of the trace, complete once the trace has ended.
+
+        Raises TraceleftError before that.
+        """
         if self._ledger is None:
             raise TraceleftError("the ledger is made at the end of a trace: close the tracer first")
         return self._ledger
 
     def figures(self) -> Figures:
-        """Return the account so far, of a trace that runs, to the thread that reads (``on_tick``)."""
+        """Return the account so far while the trace runs. Call it in the thread that reads (``on_tick``)."""
         return Figures() if self._reader is None else self._reader.figures()
 
     @property
     def rolled_up(self) -> "KernelGroups":
-        """What the kernel has rolled up so far (`rollup`), complete once the trace has ended. Any thread may ask."""
+        """The groups that the kernel has rolled up so far, complete once the trace has ended.
+
+        ``CountOptions(rollup=…)`` asks for them, and ``result_of`` makes rows of them. May be read from any thread.
+        Raises TraceleftError where no rollup was asked for.
+        """
         spec = self._options.rollup
         if spec is None:
             raise TraceleftError("nothing is rolled up: give the tracer a rollup")

@@ -84,9 +84,15 @@ class Overview:
 
 
 def make_overview(recordings: Iterable["Recording"]) -> Overview:
-    """Return the overview of recordings, read batch by batch; of a damaged one what lies before the damage.
+    """Return the overview of recordings: events over time, latencies, tables and losses.
 
-    Memory is bounded by the rollups' caps. Each recording is read once; they must be open all the while.
+    ::
+
+        with Recording.open("make.rec") as recording:
+            page = render_overview(make_overview([recording]))
+
+    Each recording is read once, batch by batch, and must stay open meanwhile. Memory is bounded. Of a damaged recording
+    what lies before the damage is shown.
     """
     opened = tuple(recordings)
     spans = [span for recording in opened if (span := recording.span_ns) is not None]

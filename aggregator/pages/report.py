@@ -38,7 +38,7 @@ _HEADS: Final = {
 
 
 def render_overview(overview: Overview, *, title: str = "", notices: Iterable[str] = ()) -> str:
-    """Return the page of an overview; ``notices`` say what was wrong, and stand above all."""
+    """Return an overview as one HTML page. ``notices`` are lines that say what was wrong; they come first."""
     hosts = sorted({subject.host for subject in overview.subjects})
     named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
     body = [*(paragraph(notice, "notice") for notice in notices), *_overview_parts(overview)]
@@ -46,7 +46,7 @@ def render_overview(overview: Overview, *, title: str = "", notices: Iterable[st
 
 
 def render_results(results: Sequence[Result], *, title: str) -> str:
-    """Return the page of rollups' results: each a table, and a figure of its largest groups."""
+    """Return results of rollups as one HTML page: a table each, and a figure of its largest groups."""
     parts = [part for rank, result in enumerate(results) for part in _result_parts(result, rank)]
     return page(title, f"{show_count(sum(result.events for result in results))} events", parts)
 

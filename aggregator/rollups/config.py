@@ -20,12 +20,18 @@ _BUILTIN: Final = "traceleft.aggregator.rollups"
 
 
 def read_rollups(path: Path) -> tuple[Rollup, ...]:
-    """Return the rollups of a file, in its order; ``FormatError`` with file and line whatever its bytes."""
+    """Return the rollups of a TOML file, in their order.
+
+    Raises FormatError, with file and line, for a mistake, and for a file that cannot be read.
+    """
     return read_document(read_toml(path))
 
 
 def parse_rollups(text: str, *, file: str) -> tuple[Rollup, ...]:
-    """Return the rollups of a TOML text, as ``read_rollups`` does."""
+    """Return the rollups of a TOML text; ``file`` is named in errors.
+
+    Raises FormatError, with file and line, for a mistake.
+    """
     return read_document(parse_toml(text, file=file))
 
 
@@ -35,7 +41,10 @@ def builtin_names() -> tuple[str, ...]:
 
 
 def builtin(name: str) -> Rollup:
-    """Return a rollup that comes with traceleft; ``TraceleftError`` if there is none of that name."""
+    """Return a rollup that comes with traceleft, such as ``builtin("files")``.
+
+    Raises TraceleftError, with the names that there are, for an unknown name.
+    """
     rollups = _read_builtins()
     if name not in rollups:
         hint = suggest(name, rollups) or f"; there are {', '.join(sorted(rollups))}"

@@ -76,7 +76,18 @@ class Cell:
 
 @dataclass(slots=True)
 class Groups:
-    """Cells by window and keys (keys None: beyond ``max_keys``), and what ``Result`` says of events."""
+    """Partial figures of a rollup, which can be merged.
+
+    ::
+
+        total = Groups()
+        for aggregator in aggregators:  # one for each host
+            total.add(aggregator.groups())
+        result = finish(rollup, total)
+
+    ``cells`` has a cell for each window and tuple of keys (None: beyond ``max_keys``). ``events``, ``late`` and
+    ``capped`` are as in ``Result``.
+    """
 
     cells: dict[tuple[Window, Keys | None], Cell] = field(default_factory=dict)
     events: int = 0
@@ -84,7 +95,7 @@ class Groups:
     capped: int = 0
 
     def add(self, other: "Groups") -> None:
-        """Add the groups of another host, or of another part of the data; they stay as they are."""
+        """Add the groups of another host, or of another part of the data. The other groups do not change."""
         for (window, keys), cell in other.cells.items():
             self.add_cell(window, keys, cell)
         self.events += other.events
@@ -92,7 +103,7 @@ class Groups:
         self.capped += other.capped
 
     def add_cell(self, window: Window, keys: Keys | None, cell: Cell) -> None:
-        """Add one cell, which stays as it is, to the one of its window and keys."""
+        """Add one cell to the cell of its window and keys. The added cell does not change."""
         mine = self.cells.get((window, keys))
         if mine is None:
             self.cells[window, keys] = cell.copy()
@@ -175,7 +186,7 @@ def powers_of(buckets: Mapping[int, int]) -> Counter:
 
 
 def finish(rollup: Rollup, groups: Groups, *, notices: tuple[str, ...] = ()) -> Result:
-    """Return the rows of groups: measures read, ordered, cut to ``top``, the rest added up as ``other``."""
+    """Return the rows of groups: measures computed, ordered, cut to ``top``, and the rest added up as ``other``."""
     windows: dict[Window, list[tuple[Keys | None, Cell]]] = {}
     for (window, keys), cell in groups.cells.items():
         if cell.count:

@@ -20,14 +20,23 @@ KEY_BYTES: Final = "key_bytes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollup:
-    """A rollup: ``events`` are expressions as ``-e`` takes them, none means every event.
+    """What to add up: which events, by which keys, into which measures, over which windows.
 
-    Without ``window_ns`` one row a group stands for the whole trace. Windows begin at multiples of ``slide_ns`` (of
-    ``window_ns`` where they tumble) since the epoch; ``ts`` says which one an event is in. An event that comes more
-    than ``lateness_ns`` after the newest is late: counted, and in no window that was given out before. ``top`` keeps so
-    many groups of each window, the largest by the measure ``order_by``, and adds the rest up as ``other``; ``max_keys``
-    bounds the groups that are kept at all while events stream (for each ``slide_ns`` of time, or the whole trace), what
-    comes with a new key beyond goes to ``other``. ``lines`` are those of the parts in the file.
+    ::
+
+        rollup = Rollup.parse("slow", events=["%file"], by=["comm"], measures=["count", "p99(duration)"], window="1s")
+
+    It is a value that every engine runs: the kernel, ``Aggregator``, DuckDB and Spark. ``Rollup.parse`` makes one of
+    texts, ``read_rollups`` reads them from TOML.
+
+    - ``events``: expressions as ``-e`` takes them, by default every event. ``where``: a condition on events.
+    - ``window_ns``, ``slide_ns``: the length of windows and the distance of their starts, in nanoseconds. Windows begin
+      at multiples of the distance since the epoch. Without windows there is one row for each group.
+    - ``lateness_ns``: an event that is older than the newest by more than this is late. It is counted as late, and is
+      in no window that was already returned.
+    - ``top``: keep so many groups of each window, the largest by ``order_by``, and add the rest up as ``other``.
+    - ``max_keys``: keep at most so many groups while events come. Events with further keys go to ``other``.
+    - ``file``, ``line``, ``lines``: where the rollup and its parts stand in a file.
     """
 
     name: str
@@ -48,21 +57,26 @@ class Rollup:
 
     @classmethod
     def parse(cls, name: str, **texts: Any) -> "Rollup":
-        """Return the rollup of texts as TOML has them: ``Rollup.parse("x", by=["comm"], measures=["count"])``.
+        """Return a rollup, given as the texts that TOML has: ``Rollup.parse("x", by=["comm"], measures=["count"])``.
 
-        Raise ``FormatError`` as for a file.
+        Raises FormatError for a mistake.
         """
         return cls(**RollupTable(Document("", ""), name, texts).fields())
 
     def error(self, message: str, place: str = "") -> FormatError:
-        """Return the error for a place of the rollup (``where``, ``by.0``, ``measures.2``, …; see ``lines``)."""
+        """Return the FormatError for a place of the rollup, such as ``where``, ``by.0`` or ``measures.2``."""
         line = self.lines.get(place) or self.line or None
         return FormatError(f"{self.kind} {self.name}: {message}", file=self.file or None, line=line)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One group of one window. ``keys`` None: the groups beyond ``top`` and ``max_keys``, all together."""
+    """One group of one window.
+
+    ``window_ns`` are the window's start and end in nanoseconds since the epoch, None without windows. ``keys`` and
+    ``values`` are in the order of the rollup's keys and measures. ``keys`` is None for all groups beyond ``top`` and
+    ``max_keys`` together.
+    """
 
     window_ns: tuple[int, int] | None
     keys: tuple[KeyValue, ...] | None
@@ -71,11 +85,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Rows of a rollup: by window, in it by ``order_by`` from the largest on, equal ones by their keys, ``other`` last.
+    """The rows of a rollup.
 
-    The numbers of events are those since the beginning, whatever windows the rows show: ``events`` that the rollup
-    is about, ``late`` ones that are in no row, and ``capped`` ones that came with a key beyond ``max_keys``, which are
-    in ``other``.
+    Rows are ordered by window, then by ``order_by`` from the largest on, then by keys; ``other`` comes last. ``events``
+    counts the events that the rollup is about, ``late`` those that are in no row, and ``capped`` those in ``other``
+    because of ``max_keys``. All three count from the beginning, whatever windows the rows are of. ``notices`` are lines
+    for the user.
     """
 
     rollup: Rollup
@@ -86,7 +101,7 @@ class Result:
     notices: tuple[str, ...] = field(default=())
 
     def to_json(self) -> Iterable[dict[str, object]]:
-        """Yield the rows as JSON objects; see ``row_to_json``."""
+        """Yield the rows as flat objects: keys and measures by name, and the window's start and end in nanoseconds."""
         return (row_to_json(self.rollup, row) for row in self.rows)
 
 

@@ -70,9 +70,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a rule says of a key: ``values`` are the window's measures, or columns of the event that was enough.
+    """What a rule reports.
 
-    Times are in nanoseconds since the epoch; ``suppressed`` alerts were held back since the last one.
+    ``rule`` is the rule, ``keys`` are its keys, and ``values`` are measures of the window or columns of the event that
+    set it off. ``ts`` and ``window_ns`` (start and end, or None) are in nanoseconds since the epoch. ``suppressed``
+    alerts of these keys were held back since the last one. ``host`` is the host that was traced.
     """
 
     ts: int
@@ -85,7 +87,7 @@ class Alert:
 
     @property
     def message(self) -> str:
-        """The rule's message with its fields filled in."""
+        """The rule's message, its fields filled in."""
         found = {**self.keys, **self.values, "host": self.host, "rule": self.rule.name}
         return self.rule.message.format_map({name: _show(value) for name, value in found.items()})
 
@@ -119,7 +121,14 @@ def _show(value: KeyValue) -> str:
 
 
 def read_rules(paths: Iterable[Path]) -> tuple[Rule, ...]:
-    """Return the rules of files, in their order; ``FormatError`` with file and line for a mistake."""
+    """Return the rules of TOML files, in their order.
+
+    ::
+
+        rules = read_rules([Path("rules.toml")])
+
+    Raises FormatError, with file and line, for a mistake.
+    """
     rules: dict[str, Rule] = {}
     for path in paths:
         for rule in rules_of(read_toml(path)):

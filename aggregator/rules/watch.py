@@ -53,11 +53,18 @@ class RuleAccount:
 
 
 class Watcher:
-    """Runs rules over batches of ``specs``; ``alert`` takes what they say, in the order of the events.
+    """Runs rules over batches, and calls ``alert`` with each ``Alert``, in the order of the events.
 
-    ``host`` is the column of that name, ``cgroups`` gives the path of a cgroup by its id. ``end_round`` is to be called
-    when all batches of what came together were added: events are looked at in their order, whatever their kind.
-    Raise ``FormatError`` for events and arguments that a rule names and are not there.
+    ::
+
+        watcher = Watcher(read_rules([Path("rules.toml")]), tracer.specs, print)
+        tracer.on_batch(",".join(watcher.events), watcher.add)
+        tracer.on_round(watcher.end_round)
+
+    ``specs`` are the events that batches can have, ``host`` fills the column of that name, and ``cgroups`` gives the
+    path of a cgroup by its ID. Call ``end_round`` after all batches that came together were added.
+
+    Raises FormatError where a rule names an event, column or argument that is not there.
     """
 
     def __init__(
@@ -81,11 +88,11 @@ class Watcher:
 
     @property
     def events(self) -> frozenset[str]:
-        """The names of the events that a rule is about."""
+        """The names of the events that the rules are about."""
         return frozenset().union(*self._events)
 
     def add(self, batch: Batch) -> None:
-        """Take a batch; alerts come with the end of the round."""
+        """Take a batch of events. Alerts are reported at the end of the round."""
         ranks = [rank for rank, events in enumerate(self._events) if batch.spec.name in events]
         if not ranks or not len(batch):
             return
@@ -95,7 +102,7 @@ class Watcher:
             self._hits += _hits(self._states[rank].rule, rank, columns, rows)
 
     def end_round(self) -> None:
-        """Look at the events that were added, in their order."""
+        """Look at the events that were added, in the order of time, and report alerts."""
         hits, self._hits = self._hits, []
         hits.sort(key=lambda hit: (hit.row, hit.rank))
         for hit in hits:

@@ -34,11 +34,11 @@ _ROW_BYTES: Final = 256
 
 
 class SinkError(TraceleftError):
-    """A sink cannot be opened, or refuses what it is given; trying again would not help."""
+    """A sink cannot be opened, or refuses what it is given. Trying again would not help."""
 
 
 class LostError(Exception):
-    """What a target had taken is gone: so many ``records``, which had counted as written."""
+    """Records that a target had taken are gone. ``records`` is their number; they had counted as written."""
 
     def __init__(self, records: int, reason: str) -> None:
         self.records = records
@@ -47,10 +47,11 @@ class LostError(Exception):
 
 @dataclass(slots=True)
 class Item:
-    """What goes through a queue: whole lines or a batch of events, a rollup's rows, an alert, or the ledger.
+    """What a sink's target is given.
 
-    ``records`` are the events, rows or alerts in it. A target that has written a part of the lines takes it off, so
-    that only the rest is tried again.
+    ``kind`` is ``events``, ``rows``, ``alerts`` or ``ledger``. ``payload`` holds lines of JSON, a batch, a rollup's
+    result, an alert or the ledger, and ``records`` counts the events, rows or alerts in it. ``size`` is about how many
+    bytes they take. A target that wrote a part of the lines takes these off, so that only the rest is tried again.
     """
 
     kind: Kind
@@ -63,7 +64,7 @@ class Item:
         self.size = _size_of(self.payload)
 
     def lines(self) -> bytes:
-        """Return it as lines of JSON, which it is from then on."""
+        """Return the content as lines of JSON. The item holds these lines from then on."""
         if isinstance(self.payload, Result):
             name = self.payload.rollup.name
             self.payload = b"".join(_line({"rollup": name, **row}) for row in self.payload.to_json())
@@ -73,7 +74,7 @@ class Item:
         return self.payload
 
     def take_off(self, size: int) -> None:
-        """Take off the first lines, so many bytes of them."""
+        """Take off the first lines, ``size`` bytes of them."""
         lines = self.lines()
         self.records -= lines.count(b"\n", 0, size)
         self.payload = lines[size:]
@@ -96,16 +97,26 @@ def _line(value: object) -> bytes:
 
 
 class Target(Protocol):
-    """What a kind of sink does, in the sink's thread.
+    """Where a sink writes. Derive a target of your own from this protocol, or give a class the same methods.
 
-    ``pending`` records were taken and may still be lost. ``write`` raises OSError for what may work later, SinkError
-    for what will not, LostError for pending records that are gone; ``idle`` is called now and then.
+    All methods are called in the sink's thread.
     """
 
     @property
-    def pending(self) -> int: ...
-    def write(self, item: Item) -> None: ...
-    def idle(self) -> None: ...
+    def pending(self) -> int:
+        """The number of records that were taken and may still be lost."""
+        ...
+
+    def write(self, item: Item) -> None:
+        """Write an item.
+
+        Raises OSError for what may work later, SinkError for what will not, and LostError for pending records that are
+        gone.
+        """
+
+    def idle(self) -> None:
+        """Do what is due while nothing comes. Called now and then."""
+
     def finish(self) -> None:
         """Write what is pending, at the end."""
 
@@ -115,14 +126,18 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How what failed is tried again: after ``first_s``, then twice as long, up to ``longest_s``, for ``limit_s``."""
+    """How a failed write is tried again.
+
+    The first pause is ``first_s`` seconds. Each further pause is twice as long, up to ``longest_s``. After ``limit_s``
+    seconds the item is dropped.
+    """
 
     first_s: float = 0.1
     longest_s: float = 5.0
     limit_s: float = 30.0
 
     def pause_s(self, tries: int) -> float:
-        """Return the pause after so many tries, up to half of it left to chance."""
+        """Return the pause in seconds after so many tries. Up to half of it is left to chance."""
         return float(min(self.longest_s, self.first_s * 2.0 ** min(tries - 1, 32)) * random.uniform(0.5, 1))
 
 
@@ -153,10 +168,16 @@ class Account:
 
 @dataclass(slots=True)
 class Sink:
-    """A target, its queue, and the thread between them, which begins with ``start``.
+    """A target, a queue before it, and a thread between them.
 
-    ``waits``: what does not fit into the queue is waited for instead of dropped, as long as the target takes anything.
-    ``tell`` takes one line when the target fails for the first time; it is called from the sink's thread.
+    ::
+
+        sinks = Sinks([(Sink("mine", target, takes=frozenset({"events"})), False)])
+
+    Whatever is offered is queued at once and written by the thread, so that a slow target does not slow a trace. What
+    fails is tried again (``retry``). What does not fit into ``queue_bytes`` is dropped and counted, or waited for where
+    ``waits`` is set. ``takes`` are the kinds of items. ``tell`` is called with one line, in the sink's thread, when the
+    target first fails.
     """
 
     name: str
@@ -178,13 +199,13 @@ class Sink:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to empty the queue; to be called once a command was forked."""
+        """Start the thread. To be called after a command was forked (``Tracer.start``)."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
             self._thread.start()
 
     def offer(self, item: Item) -> None:
-        """Take an item, or drop it where the queue is full. Returns at once, except for a sink that ``waits``."""
+        """Queue an item, or drop it where the queue is full. Returns at once unless the sink ``waits``."""
         with self._change:
             self._account.accepted += _counted(item)
             if self.waits and not self._has_failed and self._thread is not None:
@@ -198,22 +219,22 @@ class Sink:
             self._change.notify_all()
 
     def account(self) -> Account:
-        """Return a copy of the account."""
+        """Return a copy of the account: records that were accepted, written and dropped."""
         with self._change:
             account = self._account
             return Account(account.accepted, account.written, account.dropped, account.retries, account.last_error)
 
     def begin_close(self) -> None:
-        """Take no more, and let the thread end once the queue is empty."""
+        """Accept no more, and let the thread end once the queue is empty."""
         self.start()
         with self._change:
             self._is_closing = True
             self._change.notify_all()
 
     def end_close(self, *, patience_s: float = PATIENCE_S, deadline: float) -> None:
-        """Wait for the thread until a time of the monotonic clock, or for ``patience_s`` while it gets nothing done.
+        """Wait for the thread until ``deadline`` (monotonic clock, in seconds).
 
-        What is left then is dropped, and the thread, which may be stuck, left to itself.
+        A thread that makes no progress for ``patience_s`` is abandoned, and what is left is dropped.
         """
         assert self._thread is not None
         progress, stalled_at = -1, time.monotonic() + patience_s

@@ -6,24 +6,18 @@
 
 import os
 import re
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from traceleft.aggregator.rollups.parse import parse_time
-from traceleft.aggregator.rollups.rollup import Result
+from traceleft.aggregator.sinks.fanout import Sinks
 from traceleft.aggregator.sinks.sink import (
     KINDS,
-    LIMIT_S,
-    PATIENCE_S,
     QUEUE_BYTES,
-    Account,
-    Item,
     Kind,
     Sink,
     SinkError,
@@ -32,7 +26,6 @@ from traceleft.aggregator.sinks.sink import (
 from traceleft.errors import ExpressionError, UnsupportedError
 from traceleft.expression import suggest
 from traceleft.terminal import HIDDEN
-from traceleft.tracer.decode.batch import Batch
 
 PORT: Final = 9435
 LOOPBACK: Final = "127.0.0.1"
@@ -255,98 +248,6 @@ _SCHEMES: Final = {
 _EXTRAS: Final = {"pyarrow": "report"}
 
 
-class Sinks:
-    """Open sinks. What is given to them returns at once; leaving them flushes and closes all within a time.
-
-    As a writer of lines (``tracer.lines.Writer``) it takes events; ``taken`` are the bytes of the last call.
-    """
-
-    def __init__(self, sinks: Sequence[tuple[Sink, bool]]) -> None:
-        self._sinks = sinks
-        self.taken = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def wants_lines(self) -> bool:
-        """Whether a sink takes events as lines of JSON."""
-        return any("events" in sink.takes and not batches for sink, batches in self._sinks)
-
-    @property
-    def wants_batches(self) -> bool:
-        """Whether a sink takes events as batches."""
-        return any("events" in sink.takes and batches for sink, batches in self._sinks)
-
-    def wants(self, kind: Kind) -> bool:
-        """Tell whether a sink takes this."""
-        return any(kind in sink.takes for sink, _ in self._sinks)
-
-    def start(self) -> None:
-        """Begin to empty the queues; to be called once a command was forked."""
-        for sink, _ in self._sinks:
-            sink.start()
-
-    def events(self, lines: bytes) -> None:
-        """Give whole lines of JSON, an event each."""
-        records = lines.count(b"\n")
-        for sink, batches in self._sinks:
-            if "events" in sink.takes and not batches:
-                sink.offer(Item("events", lines, records))
-
-    def write(self, data: bytes) -> None:
-        """Give whole lines of JSON, an event each."""
-        self.taken = 0
-        self.events(data)
-        self.taken = len(data)
-
-    def batch(self, batch: Batch) -> None:
-        """Give a batch of events."""
-        for sink, batches in self._sinks:
-            if "events" in sink.takes and batches:
-                # What names addresses is not for another thread.
-                batch.stacks()
-                sink.offer(Item("events", batch, len(batch)))
-
-    def rows(self, result: Result) -> None:
-        """Give rows of a rollup: of windows that are closed, each once, or of the whole trace so far."""
-        self._offer("rows", result, len(result.rows))
-
-    def alert(self, alert: Mapping[str, object]) -> None:
-        """Give an alert, as ``rules.Alert.to_json`` has it."""
-        self._offer("alerts", alert, 1)
-
-    def ledger(self, figures: Mapping[str, object]) -> None:
-        """Give the account of the trace so far, as ``Figures.to_json`` has it."""
-        self._offer("ledger", figures, 1)
-
-    def account(self) -> dict[str, dict[str, object]]:
-        """Return by sink ``accepted``, ``written``, ``dropped``, ``retries`` and ``last_error``."""
-        return {name: account.to_json() for name, account in self.accounts().items()}
-
-    def accounts(self) -> dict[str, Account]:
-        """Return the accounts by sink; they add up once all are closed."""
-        return {sink.name: sink.account() for sink, _ in self._sinks}
-
-    def close(self, *, patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> None:
-        """Write what is queued, for at most ``limit_s``, or ``patience_s`` of a sink that gets nothing done."""
-        deadline = time.monotonic() + limit_s
-        for sink, _ in self._sinks:
-            sink.begin_close()
-        for sink, _ in self._sinks:
-            sink.end_close(patience_s=patience_s, deadline=deadline)
-
-    def _offer(self, kind: Kind, payload: Result | Mapping[str, object], records: int) -> None:
-        for sink, _ in self._sinks:
-            if kind in sink.takes:
-                sink.offer(Item(kind, payload, records))
-
-
 def open_sinks(
     urls: Iterable[str],
     *,
@@ -354,10 +255,19 @@ def open_sinks(
     waits: bool = False,
     tell: Callable[[str], object] = lambda line: None,
 ) -> Sinks:
-    """Open sinks; ``host`` (None: this one's name) is what they call it. ``waits``, ``tell``: see ``Sink``.
+    """Open sinks by their URLs.
 
-    Raise SinkError for what cannot be opened, ExpressionError for an invalid URL, UnsupportedError for a package
-    that is missing; then none is left open.
+    ::
+
+        with open_sinks(["ndjson:events.ndjson", "prometheus:9435"]) as sinks:
+            tracer.write_json(sinks)
+            tracer.start()
+            sinks.start()
+            tracer.run(duration_s=60)
+
+    ``host`` is the name that sinks give this host, by default its own. ``waits`` and ``tell`` are as in ``Sink``.
+    Raises ExpressionError for an invalid URL, UnsupportedError for a package that is missing, and SinkError for a sink
+    that cannot be opened. No sink is left open then.
     """
     host = os.uname().nodename if host is None else host
     opened: list[tuple[Sink, bool]] = []

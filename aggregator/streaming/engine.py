@@ -62,13 +62,22 @@ class _Pane:
 
 
 class Aggregator:
-    """Runs one rollup over batches.
+    """Runs one rollup over batches of events, in numpy.
 
-    ``specs`` are the events that batches can be of, ``catalogue`` those that the rollup may name, where they are more.
-    ``host`` is the column of that name; ``cgroups`` gives the path of a cgroup by its id, ``stacks`` the folded stacks
-    of a batch. Not safe for use by several threads at once.
+    ::
 
-    Raise ``FormatError`` for what the rollup names and is not there, and for measures that need unbounded memory.
+        rollup = Rollup.parse("opens", events=["openat"], by=["comm"], measures=["count", "errors"])
+        opens = Aggregator(rollup, tracer.specs, tables=tracer.tables)
+        tracer.on_batch("openat", opens.add)
+        tracer.run(duration_s=10)
+        for row in opens.finish().to_json():
+            print(row)
+
+    ``specs`` are the events that batches can have. ``catalogue`` are the events that the rollup may name, where they
+    are more. ``host`` fills the column of that name, ``cgroups`` gives the path of a cgroup by its ID, and ``stacks``
+    the folded stacks of a batch. For one thread at a time.
+
+    Raises FormatError where the rollup names an event, column or argument that is not there, or needs unbounded memory.
     """
 
     def __init__(
@@ -103,10 +112,9 @@ class Aggregator:
         self._waiting_rows = self._waiting_bytes = 0
 
     def add(self, batch: Batch) -> None:
-        """Add the events of a batch; one that the rollup is not about is passed over.
+        """Add the events of a batch. A batch of an event that the rollup is not about is ignored.
 
-        Small batches wait for others of their event, and are looked at together: at the latest when a result is asked
-        for.
+        Small batches wait for others of their event, at the latest until a result is asked for.
         """
         if not len(batch) or batch.spec.name not in self.events:
             return
@@ -125,7 +133,7 @@ class Aggregator:
             self._add(columns, None)
 
     def add_columns(self, columns: Columns) -> None:
-        """Add events of any kind, those that the rollup is not about left out."""
+        """Add events of any kind, given as columns. Events that the rollup is not about are left out."""
         self._flush()
         if not len(columns):
             return
@@ -137,11 +145,11 @@ class Aggregator:
         self._add(columns, wanted)
 
     def advance(self, ts: int) -> None:
-        """Let windows be closed as if an event had come at a time (ns since the epoch), where none does."""
+        """Close windows as if an event had come at ``ts`` (nanoseconds since the epoch), where no event comes."""
         self._newest = ts if self._newest is None else max(self._newest, ts)
 
     def closed(self) -> Result:
-        """Return the windows that can no longer change, which are forgotten: none comes twice.
+        """Return the windows that can no longer change, and forget them: each window is returned once.
 
         A window is closed when the newest event is ``lateness_ns`` beyond its end.
         """
@@ -160,17 +168,20 @@ class Aggregator:
         return self._finish(groups)
 
     def current(self) -> Result:
-        """Return all windows that were not given out, as they are now; nothing changes by it."""
+        """Return all windows that were not returned before, as they are now. They are kept."""
         return self._finish(self.groups())
 
     def finish(self) -> Result:
-        """Return all windows that were not given out, and forget them."""
+        """Return all windows that were not returned before, and forget them."""
         groups = self.groups()
         self._panes = {}
         return self._finish(groups)
 
     def groups(self) -> Groups:
-        """Return the partial figures of the windows that were not given out, to be merged with those of other hosts."""
+        """Return the partial figures of all windows that were not returned before.
+
+        ``Groups.add`` merges them with those of other hosts.
+        """
         self._flush()
         groups = self._collect(None)
         groups.events, groups.late, groups.capped = self._seen, self._late, self._capped

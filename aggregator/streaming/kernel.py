@@ -46,9 +46,10 @@ def kernel_reason(rollup: Rollup) -> str | None:
 
 
 def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
-    """Return what the kernel gets of a rollup; None where user space has to compute it.
+    """Return what the kernel is given for a rollup, None where the kernel cannot compute it.
 
-    ``only``: no call becomes an event as well. A trace takes it with ``failed_only`` where ``wants_failed``.
+    ``only``: calls are added up and do not become events. The trace must choose failed calls where ``wants_failed``
+    says so.
     """
     if kernel_reason(rollup) is not None:
         return None
@@ -65,12 +66,20 @@ def plan_in_kernel(rollup: Rollup, *, only: bool = True) -> KernelRollup | None:
 
 
 def wants_failed(rollup: Rollup) -> bool:
-    """Whether a rollup counts failed calls alone, which is for the tracer to choose (``failed_only``)."""
+    """Whether a rollup is about failed calls only, so that the trace needs ``FilterOptions(failed_only=True)``."""
     return rollup.where == _FAILED
 
 
 def try_kernel(rollup: Rollup, make: Callable[[KernelRollup | None], T]) -> tuple[T, str | None]:
-    """Return the tracer that ``make`` makes for a rollup in the kernel; else one without, and why."""
+    """Return a tracer that rolls up in the kernel where that works, else one that does not, and the reason.
+
+    ::
+
+        tracer, why = try_kernel(rollup, lambda spec: Tracer(battery, counts=CountOptions(rollup=spec)))
+
+    ``make`` is called with what the kernel is given, and again with None where the kernel cannot compute the rollup.
+    Raises what ``make`` raises then.
+    """
     spec = plan_in_kernel(rollup)
     if spec is None:
         return make(None), kernel_reason(rollup)
@@ -98,7 +107,10 @@ def groups_of(rollup: Rollup, found: KernelGroups, *, cgroups: CgroupPath | None
 def result_of(
     rollup: Rollup, found: KernelGroups, *, cgroups: CgroupPath | None = None, notices: tuple[str, ...] = ()
 ) -> Result:
-    """Return the result of a rollup that the kernel computed; see ``groups_of``."""
+    """Return the result of a rollup that the kernel computed (``Tracer.rolled_up``).
+
+    ``cgroups`` gives the path of a cgroup by its ID.
+    """
     if found.unplaced:
         told = f"{found.unplaced:,} durations are in no percentile, the kernel's map was full: raise max_keys"
         notices = (*notices, told)

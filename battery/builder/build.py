@@ -82,13 +82,19 @@ def build(
     progress: Progress | None = None,
     foreign_sources: bool = False,
 ) -> BuildResult:
-    """Build what ``traceleft generate`` wrote into a battery: made if it is not there, added to if it is.
+    """Build sources that ``generate`` wrote into a battery, which is made or added to.
 
-    Sources that are not what ``generate`` renders from their schema are refused unless ``foreign_sources``.
-    The release that the sources are for is replaced, others are kept. Sources that did not change since the battery
-    was built are not compiled again. A build that fails or is interrupted leaves the battery as it was. ``levels``
-    None means the default ones, ``jobs`` None one per CPU; ``progress`` is called with (done, total) as objects are
-    compiled. Raises FormatError (sources), CompileError, BatteryError or UnsupportedError, each of one line.
+    ::
+
+        build(Path("generated"), Path("battery"), levels=["5.8"])
+
+    The release that the sources are for is replaced, others are kept. Sources that did not change are not compiled
+    again. A build that fails or is interrupted leaves the battery as it was. ``levels`` are by default all of them, and
+    ``jobs`` one for each CPU. ``progress`` is called with (done, total) as objects are compiled. Sources that are not
+    what ``generate`` renders from their schema are refused, unless ``foreign_sources``.
+
+    Needs clang 12 or later. Raises FormatError for bad sources, CompileError, BatteryError and UnsupportedError, each
+    with one line.
     """
     tree = read_sources(source)
     rendered = None if foreign_sources else render_tree(tree)

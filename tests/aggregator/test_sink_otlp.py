@@ -12,7 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
-from traceleft.aggregator.sinks.urls import Sinks, open_sinks
+from traceleft.aggregator.sinks.fanout import Sinks
+from traceleft.aggregator.sinks.urls import open_sinks
 
 S = 1_000_000_000
 LINE = (

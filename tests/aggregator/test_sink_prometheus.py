@@ -11,9 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.sinks import prometheus
+from traceleft.aggregator.sinks.fanout import Sinks
 from traceleft.aggregator.sinks.prometheus import PrometheusTarget
 from traceleft.aggregator.sinks.sink import SinkError
-from traceleft.aggregator.sinks.urls import Sinks, open_sinks
+from traceleft.aggregator.sinks.urls import open_sinks
 
 WINDOWED = Rollup.parse(
     "slow-opens",

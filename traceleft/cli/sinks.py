@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from traceleft.aggregator.rollups.rollup import Result
     from traceleft.aggregator.rules.rule import Alert, Rule
     from traceleft.aggregator.rules.watch import Watcher
-    from traceleft.aggregator.sinks.urls import Sinks
+    from traceleft.aggregator.sinks.fanout import Sinks
     from traceleft.battery import Battery
     from traceleft.cli.output import Output, PrintOptions
     from traceleft.expression import Catalogue

@@ -91,11 +91,22 @@ def _join_paths(batches: "Sequence[Batch]") -> "Sequence[str | None] | None":
 
 
 class Batch:
-    """Records of one event: ``fixed`` parts, ``heap`` of tails, ``ends`` (n + 1 native u64; the first is 0).
+    """Many events of one kind, as columns.
 
-    ``rows`` are their places (native u32) among the records of all events that came with them, empty if not known;
-    ``paths`` are the files that they are about, where they were asked for (see ``event_paths``).
-    Raise ``UndecodableError`` when the three do not go together.
+    ::
+
+        def take(batch: Batch) -> None:
+            columns = batch.to_numpy()
+            print(len(batch), columns["ret"].max(), batch.column("filename")[0])
+
+        tracer.on_batch("openat", take)
+
+    ``len(batch)`` is the number of events n. ``paths`` are the files that the events are about, where ``resolve_paths``
+    asked for them, else None. ``rows`` are the places of the events among those of other kinds that came with them
+    (native u32), or empty. A batch may be kept, and read from any thread.
+
+    The constructor takes ``fixed`` parts of records, a ``heap`` of their tails, and ``ends`` of tails in it (n + 1
+    native u64, the first is 0). Raises UndecodableError where these do not fit together.
     """
 
     def __init__(
@@ -128,7 +139,10 @@ class Batch:
 
     @classmethod
     def joined(cls, batches: "Sequence[Batch]") -> "Batch":
-        """Return batches as one; ``ValueError`` where they are not by one decoder and of one clock (see ``origin``)."""
+        """Return several batches as one.
+
+        Raises ValueError where they come from different decoders or clocks; see ``origin``.
+        """
         import numpy
 
         first = batches[0]
@@ -150,46 +164,55 @@ class Batch:
 
     @property
     def origin(self) -> tuple[int, int]:
-        """What batches that can be joined have in common."""
+        """What batches have in common that can be joined."""
         return id(self._decoder), self._offset_ns
 
     @property
     def size_bytes(self) -> int:
-        """How much memory the records take."""
+        """The memory that the records take, in bytes."""
         return len(self._fixed) + len(self._heap)
 
     @property
     def spec(self) -> EventSpec:
-        """The event that these are records of."""
+        """The specification of the event."""
         return self._decoder.spec
 
     @property
     def tables(self) -> Tables:
-        """The tables that the event's values are decoded by."""
+        """The sets, structs and names of errors that go with ``spec``."""
         return self._decoder.tables
 
     @property
     def size(self) -> int:
-        """How many bytes of records there are."""
+        """The number of bytes of all records, without what they are kept in."""
         return len(self._fixed) + len(self._heap)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def record(self, row: int) -> bytes:
-        """Return one record as it came out of the buffer."""
+        """Return one record as it came out of the kernel's buffer.
+
+        Raises IndexError for a row that the batch does not have.
+        """
         size = self.spec.fixed_size
         if not 0 <= row < len(self):
             raise IndexError(row)
         return self._fixed[row * size : (row + 1) * size] + self._heap[self._ends[row] : self._ends[row + 1]]
 
     def events(self) -> Iterator[Event]:
-        """Yield the events one by one; raise ``UndecodableError`` at one whose bytes do not fit."""
+        """Yield the events one by one.
+
+        Raises UndecodableError at an event whose bytes do not fit its specification.
+        """
         for row in range(len(self)):
             yield self._decoder.decode(self.record(row), offset_ns=self._offset_ns)
 
     def column(self, name: str) -> list[Value]:
-        """Return one argument of every event, decoded; None where a record does not fit. ``KeyError`` if not there."""
+        """Return one argument of all events, decoded: a list of n values, None where a record does not fit.
+
+        Raises KeyError for an argument that the event does not have.
+        """
         arg = next((arg for arg in self.spec.args if arg.name == name), None)
         if arg is None:
             raise KeyError(name)
@@ -229,9 +252,9 @@ class Batch:
         ]
 
     def stacks(self) -> list[str | None]:
-        """Return each event's stack as one text, the outermost frame first; None where it has none.
+        """Return the stack of each event as one text, the outermost frame first, None where an event has no stack.
 
-        The first call is to be made by the thread that reads; what it found is kept for others.
+        The first call must be made in the thread that reads the trace. The batch keeps the texts for later calls.
         """
         if self._folded is None:
             has_any = self._decoder.stacks is not None and (self.to_numpy()["record_flags"] & STACKS).any()
@@ -274,7 +297,11 @@ class Batch:
             return None
 
     def to_numpy(self) -> "NDArray[numpy.void]":
-        """Return the fixed parts as a read-only structured array, without a copy; see ``column_types``."""
+        """Return the fixed parts as a structured numpy array of shape (n,), read-only and without a copy.
+
+        Columns are those of the header (``pid``, ``tid``, ``uid``, ``ret``, ``duration_ns``, …) and the raw arguments
+        by name.
+        """
         import numpy
 
         if self._decoder.dtype is None:
@@ -283,15 +310,15 @@ class Batch:
         return numpy.frombuffer(self._fixed, dtype=self._decoder.dtype)
 
     def timestamps(self) -> "NDArray[numpy.int64]":
-        """Return the times since the epoch, in nanoseconds."""
+        """Return the times of the events, as n integers in nanoseconds since the epoch."""
         import numpy
 
         return self.to_numpy()["timestamp"].astype(numpy.int64) + self._offset_ns
 
     def to_arrow(self) -> Any:
-        """Return a ``pyarrow.Table``: ``ts``, the header's columns, every argument (text where it is decoded to text).
+        """Return a ``pyarrow.Table`` of n rows: ``ts``, the columns of the header, and every argument.
 
-        Raise ``UnsupportedError`` where pyarrow is not installed.
+        Arguments that are decoded to text are columns of text. Raises UnsupportedError where pyarrow is not installed.
         """
         try:
             import pyarrow

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UndecodableError(ValueError):
-    """A record's bytes do not fit its event; the caller counts it as undecodable."""
+    """A record or a batch does not fit its event. It comes from another battery, or is damaged."""
 
 
 class Decoder:

@@ -71,8 +71,16 @@ class RecordReader(Protocol):
 class Event:
     """One call of a syscall, or one hit of a tracepoint.
 
-    The record is unpacked and the arguments are decoded when first asked for; nothing here raises for bytes that the
-    decoder let pass.
+    ::
+
+        with Tracer(battery, events=["openat"]) as tracer:
+            for event in tracer:
+                print(event.comm, event.args.filename, event.ret, event.error)
+
+    An event keeps the bytes of its record and decodes them when a property is first read. Events do not change and may
+    be kept after the trace has ended.
+
+    Does not raise for what a record holds: what could not be read is listed in ``unreadable``.
     """
 
     __slots__ = ("_args", "_data", "_decoder", "_fields", "_notes", "_offset_ns")
@@ -103,63 +111,69 @@ class Event:
 
     @property
     def ts(self) -> int:
-        """Nanoseconds since the epoch: of the return, of the entry for a call that never returns."""
+        """The time in nanoseconds since the epoch: of the return, or of the entry for a call that has not returned."""
         return self._fields[3] + self._offset_ns
 
     @property
     def event(self) -> str:
-        """The kernel's name of the syscall, ``category:name``, or ``syscall_999`` of a number that no event is for."""
+        """The kernel's name of the syscall, or ``category:name`` of a tracepoint.
+
+        A syscall number without an event gives ``syscall_999``.
+        """
         name = self._decoder.spec.name
         return unknown.name_of(self.raw[unknown.NUMBER_ARG] & 0xFFFFFFFF) if name == unknown.NAME else name
 
     @property
     def pid(self) -> int:
-        """The process (the kernel's tgid)."""
+        """The process ID (the kernel's tgid)."""
         return self._fields[6]
 
     @property
     def tid(self) -> int:
-        """The thread."""
+        """The thread ID."""
         return self._fields[7]
 
     @property
     def comm(self) -> str:
-        """The thread's name."""
+        """The thread's name, at most 15 bytes of text."""
         return show_comm(self._data[64:80])
 
     @property
     def uid(self) -> int:
-        """The user."""
+        """The user ID of the thread."""
         return self._fields[8]
 
     @property
     def gid(self) -> int:
-        """The group."""
+        """The group ID of the thread."""
         return self._fields[9]
 
     @property
     def cpu(self) -> int:
-        """The CPU that the record was made on."""
+        """The CPU on which the record was made, counted from 0."""
         return self._fields[5]
 
     @property
     def seq(self) -> int:
-        """The record's number on its CPU, within its class."""
+        """The record's number on its CPU, within its class: gaps are lost records."""
         return self._fields[4]
 
     @property
     def cgroup_id(self) -> int:
-        """The cgroup, 0 where the level has none."""
+        """The ID of the thread's cgroup v2, 0 where the level (4.4, 4.11) cannot tell it."""
         return self._fields[10]
 
     @property
     def ret(self) -> int | None:
-        """The return value; None for a call that did not return and for a tracepoint."""
+        """The return value, None for a call that has not returned and for a tracepoint."""
         return None if self._fields[2] & (NO_RETURN | UNFINISHED) else self._fields[11]
 
     @property
     def error(self) -> str | None:
-        """The name of the error, the kernel's restart codes included; None when the call did not fail."""
+        """The name of the error, such as ``ENOENT``, None where the call did not fail.
+
+        The kernel's restart codes count as errors.
+        """
         ret = self._fields[11]
         if ret >= 0 or ret < -MAX_ERROR or self._fields[2] & (NO_RETURN | UNFINISHED):
             return None
@@ -167,62 +181,65 @@ class Event:
 
     @property
     def duration_ns(self) -> int | None:
-        """The time from entry to return, None where it was not taken."""
+        """The time from entry to return in nanoseconds, None where it was not measured.
+
+        ``DetailOptions(durations=True)`` asks for it.
+        """
         return self._fields[12] if self._fields[2] & DURATION else None
 
     @property
     def raw(self) -> tuple[int, ...]:
-        """The arguments as the record carries them: unsigned, six of a syscall."""
+        """The arguments as the kernel passed them: unsigned integers, six for a syscall."""
         return self._decoder.raw.unpack_from(self._data, 80)
 
     @property
     def unfinished(self) -> bool:
-        """Whether the call was still going on when the trace ended."""
+        """Whether the call had not returned when the trace ended."""
         return bool(self._fields[2] & UNFINISHED)
 
     @property
     def from_new_image(self) -> bool:
-        """Whether some of an exec's strings are the new image's (``image``), the caller's having been unreadable."""
+        """Whether ``image`` holds strings of the new program, because the caller's memory could not be read."""
         return bool(self._fields[2] & NEW_STACK)
 
     @property
     def image(self) -> dict[str, Value]:
-        """What the new image was given in place of arguments of an exec that could not be read."""
+        """What the new program of an exec was given, for arguments that could not be read at the entry."""
         return self.notes().image
 
     @property
     def seq_class(self) -> int:
-        """The class that ``seq`` counts in: 0 for syscall hooks, 1 for other tracepoints."""
+        """The class in which ``seq`` counts: 0 for hooks of syscalls, 1 for other tracepoints."""
         return 1 if self._fields[2] & CLASS_1 else 0
 
     @property
     def stack(self) -> "Stack | None":
-        """Where it was called from; None where stacks were not asked for."""
+        """The stacks from which the call was made, None unless stacks were asked for (``StackOptions``)."""
         return self._decoder.find_stack(self._fields, self._data) if self._fields[2] & STACKS else None
 
     @property
     def args(self) -> Args:
-        """The arguments, by name."""
+        """The arguments by name, as a mapping and as attributes, such as ``event.args.filename``."""
         return Args(self.decoded())
 
     @property
     def truncated(self) -> dict[str, int | None]:
-        """True lengths of the arguments that were cut, None where unknown."""
+        """The true lengths of arguments that were cut, by name. The value is None where the length is unknown."""
         return self.notes().truncated
 
     @property
     def unreadable(self) -> list[str]:
-        """Names of the arguments that could not be read, wholly or in part."""
+        """The names of arguments that could not be read, in whole or in part."""
         return self.notes().unreadable
 
     @property
     def spec(self) -> EventSpec:
-        """The specification that the event was decoded by."""
+        """The specification of the event: its arguments, their types and offsets."""
         return self._decoder.spec
 
     @property
     def tables(self) -> Tables:
-        """The sets, structs and error names that go with ``spec``."""
+        """The sets, structs and names of errors that go with ``spec``."""
         return self._decoder.tables
 
     def _decode(self) -> None:
@@ -235,15 +252,15 @@ class Event:
         self._notes = notes
 
     def decoded(self) -> dict[str, Value]:
-        """Return the arguments as the dictionary that the event keeps: not to be changed."""
+        """Return the arguments as a dictionary. The event keeps it: do not change it."""
         return self._args
 
     def notes(self) -> Notes:
-        """Return what is known of the arguments other than their values."""
+        """Return what is known about the arguments apart from their values."""
         return self._notes
 
     def to_dict(self) -> dict[str, Value]:
-        """Return the event as the object that JSON shows, keys in that order."""
+        """Return the event as a dictionary, with the keys of a line of JSON in their order."""
         fields, args = self._fields, self.decoded()
         shown: dict[str, Value] = {
             "ts": fields[3] + self._offset_ns,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Frame:
     """One place in a stack.
 
-    ``name`` is the function, ``offset`` the bytes from its start; without one the bytes from the start of ``module``'s
-    file. Without either the address is all that is known.
+    ``name`` is the function, and ``offset`` counts bytes from its start. Where the function is not known, ``offset``
+    counts from the start of the file ``module``. Where the module is not known either, only ``address`` is.
     """
 
     address: int
@@ -38,7 +38,7 @@ class Frame:
 
     @property
     def text(self) -> str:
-        """The frame in a line of text, as strace has it."""
+        """The frame as a line of text, as strace prints it."""
         if self.module is not None:
             return f"{self.module}({self.name or ''}+0x{self.offset:x}) [0x{self.address:x}]"
         place = "" if self.name is None else f"{self.name}+0x{self.offset:x} "
@@ -46,7 +46,7 @@ class Frame:
 
     @property
     def folded(self) -> str:
-        """The frame in a folded stack: places of one function are one."""
+        """The frame in a folded stack, where all places of one function are the same."""
         text = self.name or (f"[{os.path.basename(self.module).strip('[]')}]" if self.module else "[unknown]")
         return text.replace(";", ":")
 
@@ -56,13 +56,17 @@ Frames = tuple[Frame, ...]
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The two stacks of a call. None: it could not be kept. Empty: there is none."""
+    """The stacks from which a call was made: of the kernel and of the process.
+
+    Each is a tuple of ``Frame`` with the innermost first, None where the kernel could not keep it, and empty where
+    there is no such stack.
+    """
 
     kernel: Frames | None = None
     user: Frames | None = None
 
     def to_json(self) -> dict[str, Value]:
-        """Return what JSON shows of it."""
+        """Return the stacks as JSON shows them."""
         return {"kernel": _shown(self.kernel), "user": _shown(self.user)}
 
     def lines(self) -> Iterator[str]:
@@ -74,7 +78,7 @@ class Stack:
                 yield from (frame.text for frame in frames)
 
     def folded(self) -> str:
-        """Return the stack as one text, the outermost frame first; frames of the kernel end with ``_[k]``."""
+        """Return both stacks as one text, the outermost frame first. Frames of the kernel end with ``_[k]``."""
         user = [frame.folded for frame in reversed(self.user)] if self.user is not None else ["[user lost]"]
         kernel = (
             [f"{frame.folded}_[k]" for frame in reversed(self.kernel)]

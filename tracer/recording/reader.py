@@ -29,11 +29,17 @@ GROUP_BYTES: Final = 4 << 20
 
 
 class Recording:
-    """A recording that is open for reading: a context manager, to be had from `open`.
+    """A recording that is open for reading. ``Recording.open`` returns one; use it in a with statement.
 
-    Its records come in the order in which they were delivered, which is that of time except for late ones (the ledger
-    counts those). Whatever reads them raises RecordingError at damage, and where the writer was killed, once all that
-    lies before was yielded. Not for more than one thread, nor for two iterations at once.
+    ::
+
+        with Recording.open("make.rec") as recording:
+            for event in recording.events():
+                print(event.event, event.args)
+
+    Events come in the order in which they were delivered: by time, apart from a few that the ledger counts as late.
+    Whatever reads events raises RecordingError at damage, or where the writer was killed, after all events before that
+    place. Reading needs neither root nor libbpf, and works on any machine. For one thread and one iteration at a time.
     """
 
     def __init__(self, parts: Sequence[Part], stack: ExitStack) -> None:
@@ -56,10 +62,10 @@ class Recording:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a recording by its (first) file, or by the directory that it lies in.
+        """Open a recording by its first file, or by the directory that it lies in.
 
-        Another file of a recording that was split is read by itself. RecordingError for what is not a recording, for
-        one of a newer version, and where not even its head can be read.
+        Another file of a split recording is opened by itself. Raises RecordingError for a file that is not a recording,
+        for a newer version, and where the head cannot be read.
         """
         with ExitStack() as stack:
             first = Path(path)
@@ -75,7 +81,10 @@ class Recording:
 
     @classmethod
     def read_from(cls, file: BinaryIO, name: str) -> Self:
-        """Read a recording out of a file that is open and can be sought, closed with the recording."""
+        """Read a recording from an open file that can be sought; closing the recording closes it.
+
+        Raises RecordingError as ``open`` does.
+        """
         with ExitStack() as stack:
             return cls([Part(stack.enter_context(file), name)], stack.pop_all())
 
@@ -91,32 +100,32 @@ class Recording:
 
     @property
     def host(self) -> str:
-        """The host that was traced."""
+        """The name of the host that was traced."""
         return self.head.host
 
     @property
     def directory(self) -> str:
-        """Where the traced command began, "" where that is not known."""
+        """The directory in which the traced command began, empty where it is not known."""
         return self.head.directory
 
     @property
     def kernel(self) -> str:
-        """The release of its kernel."""
+        """The release of the host's kernel."""
         return self.head.kernel
 
     @property
     def machine(self) -> str:
-        """Its kind of machine, as ``uname -m``."""
+        """The host's type of machine, as ``uname -m`` prints it."""
         return self.head.machine
 
     @property
     def offset_ns(self) -> int:
-        """What leads from the records' clock to the epoch's, in nanoseconds."""
+        """The nanoseconds to add to the records' clock for the time since the epoch."""
         return self.head.offset_ns
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
-        """When its first and last record were made (ns since the epoch), as its blocks say; None without records."""
+        """The times of the first and of the last record, in nanoseconds since the epoch; None without records."""
         spans = [part.span for part in self._parts if part.span is not None]
         if not spans:
             return None
@@ -129,11 +138,14 @@ class Recording:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that it lies in, in their order."""
+        """The files that the recording consists of, in their order."""
         return tuple(part.name for part in self._parts)
 
     def records(self) -> Iterator[_native.Records]:
-        """Yield all records, some megabytes at a time."""
+        """Yield all records, some megabytes at a time.
+
+        Raises RecordingError at damage.
+        """
         read = 0
         for part in self._parts:
             try:
@@ -149,15 +161,19 @@ class Recording:
             raise RecordingError("is missing: the recording goes on there", file=missing, events_read=read)
 
     def batches(self, events: Collection[str] | None = None, *, resolves_paths: bool = False) -> Iterator[Batch]:
-        """Yield batches of one event each, of these events (None: all); an event's come in the order of the file.
+        """Yield batches of one event each, for these names of events (None: all).
 
-        ``resolves_paths``: batches tell the files that their events are about.
+        Batches of one event come in the order of the file. ``resolves_paths`` lets them have the files that events are
+        about (``Batch.paths``). Raises RecordingError at damage.
         """
         for batches in self.rounds(events, resolves_paths=resolves_paths):
             yield from batches
 
     def rounds(self, events: Collection[str] | None = None, *, resolves_paths: bool = False) -> Iterator[list[Batch]]:
-        """Yield what `batches` does, those together that come together."""
+        """Yield lists of the batches that came together, each as ``batches`` yields them.
+
+        Raises RecordingError at damage.
+        """
         wanted = {spec.id: spec for name, spec in self.specs.items() if events is None or name in events}
         ahead = Ahead(self.records())
         resolver = self._path_resolver(ahead) if resolves_paths else None
@@ -181,7 +197,10 @@ class Recording:
         return EventPaths(self.specs.values(), self.schema.tables, names)
 
     def events(self) -> Iterator[Event]:
-        """Yield the events one by one, in the order of the file; what does not fit is passed over and counted."""
+        """Yield the events one by one, in the order of the file.
+
+        Records that do not fit their events are left out and counted. Raises RecordingError at damage.
+        """
         self.undecodable = 0
         decoders = [self.decoder(spec.id) for spec in self.specs.values()]
         for records in self.records():
@@ -191,7 +210,7 @@ class Recording:
             self.undecodable += len(refused)
 
     def decoder(self, event: int) -> Decoder:
-        """Return the decoder of an event by its id."""
+        """Return the decoder of an event, by its ID."""
         if event not in self._decoders:
             spec = next(spec for spec in self.specs.values() if spec.id == event)
             self._decoders[event] = decoder = Decoder(spec, self.schema.tables)

@@ -54,10 +54,13 @@ class _Waiting:
 
 
 class Recorder:
-    """Writes records to a file; a context manager. ``begin`` comes first, ``close`` with the ledger last.
+    """Writes records of a trace to a file. Use it in a with statement.
 
-    A file holds at most `rotate_bytes` (but always one block), and events of at most `rotate_s` seconds; then the
-    recording goes on in PATH.1, PATH.2, … `find_cgroups` leads from ids to paths. Not for more than one thread.
+    ``Tracer.record`` gives it everything it needs; close it with the ledger of the trace. A file holds at most
+    ``rotate_bytes`` bytes, though always one block, and events of at most ``rotate_s`` seconds. The recording goes on
+    in PATH.1, PATH.2 and so on. ``find_cgroups`` leads from IDs of cgroups to their paths. For one thread only.
+
+    Raises OSError, which names the file, where it cannot be written.
     """
 
     def __init__(
@@ -98,22 +101,28 @@ class Recorder:
 
     @property
     def file(self) -> Path:
-        """The file that is being written."""
+        """The path of the file that is being written."""
         return part_path(self._path, self._part)
 
     def begin(self, head: Head) -> None:
-        """Write what the recording tells of itself."""
+        """Write the head: what the recording says about itself. Comes before all records.
+
+        Raises TraceleftError where the recording was begun before, and OSError where the file cannot be written.
+        """
         if self._head is not None:
             raise TraceleftError("a recording begins once")
         self._head = head
         self._begin_part()
 
     def keep_stacks(self, stacks: StackNotes) -> None:
-        """Let the recording tell of the stacks of its records; before it begins."""
+        """Keep the stacks of records. To be called before ``begin``."""
         self._stacks = stacks
 
     def write(self, records: _native.Records | bytes) -> None:
-        """Take records; whole blocks of them are written, others wait for `flush`. An OSError names the file."""
+        """Take records. Whole blocks are written, the rest waits for ``flush``.
+
+        Raises OSError, which names the file, where it cannot be written.
+        """
         if isinstance(records, bytes):
             records = _native.Records(records)
         offsets, data = memoryview(records.offsets).cast("I"), memoryview(records.data)
@@ -132,7 +141,7 @@ class Recorder:
             row = stop
 
     def flush(self) -> None:
-        """Write what waits as a block."""
+        """Write the records that wait, as a block."""
         # Who only reads recordings does without numpy.
         from traceleft.tracer.decode.columns import HeaderColumns
 
@@ -159,7 +168,7 @@ class Recorder:
         self._name_cgroups(columns.cgroups())
 
     def flush_if_due(self) -> bool:
-        """Write what has waited for a second; tell whether something was written."""
+        """Write the records that have waited for a second, and return whether there were any."""
         if not self._waiting.records or self._clock() - self._waiting.since < FLUSH_S:
             return False
         self.flush()
@@ -168,7 +177,7 @@ class Recorder:
     def close(self, ledger: Ledger | None) -> None:
         """Write what waits and the account, and close the file; may be called again.
 
-        Where a write failed before, the account goes where the broken block was, if there is room.
+        Where a write failed before, the account takes the place of the broken block if there is room.
         """
         try:
             if self._fd is not None and self._head is not None:

@@ -76,7 +76,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What `-c` shows of one event; times in nanoseconds."""
+    """What the kernel counted of one event: numbers of calls and errors, and times in nanoseconds."""
 
     calls: int
     errors: int
