@@ -6,6 +6,7 @@ The only module that imports bcc, whose symbol cache reads the kernel's list whe
 import os
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -141,6 +142,17 @@ class Symbols:
         self._names = 0
 
 
+class _State(Enum):
+    """Whether a module can be read."""
+
+    READABLE = "readable"
+    UNREADABLE = "unreadable"
+    # Its process could not open it; another one may.
+    ABSENT = "absent"
+    # Its reading has ended a worker: it is not given to another one.
+    POISON = "poison"
+
+
 class _Module:
     """What names places, and the names that are known; None for a place that has none."""
 
@@ -151,9 +163,7 @@ class _Module:
         self._pid = pid
         self._number = 0
         self._generation = -1
-        # It cannot be read; or its reading has ended a worker, so that it is not given to another one.
-        self._is_unreadable = False
-        self._is_poison = False
+        self._state = _State.READABLE
 
     def ask(self, process: SymbolProcess, places: Sequence[int]) -> dict[int, Place | None]:
         """Return what places are called; all nameless where the file cannot be read."""
@@ -166,12 +176,12 @@ class _Module:
 
     @property
     def _is_broken(self) -> bool:
-        return self._is_unreadable or self._is_poison
+        return self._state is not _State.READABLE
 
     def _ask(self, process: SymbolProcess, places: Sequence[int]) -> Sequence[Place | None] | None:
         if not self._is_broken and self._needs_load(process):
             self._number = self._number or self._next_number()
-            self._is_unreadable = not self._guard(process, lambda: self._load(process, self._number))
+            self._guard(process, lambda: self._read(process))
             self._generation = process.generation
         return None if self._is_broken else self._guard(process, lambda: process.name(self._number, places))
 
@@ -179,14 +189,18 @@ class _Module:
         """Ask something, and notice whether that ended the worker."""
         before = process.failures
         answer = ask()
-        self._is_poison = process.failures > before
+        if process.failures > before:
+            self._state = _State.POISON
         return answer
+
+    def _read(self, process: SymbolProcess) -> None:
+        self._state = self._load(process, self._number)
 
     def _needs_load(self, process: SymbolProcess) -> bool:
         return self._generation != process.generation
 
-    def _load(self, process: SymbolProcess, number: int) -> bool:
-        """Hand the file over; whether its functions can be read."""
+    def _load(self, process: SymbolProcess, number: int) -> _State:
+        """Hand the file over; return whether its functions can be read."""
         raise AssertionError
 
 
@@ -196,29 +210,29 @@ class _File(_Module):
     def __init__(self, next_number: Callable[[], int], pid: int, files: Files, mapping: Mapping) -> None:
         super().__init__(next_number, pid, files)
         self._mapping = mapping
-        self._is_absent = False
         self._opened: tuple[str, Stamp] | None = None
 
     def is_for_another(self, pid: int) -> bool:
         """Whether its first process could not open it, so that another one that has it mapped may be asked."""
-        return self._is_absent and pid != self._pid
+        return self._state is _State.ABSENT and pid != self._pid
 
     def has_changed(self) -> bool:
         """Whether it was written over since it was read."""
         return self._opened is not None and self._opened[0] != "" and self._files.is_changed(*self._opened)
 
-    def _load(self, process: SymbolProcess, number: int) -> bool:
+    def _load(self, process: SymbolProcess, number: int) -> _State:
         with self._files.open_mapped(self._pid, self._mapping) as opened:
-            self._is_absent = opened is None
             self._opened = None if opened is None else (opened.path, opened.stamp)
-            reply = None if opened is None else process.load(number, opened.fd)
+            if opened is None:
+                return _State.ABSENT
+            reply = process.load(number, opened.fd)
         if reply is None:
-            return False
+            return _State.UNREADABLE
         if reply.build_id or reply.link:
             with self._files.open_debug(self._mapping.path, reply.build_id, reply.link) as fd:
                 if fd is not None:
                     process.load_debug(number, fd, checksum=reply.checksum if reply.link else None)
-        return True
+        return _State.READABLE
 
 
 class _List(_Module):
@@ -231,14 +245,15 @@ class _List(_Module):
 
     def ask(self, process: SymbolProcess, places: Sequence[int]) -> dict[int, Place | None]:
         """Return what places are called; one without a name may get one later."""
-        self._is_unreadable &= time.monotonic() < self._due
+        if self._state is _State.UNREADABLE and time.monotonic() >= self._due:
+            self._state = _State.READABLE
         found = super().ask(process, places)
         return {place: each for place, each in found.items() if each is not None}
 
     def _needs_load(self, process: SymbolProcess) -> bool:
         return super()._needs_load(process) or time.monotonic() >= self._due
 
-    def _load(self, process: SymbolProcess, number: int) -> bool:
+    def _load(self, process: SymbolProcess, number: int) -> _State:
         begun = time.monotonic()
         is_new = self._generation != process.generation
         with self._files.open_function_list(self._pid) as fd:
@@ -248,7 +263,7 @@ class _List(_Module):
         self._stamp = stamp if is_read else None
         # A long list costs the reader no more than a tenth of its time.
         self._due = time.monotonic() + max(LIST_S, 10 * (time.monotonic() - begun))
-        return is_read
+        return _State.READABLE if is_read else _State.UNREADABLE
 
 
 def _printed(place: Place | None) -> Place | None:
