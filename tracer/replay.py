@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.callbacks import Callbacks
+from traceleft.tracer.decode.ahead import Ahead
 from traceleft.tracer.decode.records import cut_records
 from traceleft.tracer.dispatch import Dispatcher
-from traceleft.tracer.output.ahead import Ahead
 from traceleft.tracer.output.counts import Count
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.schema.select import select_specs

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.recordings import closed
 from traceleft.tracer import _native
-from traceleft.tracer.output.ahead import AHEAD_MAX, Ahead
+from traceleft.tracer.decode.ahead import AHEAD_MAX, Ahead
 
 
 def some(count: int, *, error: Exception | None = None) -> Iterator[_native.Records]:

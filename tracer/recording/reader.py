@@ -11,11 +11,11 @@ import msgspec
 from traceleft.errors import RecordingError
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import Ledger
+from traceleft.tracer.decode.ahead import Ahead
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.records import iter_events
-from traceleft.tracer.output.ahead import Ahead
 from traceleft.tracer.output.fdnames import FdNames
 from traceleft.tracer.recording.format import BrokenError, part_path
 from traceleft.tracer.recording.part import Part, open_part

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.account.ledger import Figures, KernelCounts, Ledger, ReaderCounts, Tally, add_tallies, make_ledger
+from traceleft.tracer.decode.ahead import AheadQueue
 from traceleft.tracer.session.following import Watch, make_unfinished
 from traceleft.tracer.session.maps import Count
 from traceleft.tracer.session.session import Session
@@ -42,7 +43,7 @@ class Reader:
         self._has_ended = False
         self._deadline: float | None = None
         self._next_look = 0.0
-        self._ahead: deque[_native.Records] = deque()
+        self._ahead = AheadQueue(AHEAD_MAX)
         self._ahead_s = AHEAD_S
         self._made = b""
         self._made_tally: Tally = {}
@@ -83,14 +84,14 @@ class Reader:
         with self._lock:
             self._ahead_s = AHEAD_S
             while not self._has_ended:
-                records = self._ahead.popleft() if self._ahead else self._session.drain.take(self._wait_ms())
+                records = self._take(self._wait_ms())
                 for tick in self._ticks:
                     tick()
                 if self._is_due(is_idle=not len(records)):
                     self._end()
                 if len(records):
                     return records
-            rest = self._ahead.popleft() if self._ahead else self._session.drain.take(0, final=True)
+            rest = self._take(0, final=True)
             if len(rest):
                 return rest
             made, self._made = self._made, b""
@@ -102,16 +103,7 @@ class Reader:
         Not after stop(): then what is left has to be handed out soon.
         """
         with self._lock:
-            if len(self._ahead) >= AHEAD_MAX or self._stop:
-                return None
-            begun = time.monotonic()
-            wait_ms = 0 if self._has_ended else int(1000 * min(self._ahead_s, WAIT_MS / 1000))
-            records = self._session.drain.take(wait_ms, final=self._has_ended)
-            self._ahead_s = max(0.0, self._ahead_s - (time.monotonic() - begun))
-            if not len(records):
-                return None
-            self._ahead.append(records)
-            return records
+            return None if self._stop else self._ahead.look(self._take_early)
 
     def hand_out(self, records: _native.Records) -> Handout:
         """Begin to deliver records; whoever does so settles the account at the end, or close() does."""
@@ -155,14 +147,23 @@ class Reader:
             self.settle(self._handout)
         with self._lock:
             self._end()
-            while self._ahead:
-                self._drop(self._ahead.popleft().tally())
-            while len(rest := self._session.drain.take(0, final=True)):
+            while len(rest := self._take(0, final=True)):
                 self._drop(rest.tally())
             if self._made:
                 self._drop(_native.Records(self._made).tally())
                 self._made = b""
             return self._make_ledger()
+
+    def _take(self, wait_ms: int, *, final: bool = False) -> _native.Records:
+        found = self._ahead.pop()
+        return self._session.drain.take(wait_ms, final=final) if found is None else found
+
+    def _take_early(self) -> _native.Records | None:
+        begun = time.monotonic()
+        wait_ms = 0 if self._has_ended else int(1000 * min(self._ahead_s, WAIT_MS / 1000))
+        records = self._session.drain.take(wait_ms, final=self._has_ended)
+        self._ahead_s = max(0.0, self._ahead_s - (time.monotonic() - begun))
+        return records if len(records) else None
 
     def _wait_ms(self) -> int:
         if self._deadline is None:
