@@ -36,7 +36,7 @@ class Callbacks:
     def on_batch(self, events: str, callback: BatchCallback) -> None:
         """Call ``callback(batch)`` with each batch of an event that an expression chooses.
 
-        A ``Batch`` holds up to some ten thousand events of one kind as columns: no Python object is made for each. The
+        A ``Batch`` holds up to some tens of thousands of events of one kind, as columns without an object for each. The
         events of a batch are in order of time. Raises ExpressionError for an event that is not traced.
         """
         self._dispatcher.on_batch(select_specs(self.specs, [events]), callback)
