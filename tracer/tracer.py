@@ -77,7 +77,7 @@ class Tracer(Facts):
     Needs root, or CAP_BPF and CAP_PERFMON; Linux 4.4 or later; libbpf 1.0 or later. What can be refused before
     anything is loaded is refused here. Raises UnsupportedError where the kernel, a privilege or libbpf lacks
     something, ExpressionError for an unknown event, CommandError for a command that cannot be found, BatteryError for a
-    damaged battery. Each message is one line that names the remedy.
+    damaged battery, and TraceleftError for a text in place of a list. Each message is one line that names the remedy.
     """
 
     _on_warning: WarningCallback | None = None
@@ -107,6 +107,7 @@ class Tracer(Facts):
         buffers: BufferOptions | None = None,
         limits: LimitOptions | None = None,
     ) -> None:
+        _refuse_text(events=events, command=command)
         filters, details, counts = filters or FilterOptions(), details or DetailOptions(), counts or CountOptions()
         self._limits = limits or LimitOptions()
         self.kill = self._limits.kill
@@ -390,3 +391,10 @@ class Tracer(Facts):
         self.signal = number
         self._patience.begin(DRAIN_S)
         self.stop()
+
+
+def _refuse_text(**lists: Sequence[str] | None) -> None:
+    """Raise TraceleftError for a text in place of a list: its letters would be taken one by one."""
+    for name, value in lists.items():
+        if isinstance(value, str):
+            raise TraceleftError(f"{name} is a list, not a text: write {name}={value.split()}")

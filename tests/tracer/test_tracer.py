@@ -484,6 +484,8 @@ def test_ourselves_are_never_traced(battery: Battery) -> None:
         ({"command": []}, CommandError, "not a valid name of a command"),
         ({"events": ["opneat"]}, ExpressionError, "openat"),
         ({"events": ["getppid", "!getppid"]}, TraceleftError, "no event"),
+        ({"command": "ls -l"}, TraceleftError, r"write command=\['ls', '-l'\]"),
+        ({"events": "openat"}, TraceleftError, r"events is a list, not a text: write events=\['openat'\]"),
         ({"hook": "uprobe"}, UnsupportedError, "raw_tracepoint"),
         ({"uid": -1}, UnsupportedError, "uid"),
     ],
