@@ -69,12 +69,13 @@ CROWD_THREADS: Final = 8
 MISSED: Final = f"""
 import json
 from tests.support.levels import offered_runs
-from traceleft import Battery, Tracer
+from traceleft import Battery, ProbeOptions, Tracer
 from traceleft.tracer.kernel import kprobes
 kprobes.BLOCKING_MAX = 20
 level = next(level for level, hook in reversed(offered_runs()) if hook == "kprobe")
 battery = Battery.open("{CACHE / "vm-battery"}")
-with Tracer(battery, level=level, hook="kprobe", events=["read"], command=["/mnt/live_blocked"]) as tracer:
+probes = ProbeOptions(level=level, hook="kprobe")
+with Tracer(battery, events=["read"], command=["/mnt/live_blocked"], probes=probes) as tracer:
     tracer.run()
 print(json.dumps(tracer.ledger.to_json()))
 """
