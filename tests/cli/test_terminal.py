@@ -148,7 +148,7 @@ def test_hostile_name_of_a_task_is_escaped_in_an_alert(tmp_path: Path) -> None:
 
 def test_warning_of_a_library_is_one_line() -> None:
     warning = "lambda words, **_: warnings.warn(words[0])"
-    code = f"import warnings; from traceleft import cli; cli.invoke = {warning}; cli.main()"
+    code = f"import warnings; from traceleft.cli import main as cli; cli.invoke = {warning}; cli.main()"
 
     done = subprocess.run([sys.executable, "-c", code, NAME], capture_output=True, text=True, timeout=120)
 
