@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.kernel.live import HOOKS
 from traceleft.battery import Battery
+from traceleft.tracer.output.unix_peers import UnixPeers
 
 pytestmark = pytest.mark.kernel
 
@@ -39,6 +41,14 @@ server.listen()
 client.connect(server.getsockname())
 client.send(b"hello")
 print(client.getsockname()[1], server.getsockname()[1], flush=True)
+# Its sockets are asked for while they are there.
+time.sleep(1)
+"""
+PAIRED = """
+import os, socket, time
+one, other = socket.socketpair()
+one.send(b"hello")
+print(os.fstat(one.fileno()).st_ino, os.fstat(other.fileno()).st_ino, flush=True)
 # Its sockets are asked for while they are there.
 time.sleep(1)
 """
@@ -76,3 +86,20 @@ def test_connection_has_both_its_ends(battery: Battery, tmp_path: Path, hook: st
     (sent,) = (event for event in events if event["event"] == "sendto" and event["args"]["buff"] == "hello")
 
     assert sent["paths"]["fd"] == f"TCP:[127.0.0.1:{here}->127.0.0.1:{there}]"
+
+
+def has_peers() -> bool:
+    one, other = socket.socketpair()
+    with one, other:
+        return UnixPeers().find(os.fstat(one.fileno()).st_ino) is not None
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_local_socket_has_its_peer(battery: Battery, tmp_path: Path, hook: str) -> None:
+    events, printed = trace(battery, hook, PAIRED, tmp_path)
+    here, there = map(int, printed.split())
+    if not has_peers():
+        pytest.skip("the kernel has no unix_diag")
+    (sent,) = (event for event in events if event["event"] == "sendto" and event["args"]["buff"] == "hello")
+
+    assert sent["paths"]["fd"] in (f"UNIX:[{here}->{there}]", f"UNIX-STREAM:[{here}->{there}]")

@@ -11,7 +11,7 @@ from traceleft.tracer import _native
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.output.fdnames import FdNames
+from traceleft.tracer.output.fdnames import PAIRS, FdNames
 from traceleft.tracer.schema.load import load_schema
 
 FD = {"name": "fd", "kind": "fd", "width": 4}
@@ -30,6 +30,16 @@ CALLS: dict[str, list[dict[str, Any]]] = {
     "pipe2": [
         {
             "name": "fildes",
+            "kind": "array",
+            "element": {"kind": "fd", "width": 4},
+            "size": 4,
+            "direction": "out",
+            "slot": True,
+        }
+    ],
+    "socketpair": [
+        {
+            "name": "usockvec",
             "kind": "array",
             "element": {"kind": "fd", "width": 4},
             "size": 4,
@@ -72,7 +82,7 @@ def call(
 ) -> Event:
     """Return a call's event."""
     spec = SCHEMA.events[name]
-    captures = {} if path is None else {0: Capture(path, len(path) // 4 if name == "pipe2" else None)}
+    captures = {} if path is None else {0: Capture(path, len(path) // 4 if name in PAIRS else None)}
     registers = (*args, *[0x1000] * (path is not None), *more)
     return Decoder(spec, SCHEMA.tables).decode(encode(spec, Record(registers, captures, ret=ret, ids=(pid, pid, 0, 0))))
 
@@ -154,6 +164,8 @@ def test_sockets_and_pipes_have_their_kind_or_their_number() -> None:
     assert fds.name(call("socket", ret=6)) == {"ret": "socket"}
     fds.name(call("pipe2", path=b"\x07\0\0\0\x08\0\0\0"))
     assert fds.name(call("read", 7)) == {"fd": "pipe"}
+    fds.name(call("socketpair", path=b"\x09\0\0\0\x0a\0\0\0"))
+    assert fds.name(call("read", 10)) == {"fd": "socket"}
 
 
 def test_child_has_its_parent_s_fds() -> None:

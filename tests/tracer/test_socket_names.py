@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from traceleft.tracer.output.socket_names import describe_fd
 from traceleft.tracer.output.text import _quote_path
+from traceleft.tracer.output.unix_peers import UnixPeers, read_peer
 
 AF_NETLINK, NETLINK_ROUTE = 16, 0
 PID = os.getpid()
@@ -71,6 +73,71 @@ def test_local_sockets_have_their_names(stack: ExitStack, tmp_path: Path, monkey
     assert described(abstract.fileno()) == f'{protocol}:[{inode(abstract)},@"hidden{PID}"]'
 
 
+def peered(fd: int) -> str:
+    return describe_fd(PID, fd, os.readlink(f"/proc/self/fd/{fd}").encode(), UnixPeers().find)
+
+
+def test_local_sockets_have_their_peers(stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = (stack.enter_context(each) for each in socket.socketpair())
+    server, client = (stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(2))
+    server.bind("server")
+    server.listen()
+    client.connect("server")
+    accepted, _ = server.accept()
+    stack.enter_context(accepted)
+    if UnixPeers().find(inode(one)) is None:
+        pytest.skip("the kernel has no unix_diag")
+    protocol = described(one.fileno()).partition(":")[0]
+
+    assert peered(one.fileno()) == f"{protocol}:[{inode(one)}->{inode(other)}]"
+    assert peered(other.fileno()) == f"{protocol}:[{inode(other)}->{inode(one)}]"
+    assert peered(server.fileno()) == f'{protocol}:[{inode(server)},"server"]'
+    assert peered(client.fileno()) == f"{protocol}:[{inode(client)}->{inode(accepted)}]"
+    assert peered(accepted.fileno()) == f'{protocol}:[{inode(accepted)}->{inode(client)},"server"]'
+
+
+def test_peers_of_many_sockets_are_found_one_after_the_other(stack: ExitStack) -> None:
+    pairs = [[stack.enter_context(each) for each in socket.socketpair()] for _ in range(20)]
+    peers = UnixPeers()
+    if peers.find(inode(pairs[0][0])) is None:
+        pytest.skip("the kernel has no unix_diag")
+
+    assert [peers.find(inode(one)) for one, _ in pairs] == [inode(other) for _, other in pairs]
+    assert [peers.find(number) for number in (0, -1, 1, 1 << 32)] == [None] * 4
+
+
+def answer(number: int, *attributes: bytes, kind: int = 20) -> bytes:
+    """Return a netlink message about a socket."""
+    body = struct.pack("=4xI8x", number) + b"".join(attributes)
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
+
+
+NAME = struct.pack("=HH", 8, 0) + b"path"
+PEER = struct.pack("=HHI", 8, 2, 77)
+
+
+@pytest.mark.parametrize(
+    ("message", "peer"),
+    [
+        (answer(5, PEER), 77),
+        (answer(5, NAME, PEER), 77),
+        (answer(5, struct.pack("=HH", 5, 0) + b"a\0\0\0", PEER), 77),
+        (answer(5), None),
+        (answer(6, PEER), None),
+        (answer(5, PEER, kind=2), None),
+        (answer(5, struct.pack("=HHI", 8, 2, 0)), None),
+        (answer(5, PEER[:6]), None),
+        (answer(5, struct.pack("=HH", 0, 0), PEER), 77),
+        (answer(5, struct.pack("=HH", 0xFFFF, 0), PEER), None),
+        (answer(5, PEER)[:20], None),
+    ],
+    ids=["peer", "after a name", "after padding", "none", "other", "error", "zero", "cut", "empty", "long", "short"],
+)
+def test_answer_about_a_socket_is_read_within_its_bounds(message: bytes, peer: int | None) -> None:
+    assert read_peer(message, 5) == peer
+
+
 def test_netlink_has_its_protocol_and_port(stack: ExitStack) -> None:
     sock = stack.enter_context(socket.socket(AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE))
     sock.bind((0, 0))
@@ -95,6 +162,7 @@ def test_what_is_gone_is_its_link(link: bytes) -> None:
     [
         ("TCP:[127.0.0.1:1->127.0.0.1:2]", "TCP:[127.0.0.1:1->127.0.0.1:2]"),
         ("TCPv6:[[::1]:1->[::1]:2]", "TCPv6:[[::1]:1->[::1]:2]"),
+        ("UNIX-STREAM:[7->8]", "UNIX-STREAM:[7->8]"),
         ('UNIX-STREAM:[7,"/a->b"]', 'UNIX-STREAM:[7,"/a-\\x3eb"]'),
         ("/tmp/TCP:[1->2]", "/tmp/TCP:[1-\\x3e2]"),
     ],

@@ -39,6 +39,8 @@ LOOKS_MAX: Final = 5
 
 OPENING: Final = {"open": "", "creat": "", "openat": "dfd", "openat2": "dfd"}
 SOCKETS: Final = frozenset({"socket", "accept", "accept4"})
+# Calls that make two descriptors: the argument that tells them, and what they are called where no more is known.
+PAIRS: Final = {"pipe": ("fildes", "pipe"), "pipe2": ("fildes", "pipe"), "socketpair": ("usockvec", "socket")}
 NAMING: Final = frozenset({"bind", "connect", "listen"})
 DUPLICATING: Final = frozenset({"dup", "dup2", "dup3"})
 FORKING: Final = frozenset({"fork", "vfork", "clone", "clone3"})
@@ -48,7 +50,7 @@ RETURNING: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING})
 ALWAYS_CLOSING: Final = frozenset({"bpf", "io_uring_setup", "pidfd_open", "pidfd_getfd", "seccomp"})
 # Calls that tell paths, or that change what a learned descriptor leads to.
 LEARNING: Final = frozenset(
-    {*OPENING, *DUPLICATING, *FORKING, *CLOSING, *MOVING, *SOCKETS, "exit_group", "fcntl", "ioctl", "pipe", "pipe2"}
+    {*OPENING, *DUPLICATING, *FORKING, *CLOSING, *MOVING, *SOCKETS, *PAIRS, "exit_group", "fcntl", "ioctl"}
 )
 
 
@@ -251,8 +253,8 @@ class FdNames:
             self._learn_flags(pid, values.get("fd"), closes=closes)
         elif name == "ioctl" and values.get("cmd") in ("FIOCLEX", "FIONCLEX"):
             self._learn_flags(pid, values.get("fd"), closes=values.get("cmd") == "FIOCLEX")
-        elif name in ("pipe", "pipe2"):
-            self._learn_pipe(event, values, closes=closes)
+        elif name in PAIRS:
+            self._learn_pair(event, values, closes=closes)
         elif name in MOVING:
             self._learn_directory(pid, values)
         elif name in ("execve", "execveat"):
@@ -334,11 +336,12 @@ class FdNames:
         else:
             self._put(event.pid, ret, Fd(path, closes))
 
-    def _learn_pipe(self, event: Event, values: Mapping[str, Value], *, closes: bool) -> None:
-        fds = values.get("fildes")
+    def _learn_pair(self, event: Event, values: Mapping[str, Value], *, closes: bool) -> None:
+        name, kind = PAIRS[event.event]
+        fds = values.get(name)
         for fd in fds if isinstance(fds, list) else []:
             if isinstance(fd, int):
-                self._put(event.pid, fd, Fd(self._ask_for(event.pid, fd, "pipe"), closes))
+                self._put(event.pid, fd, Fd(self._ask_for(event.pid, fd, kind), closes))
 
     def _forget(self, pid: int, first: Value, last: Value) -> None:
         fds = self._processes.get(pid)

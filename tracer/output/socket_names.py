@@ -1,13 +1,14 @@
 """What a socket, a pidfd or a signalfd stands for, as ``strace -yy`` shows it: asked of /proc while it is there.
 
 The kernel tells a socket's protocol as an extended attribute (``system.sockprotoname``), its addresses in the tables of
-/proc/PID/net, which are those of the process's network namespace.
+/proc/PID/net, which are those of the process's network namespace. To what a UNIX socket is connected stands there for
+none: ``unix_peers`` asks the kernel.
 """
 
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -38,12 +39,15 @@ _SOCKET: Final = re.compile(rb"socket:\[([0-9]{1,20})\]")
 _INFO: Final = {b"anon_inode:[pidfd]": b"Pid:", b"anon_inode:[signalfd]": b"sigmask:"}
 
 
-def describe_fd(pid: int, fd: int, link: bytes) -> str:
-    """Return what a link of /proc/PID/fd stands for; the link itself where no more is known."""
+def describe_fd(pid: int, fd: int, link: bytes, peer_of: Callable[[int], int | None] = lambda inode: None) -> str:
+    """Return what a link of /proc/PID/fd stands for; the link itself where no more is known.
+
+    ``peer_of`` tells to which socket a UNIX socket is connected, by inodes.
+    """
     found = _SOCKET.fullmatch(link)
     try:
         if found is not None:
-            return _describe_socket(pid, fd, int(found[1]))
+            return _describe_socket(pid, fd, int(found[1]), peer_of)
         if link in _INFO:
             return _describe_by_info(pid, fd, link)
     except (OSError, ValueError, IndexError):
@@ -51,13 +55,14 @@ def describe_fd(pid: int, fd: int, link: bytes) -> str:
     return to_text(link)
 
 
-def _describe_socket(pid: int, fd: int, inode: int) -> str:
+def _describe_socket(pid: int, fd: int, inode: int, peer_of: Callable[[int], int | None]) -> str:
     protocol = to_text(os.getxattr(f"/proc/{pid}/fd/{fd}", PROTOCOL_NAME).rstrip(b"\0"))
     what: str | None = None
     if protocol in INTERNET:
         what = _find_addresses(pid, INTERNET[protocol], inode)
     elif protocol.startswith("UNIX"):
-        what = _find_path(pid, inode)
+        peer = peer_of(inode)
+        what = f"{inode}{'' if peer is None else f'->{peer}'}{_find_path(pid, inode)}"
     elif protocol == "NETLINK":
         what = _find_port(pid, inode)
     return f"{protocol}:[{inode if what is None else what}]"
@@ -90,15 +95,15 @@ def _show_address(text: bytes) -> str:
     return f"[{IPv6Address(data)}]:{int(port, 16)}"
 
 
-def _find_path(pid: int, inode: int) -> str | None:
-    """Return a socket's number and, where it has one, its name: quoted, an abstract one after an ``@``."""
+def _find_path(pid: int, inode: int) -> str:
+    """Return a socket's name after a comma, if it has one: quoted, an abstract one after an ``@``."""
     wanted = b"%d" % inode
     for row in _rows(pid, "unix"):
         if row[6] == wanted and len(row) > 7:
             path = b" ".join(row[7:])
             sign = "@" if path.startswith(b"@") else ""
-            return f'{inode},{sign}"{to_text(path.removeprefix(b"@"))}"'
-    return None
+            return f',{sign}"{to_text(path.removeprefix(b"@"))}"'
+    return ""
 
 
 def _find_port(pid: int, inode: int) -> str | None:
