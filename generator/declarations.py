@@ -229,8 +229,11 @@ class _Reader:
         return element, element["width"]
 
     def _cases(self, table: Table, place: str) -> Table:
-        numbers = table.keys() - {"arg", "ignore"}
-        kinds = {key: self._case(value, f"{place}.{key}") for key, value in table.items() if key in numbers}
+        lacking = {str(_number(number, place)): "none" for number in _list(table.get("none", []), place)}
+        numbers = {key: value for key, value in table.items() if key not in ("arg", "ignore", "none")}
+        if lacking.keys() & numbers.keys():
+            raise _MalformedError(place, "none lists a number that has a case")
+        kinds = {key: self._case(value, f"{place}.{key}") for key, value in (lacking | numbers).items()}
         sorts = {meaning["kind"] in SCALAR_KINDS for meaning in kinds.values()}
         if len(sorts) != 1 or not all(key.isdecimal() for key in kinds):
             raise _MalformedError(place, "cases lead from a number to a scalar kind, or all to what bytes are")
@@ -314,6 +317,12 @@ def _lookup(tables: Mapping[str, Table], name: object, place: str) -> Table:
     if not isinstance(name, str) or name not in tables:
         raise _MalformedError(place, f"{name!r} is not declared")
     return tables[name]
+
+
+def _list(value: object, place: str) -> list[object]:
+    if not isinstance(value, list):
+        raise _MalformedError(place, f"{value!r} is not a list")
+    return value
 
 
 def _names(table: Table, key: str, place: str) -> frozenset[str]:

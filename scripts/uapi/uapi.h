@@ -51,6 +51,9 @@
 #include <linux/resource.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <linux/audit.h>
+#include <linux/elf.h>
 #include <linux/filter.h>
 #include <linux/ptrace.h>
 #include <linux/bpf.h>

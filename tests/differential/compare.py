@@ -229,15 +229,11 @@ def _unwrap(theirs: Value) -> Value:
 
 
 def _as_struct(theirs: Value) -> Value:
-    """strace abbreviates a timespec that is a request, and struct sched_param; a signal's value it shows twice."""
+    """strace abbreviates a timespec that is a request, and struct sched_param."""
     if isinstance(theirs, Word) and theirs.text.startswith("UTIME_"):
         return Struct((("tv_nsec", theirs),))
     if isinstance(theirs, Items) and len(theirs.values) == 1 and isinstance(theirs.values[0], Word):
         return Struct((("sched_priority", theirs.values[0]),))
-    if isinstance(theirs, Struct) and theirs.get("si_int") and (value := theirs.get("si_ptr")):
-        return Struct(
-            (*(member for member in theirs.members if member[0] not in ("si_int", "si_ptr")), ("si_value", value))
-        )
     return theirs
 
 

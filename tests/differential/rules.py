@@ -124,19 +124,6 @@ EXCUSED: Final[tuple[Rule, ...]] = (
         ("sysinfo.info.*", "*.f_bfree", "*.f_bavail", "*.f_ffree"),
     ),
     Rule(
-        "strace shows arguments only where the flags or the command give them a meaning",
-        (
-            "openat.mode.shown",
-            "mknodat.dev.shown",
-            "mremap.new_addr.shown",
-            "ptrace.addr.shown",
-            "ptrace.data.shown",
-            "prctl.arg?.shown",
-            "clone.parent_tidptr.shown",
-            "clone.tls.shown",
-        ),
-    ),
-    Rule(
         "strace 6.1 does not know the argument",
         ("membarrier.cpu_id.shown",),
     ),
@@ -147,10 +134,6 @@ EXCUSED: Final[tuple[Rule, ...]] = (
     Rule(
         "strace shows the address where the size given is too small for the struct",
         ("openat2.how.address",),
-    ),
-    Rule(
-        "strace does not read the event that EPOLL_CTL_DEL takes no notice of",
-        ("epoll_ctl.event.address",),
     ),
     Rule(
         "/proc/PID/status tells the number of the process",
@@ -253,9 +236,8 @@ EXCUSED: Final[tuple[Rule, ...]] = (
         ("seccomp.uargs.pointee",),
     ),
     Rule(
-        "what ptrace's last argument leads to is an address to us, a signal there a number, whatever the request",
-        ("ptrace.data.pointee", "ptrace.data"),
-        frozenset({"strace"}),
+        "what ptrace's last argument leads to is an address to us, whatever the request",
+        ("ptrace.data.pointee",),
     ),
     Rule(
         "the trace that strace writes holds numbers of processes",

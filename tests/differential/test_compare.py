@@ -23,7 +23,8 @@ STRUCTS = {
         "members": [
             {"name": "si_signo", "kind": "set", "set": "signal", "width": 4},
             {"name": "si_pid", "kind": "pid", "width": 4},
-            {"name": "si_value", "kind": "pointer", "width": 8},
+            {"name": "si_int", "kind": "int", "width": 4, "signed": True},
+            {"name": "si_ptr", "kind": "pointer", "width": 8},
         ]
     },
 }
@@ -58,7 +59,7 @@ AGREE: dict[str, tuple[dict[str, Any], object, str]] = {
     "struct": ({"kind": "struct", "struct": "pair"}, {"a": 1, "b": "RD"}, "{a=1, b=RD}"),
     "sent value": (
         {"kind": "struct", "struct": "siginfo"},
-        {"si_pid": 101, "si_value": "0x7"},
+        {"si_pid": 101, "si_int": 7, "si_ptr": "0x7"},
         "{si_pid=201, si_int=7, si_ptr=0x7}",
     ),
     "array": ({"kind": "array", "element": INT}, [1, 2], "[1, 2]"),
@@ -106,7 +107,7 @@ PLANTED = {
     "null": "0x10",
     "text": '"a\\376\\\\\\n"',
     "struct": "{a=1, b=WR}",
-    "sent value": "{si_pid=201, si_int=8, si_ptr=0x8}",
+    "sent value": "{si_pid=201, si_int=7, si_ptr=0x8}",
     "array": "[1, 2, 3]",
     "status": "[{WIFEXITED(s) && WEXITSTATUS(s) == 4}]",
     "killed": "[{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL && WCOREDUMP(s)}]",

@@ -65,8 +65,7 @@ def _compare_pair(comparer: Comparer, event: Event, told: Signal | End) -> Itera
 
 def _not_shown(place: str, ours: Mapping[str, object], theirs: Value) -> Iterator[Difference]:
     """Find what we alone show of a signal; strace leaves ``si_errno`` out where it is 0."""
-    members = {name for name, _ in theirs.members} if isinstance(theirs, Struct) else set()
-    shown = members | ({"si_value"} if "si_ptr" in members else set())
+    shown = {name for name, _ in theirs.members} if isinstance(theirs, Struct) else set()
     for name, value in ours.items():
         if name not in shown and (name, value) != ("si_errno", 0):
             yield Difference(f"{place}.{name}.shown", repr(value), "not shown")

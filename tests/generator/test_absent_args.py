@@ -116,6 +116,98 @@ def test_a_command_without_an_argument_shows_none(name: str, command: int, text:
     assert shown(call(name, 3, command, 1)) == text
 
 
+O_CREAT, O_TMPFILE, O_DIRECTORY = 0o100, 0o20200000, 0o200000
+S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO = 0o100000, 0o020000, 0o060000, 0o010000
+THREAD_FLAGS, VFORK_FLAGS = 0x3D0F00, 0x4111
+CHILD_SETTID, PIDFD = 0x01000000, 0x1000
+PTRACE_SEIZE, PTRACE_GETREGSET, PTRACE_INTERRUPT = 0x4206, 0x4204, 0x4207
+PR_SET_VMA = 0x53564D41
+
+
+# Which arguments strace 6 shows of the same calls. Of the last one of each kind all are there.
+@pytest.mark.parametrize(
+    ("name", "raw", "names"),
+    [
+        ("open", (STALE, 0, 7), "filename flags"),
+        ("open", (STALE, O_CREAT, 0o644), "filename flags mode"),
+        ("openat", (3, STALE, O_DIRECTORY, 7), "dfd filename flags"),
+        ("openat", (3, STALE, O_TMPFILE, 0o600), "dfd filename flags mode"),
+        ("openat", (3, STALE, O_CREAT | 1, 0o600), "dfd filename flags mode"),
+        ("mq_open", (STALE, 0, 7, STALE), "u_name oflag"),
+        ("mq_open", (STALE, O_CREAT, 0o600, STALE), "u_name oflag mode u_attr"),
+        ("mknod", (STALE, 0o644, 7), "filename mode"),
+        ("mknod", (STALE, S_IFREG | 0o644, 7), "filename mode"),
+        ("mknod", (STALE, S_IFIFO | 0o644, 7), "filename mode"),
+        ("mknod", (STALE, S_IFCHR | 0o644, 7), "filename mode dev"),
+        ("mknodat", (3, STALE, S_IFIFO | 0o644, 7), "dfd filename mode"),
+        ("mknodat", (3, STALE, 0xABCD0000 | S_IFBLK | 0o644, 7), "dfd filename mode dev"),
+        ("mremap", (STALE, 1, 2, 1, STALE), "addr old_len new_len flags"),
+        ("mremap", (STALE, 1, 2, 3, STALE), "addr old_len new_len flags new_addr"),
+        ("mremap", (STALE, 1, 1, 5, STALE), "addr old_len new_len flags new_addr"),
+        ("clone", (VFORK_FLAGS, STALE, 1, 2, 3), "clone_flags newsp"),
+        ("clone", (CHILD_SETTID | 17, 0, 1, 2, 3), "clone_flags newsp child_tidptr"),
+        ("clone", (PIDFD | 17, 0, 1, 2, 3), "clone_flags newsp parent_tidptr"),
+        ("clone", (THREAD_FLAGS, STALE, 1, 2, 3), "clone_flags newsp parent_tidptr child_tidptr tls"),
+        ("prctl", (3, 1, 2, 3, 4), "option"),
+        ("prctl", (31, 1, 2, 3, 4), "option"),
+        ("prctl", (15, STALE, 2, 3, 4), "option arg2"),
+        ("prctl", (8, 1, 2, 3, 4), "option arg2"),
+        ("prctl", (22, 1, 2, 3, 4), "option arg2"),
+        ("prctl", (22, 2, STALE, 3, 4), "option arg2 arg3"),
+        ("prctl", (22, 7, 1, 2, 3), "option arg2 arg3 arg4 arg5"),
+        ("prctl", (53, 0, 2, 3, 4), "option arg2 arg3"),
+        ("prctl", (38, 1, 2, 3, 4), "option arg2 arg3 arg4 arg5"),
+        ("prctl", (PR_SET_VMA, 0, STALE, 3, STALE), "option arg2 arg3 arg4 arg5"),
+        ("prctl", (9999, 1, 2, 3, 4), "option arg2 arg3 arg4 arg5"),
+        ("ptrace", (0, 1, 2, 3), "request"),
+        ("ptrace", (16, 1, 2, 3), "request pid"),
+        ("ptrace", (PTRACE_INTERRUPT, 1, 2, 3), "request pid"),
+        ("ptrace", (9999, 1, 2, 3), "request pid addr data"),
+        ("arch_prctl", (0x1011, 1), "option"),
+        ("arch_prctl", (0x1002, 1), "option arg2"),
+        ("kcmp", (1, 2, 3, 4, 5), "pid1 pid2 type"),
+        ("kcmp", (1, 2, 0, 4, 5), "pid1 pid2 type idx1 idx2"),
+        ("reboot", (1, 2, 0x01234567, STALE), "magic1 magic2 cmd"),
+        ("reboot", (1, 2, 0xA1B2C3D4, STALE), "magic1 magic2 cmd arg"),
+        ("sysfs", (3, 1, 2), "option"),
+        ("sysfs", (1, STALE, 2), "option arg1"),
+        ("sysfs", (2, 1, STALE), "option arg1 arg2"),
+        ("keyctl", (18, 1, 2, 3, 4), "option"),
+        ("keyctl", (3, 1, 2, 3, 4), "option arg2"),
+        ("keyctl", (8, 1, 2, 3, 4), "option arg2 arg3"),
+        ("keyctl", (11, 1, STALE, 3, 4), "option arg2 arg3 arg4"),
+        ("keyctl", (10, 1, STALE, STALE, 4), "option arg2 arg3 arg4 arg5"),
+    ],
+)
+def test_a_call_has_the_arguments_that_its_flags_or_its_command_give_it(
+    name: str, raw: tuple[int, ...], names: str
+) -> None:
+    event = call(name, *raw)
+    args: Any = event.to_dict()["args"]
+
+    assert list(args) == names.split()
+    assert [part.partition(":")[0] for part in shown(event).split(", ") if ":" in part] == names.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "text"),
+    [
+        ("ptrace", (7, 5, 0, 10), "request: PTRACE_CONT, pid: 5, addr: NULL, data: SIGUSR1"),
+        ("ptrace", (24, 5, 0, 0), "request: PTRACE_SYSCALL, pid: 5, addr: NULL, data: 0"),
+        ("ptrace", (5, 5, 64, 65), "request: PTRACE_POKEDATA, pid: 5, addr: 0x40, data: 0x41"),
+        ("ptrace", (PTRACE_SEIZE, 5, 0, 1), "request: PTRACE_SEIZE, pid: 5, addr: NULL, data: PTRACE_O_TRACESYSGOOD"),
+        ("ptrace", (PTRACE_GETREGSET, 5, 1, 64), "request: PTRACE_GETREGSET, pid: 5, addr: NT_PRSTATUS, data: 0x40"),
+        ("prctl", (22, 2, 64), "option: PR_SET_SECCOMP, arg2: SECCOMP_MODE_FILTER, arg3: 0x40"),
+        ("prctl", (23, 21), "option: PR_CAPBSET_READ, arg2: CAP_SYS_ADMIN"),
+        ("prctl", (26, 2), "option: PR_SET_TSC, arg2: PR_TSC_SIGSEGV"),
+        ("prctl", (28, 0x10), "option: PR_SET_SECUREBITS, arg2: SECBIT_KEEP_CAPS"),
+        ("epoll_ctl", (3, 2, 4, STALE), "epfd: 3, op: EPOLL_CTL_DEL, fd: 4, event: 0x7ffe0010"),
+    ],
+)
+def test_an_argument_is_shown_as_the_command_has_it(name: str, raw: tuple[int, ...], text: str) -> None:
+    assert shown(call(name, *raw)) == text
+
+
 @pytest.mark.parametrize(
     ("ret", "is_written"), [(0, False), (-EINTR, True), (-ERESTART_RESTARTBLOCK, True), (-EINVAL, False)]
 )

@@ -46,15 +46,18 @@ def siginfo(signo: int, code: int, rest: bytes) -> bytes:
             siginfo(17, 2, struct.pack("<iIi4xqq", 7, 0, 9, 1, 2)),
             "si_code: CLD_KILLED, si_pid: 7, si_uid: 0, si_status: SIGKILL, si_utime: 1, si_stime: 2",
         ),
-        (siginfo(34, -1, struct.pack("<iIQ", 7, 0, 42)), "si_code: SI_QUEUE, si_pid: 7, si_uid: 0, si_value: 0x2a"),
+        (
+            siginfo(34, -1, struct.pack("<iIQ", 7, 0, 1 << 32 | 42)),
+            "si_code: SI_QUEUE, si_pid: 7, si_uid: 0, si_int: 42, si_ptr: 0x10000002a",
+        ),
         (
             siginfo(14, -2, struct.pack("<iiQ", 3, 1, 42)),
-            "si_code: SI_TIMER, si_timerid: 3, si_overrun: 1, si_value: 0x2a",
+            "si_code: SI_TIMER, si_timerid: 3, si_overrun: 1, si_int: 42, si_ptr: 0x2a",
         ),
         (siginfo(29, 1, struct.pack("<qi", 65, 4)), "si_code: POLL_IN, si_band: 65, si_fd: 4"),
         (
             siginfo(31, 1, struct.pack("<QiI", 0x1000, 39, 0xC000003E)),
-            "si_code: SYS_SECCOMP, si_call_addr: 0x1000, si_syscall: 39, si_arch: 0xc000003e",
+            "si_code: SYS_SECCOMP, si_call_addr: 0x1000, si_syscall: 39, si_arch: AUDIT_ARCH_X86_64",
         ),
     ],
     ids=["user", "fault by a process", "fault", "exited", "killed", "queued", "timer", "poll", "seccomp"],

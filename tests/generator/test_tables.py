@@ -316,11 +316,17 @@ def test_condition_names_members_that_lie_in_one_place() -> None:
             assert condition["in"] == sorted(set(condition["in"])), place
 
 
+# A signal's value is shown as a number and as an address: which, its sender knows.
+OF_A_SIGVAL = {"si_int", "sival_int"}
+
+
 def test_members_shown_together_do_not_overlap() -> None:
     for name, struct in STRUCTS:
         for signo, code in product(range(65), range(-8, 20)):
             shown = shown_members(struct, si_signo=signo, si_code=code, sigev_notify=code)
-            spans = sorted((item["offset"], item["offset"] + item["width"]) for item in shown)
+            spans = sorted(
+                (item["offset"], item["offset"] + item["width"]) for item in shown if item["name"] not in OF_A_SIGVAL
+            )
             assert all(end <= start for (_, end), (start, _) in pairwise(spans)), (name, signo, code)
             assert len({item["name"] for item in shown}) == len(shown), (name, signo, code)
 

@@ -41,7 +41,7 @@ def signal(number: str, rest: str) -> str:
 
 EXPECTED = [
     f"p0 {signal('SIGUSR1', 'si_code=SI_TKILL, si_pid=p0, si_uid=0')}",
-    f"p0 {signal('SIGUSR1', 'si_code=SI_QUEUE, si_pid=p0, si_uid=0, si_value=0x7')}",
+    f"p0 {signal('SIGUSR1', 'si_code=SI_QUEUE, si_pid=p0, si_uid=0, si_int=7, si_ptr=0x7')}",
     f"p1 {signal('SIGSEGV', 'si_code=SEGV_MAPERR, si_addr=0x1234')}",
     "p1 +++ killed by SIGSEGV +++",
     f"p2 {signal('SIGTERM', 'si_code=SI_USER, si_pid=p0, si_uid=0')}",

@@ -67,7 +67,7 @@ POINTERS: dict[str, dict[str, Any]] = {
     "struct by case": {
         "kind": "struct",
         "struct": "timespec",
-        "cases": {"arg": 1, "ignore": 0x180, "kinds": {"1": {"kind": "none"}, "3": {"kind": "int"}}},
+        "cases": {"arg": 1, "ignore": 0x80000180, "kinds": {"1": {"kind": "none"}, "3": {"kind": "int"}}},
         **IN,
     },
     "struct after errors": {"kind": "struct", "struct": "timespec", "on_error": [4, 516], "on_zero": False, **OUT},

@@ -74,8 +74,8 @@ enum node_kind {
 struct node {
 	uint8_t kind, width, keep, is_signed;	/* bytes in memory, and how many low ones of them count */
 	uint32_t first, count, size, other;
-	uint8_t in_parts, depth;
-	uint16_t ignore;	/* bits of a register that cases do not look at */
+	uint8_t in_parts, depth, reserved[6];
+	uint32_t ignore;	/* bits of a register that cases do not look at */
 };
 
 struct member_row {
@@ -116,7 +116,7 @@ int program_open(struct program *self, const void *data, size_t size);
 void program_close(struct program *self);
 
 _Static_assert(sizeof(struct program_head) == 48 && sizeof(struct event_row) == 32, "program");
-_Static_assert(sizeof(struct arg_row) == 48 && sizeof(struct node) == 24 && sizeof(struct member_row) == 24, "program");
+_Static_assert(sizeof(struct arg_row) == 48 && sizeof(struct node) == 32 && sizeof(struct member_row) == 24, "program");
 _Static_assert(sizeof(struct set_row) == 48 && sizeof(struct entry_row) == 16, "program");
 
 struct lines;

@@ -34,7 +34,7 @@ MAX_CONDITIONS: Final = 4
 MAX_CASES: Final = 256
 MAX_CASE_DEPTH: Final = 2
 # The native module keeps what does not count of an argument in 16 bits.
-MAX_IGNORED: Final = 0xFFFF
+MAX_IGNORED: Final = 0xFFFFFFFF
 NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 
 CAPTURED_KINDS: Final = frozenset({"value", "struct", "text"})
