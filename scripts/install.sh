@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES=(clang llvm libbpf-dev python3-venv python3-dev gcc libc6-dev)
-TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static bc cpio curl iproute2 jq kmod make nodejs perl socat sqlite3 unzip xz-utils zip zstd qemu-system-x86 python3-bpfcc bpftool openjdk-17-jre-headless chromium)
+TEST_PACKAGES=(gcc-multilib strace git openssl openssh-client busybox-static bc cpio curl iproute2 jq kmod make nodejs perl socat sqlite3 unzip xz-utils zip zstd qemu-system-x86 python3-bpfcc bpftool rsync tmux openjdk-17-jre-headless chromium)
 BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools openjdk-17-jre-headless)
 
 case "${1:-}" in

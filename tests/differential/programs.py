@@ -9,7 +9,8 @@ from tests.differential.tools import TOOLS
 
 SOURCES: Final = Path(__file__).resolve().parents[1] / "programs"
 COMPILED: Final = (
-    *("execs", "files", "ipc", "live_signals", "network", "processes", "refused", "siginfos", "signals", "threads"),
+    *("debugger", "execs", "files", "ipc", "live_signals", "network", "processes", "refused", "siginfos", "signals"),
+    "threads",
 )
 
 PYTHON_THREADS: Final = """
@@ -27,7 +28,7 @@ turns[0].release()
 turns[4].acquire()
 for thread in threads:
     thread.join()
-time.sleep(0.1)  # a thread that was joined has still to exit
+time.sleep(0.5)  # a thread that was joined has still to exit
 """
 
 GIT: Final = """
@@ -90,6 +91,7 @@ PROGRAMS: Final = (
     _compiled("execs", "thread"),
     _compiled("refused"),
     _compiled("refused", "dead"),
+    Program("debugger", ("{bin}/debugger",), hooks=HOOKS, follow=False),
     Program("compat", ("{bin}/compat",), is_compat=True),
     *TOOLS,
 )

@@ -169,7 +169,7 @@ TOOLS: Final = (
     Program("diff", ("diff", "-ru", "dir", "other"), files),
     Program("find-exec", ("find", "dir", "-type", "f", "-exec", "cat", "{}", ";"), files),
     Program("xargs", ("xargs", "-P1", "-n20", "-a", "one.txt", "echo"), files),
-    Program("timeout", ("timeout", "0.3", "sleep", "5"), hooks=HOOKS),
+    Program("timeout", ("timeout", "2", "sleep", "60"), hooks=HOOKS),
     Program("env", ("env", "-i", "A=1", "env")),
     Program("tee", ("sh", "-c", "exec tee one two <one.txt"), files),
     Program("setsid", ("setsid", "-w", "nice", "-n", "5", "sh", "-c", "exit 3")),
@@ -191,6 +191,8 @@ TOOLS: Final = (
     Program("cpio", ("sh", "-c", "exec cpio -o --quiet -H newc -F new.cpio <names"), names),
     Program("jq", ("jq", "-c", ".a[1].b", "data.json"), data),
     Program("bc", ("bc", "-q", "sum.bc"), data),
+    Program("rsync", ("rsync", "--checksum-seed=1", "-rni", "dir/", "other"), files),
+    Program("tmux", ("tmux", "-L", "none", "-f", "/dev/null", "list-sessions")),
     Program("busybox-sh", ("busybox", "sh", "-c", 'for f in *; do echo "$f"; done; exec busybox wc one.txt'), files),
     Program("busybox-tar", ("busybox", "tar", "-cf", "new.tar", "dir"), files),
 )
