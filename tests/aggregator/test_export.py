@@ -127,7 +127,7 @@ def test_full_disk_is_one_line(form: str, recording: Path, tmp_path: Path) -> No
         f'ulimit -f 0; exec "{sys.executable}" -m traceleft export "{recording}" -o "{tmp_path}/out" --format {form}'
     )
 
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

@@ -39,7 +39,7 @@ def scrape(sinks: Sinks) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     assert isinstance(sink.target, PrometheusTarget)
     while (account := sink.account()).accepted != account.written + account.dropped or sink._current or sink._queue:
         pass
-    with urllib.request.urlopen(f"http://127.0.0.1:{sink.target.port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{sink.target.port}/metrics", timeout=120) as answer:
         families = [*text_string_to_metric_families(answer.read().decode())]
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -157,7 +157,7 @@ def test_clients_that_never_end_are_few_and_cut_off(monkeypatch: pytest.MonkeyPa
     target.open()
     before = threading.active_count()
     try:
-        clients = [socket.create_connection(("127.0.0.1", target.port), timeout=60) for _ in range(60)]
+        clients = [socket.create_connection(("127.0.0.1", target.port), timeout=120) for _ in range(60)]
         most = 0
         for _ in range(200):
             most = max(most, threading.active_count())

@@ -476,7 +476,7 @@ def test_interrupted_build_leaves_the_battery_as_it_was(
         wait_for(slow.with_name("started"))
         process.send_signal(number)
 
-        assert process.wait(20) == status
+        assert process.wait(120) == status
     assert (tree(prepared.parent) if prepared.parent.exists() else None) == before
     assert not is_alive(int(slow.with_name("started").read_text()))
 

@@ -385,7 +385,7 @@ def test_evidence_takes_a_signature_away_and_the_command_says_so(
     import subprocess
 
     key = emulator.parent / "key"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, timeout=60)
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, timeout=120)
     assert main(["battery", "sign", str(battery.path), "--key", str(key)]) == 0
     emulator.write_text(tells(line(battery), END))
 

@@ -35,7 +35,7 @@ def write(docs: Path, *lines: dict[str, object], arguments: tuple[str, ...] = ()
         input="".join(f"{json.dumps(LINE | line)}\n" for line in lines),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=os.environ | environment,
     )
@@ -123,12 +123,12 @@ def test_check_finds_a_document_that_was_edited(tmp_path: Path, change: str, exp
     document = write(tmp_path, {})
     (tmp_path / "support.md").write_text(document + change)
 
-    done = subprocess.run([sys.executable, SCRIPT, "--docs", tmp_path, "--check"], capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, SCRIPT, "--docs", tmp_path, "--check"], capture_output=True, timeout=120)
 
     assert done.returncode == expected
 
 
 def test_matrix_in_the_documentation_is_what_its_data_make() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stderr

@@ -248,7 +248,7 @@ def test_message_survives_a_terminal_that_shows_ascii_only(tmp_path: Path) -> No
 def test_many_names_take_time_in_proportion() -> None:
     names = [f"call_{number}" for number in range(5_000)]
     catalogue = Catalogue(frozenset(names))
-    begun = time.monotonic()
+    begun = time.process_time()
 
     chosen = select(names, catalogue, default=names)
     rest = select([f"!{name}" for name in names[1:]], catalogue, default=names)
@@ -256,7 +256,8 @@ def test_many_names_take_time_in_proportion() -> None:
 
     assert chosen == listed == tuple(sorted(names))
     assert rest == ("call_0",)
-    assert time.monotonic() - begun < 5
+    # Each name against each other would take minutes. Only its own CPU time counts: the machine may be busy.
+    assert time.process_time() - begun < 20
 
 
 OUTPUTS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -379,7 +380,7 @@ def test_build_that_is_ended_by_a_signal_ends_its_compilers_and_leaves_nothing(
         time.sleep(0.01)
 
     process.send_signal(number)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=120)
     (place.directory / "begun").unlink()
 
     assert (process.returncode, output, errors) == (128 + number, "", "")

@@ -109,7 +109,7 @@ def test_closed_stdout_ends_quietly() -> None:
     os.close(reader)
     command = [sys.executable, "-m", "traceleft", "--help"]
 
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
 
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
@@ -118,7 +118,7 @@ def test_closed_stdout_ends_quietly() -> None:
 def test_full_disk_is_one_line() -> None:
     command = [sys.executable, "-m", "traceleft", "--help"]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
 
     assert done.returncode == 1
     assert done.stderr == "traceleft: No space left on device\n"

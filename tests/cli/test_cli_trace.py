@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.pipes import await_full
+
 pytestmark = pytest.mark.kernel
 
 COMMAND = [sys.executable, "-m", "traceleft"]
@@ -33,7 +35,7 @@ class Runner:
     def trace(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
-            [*self._begin, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, **how
+            [*self._begin, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, **how
         )
 
     def events(self, *arguments: str) -> list[dict[str, Any]]:
@@ -210,7 +212,7 @@ def test_duration_ends_a_trace_of_everything(traceleft: Runner) -> None:
     done = traceleft.trace("-e", "close", "--duration", "0.5", "-o", "/dev/null")
 
     assert done.returncode == 0
-    assert 0.5 <= time.monotonic() - begun < 20
+    assert 0.5 <= time.monotonic() - begun < 120
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -218,7 +220,7 @@ def test_signal_ends_the_trace_and_the_account_is_written(traceleft: Runner, num
     process = traceleft.start("-f", "-e", "execve,clock_nanosleep", "--", "sh", "-c", "while :; do sleep 0.05; done")
 
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == status
     assert "unaccounted" in errors
@@ -230,11 +232,11 @@ def test_signal_ends_the_trace_and_the_account_is_written(traceleft: Runner, num
 def test_signal_ends_a_trace_whose_events_nobody_reads(traceleft: Runner, form: str) -> None:
     loop = "import os\nwhile True: os.getppid()"
     process = traceleft.start("--format", form, "-e", "getppid", "--", sys.executable, "-c", loop)
-    # The pipe is full, and the trace waits for its reader.
-    time.sleep(1)
+    assert process.stdout is not None
+    await_full(process.stdout)
 
     process.send_signal(signal.SIGTERM)
-    status = process.wait(timeout=30)
+    status = process.wait(timeout=120)
     assert process.stderr is not None
     errors = process.stderr.read()
     for stream in (process.stdout, process.stderr):
@@ -256,10 +258,10 @@ def test_second_signal_leaves_the_account_whole_and_nothing_behind(traceleft: Ru
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
         time.sleep(0.1)
-    status = process.wait(timeout=30)
+    status = process.wait(timeout=120)
     # It holds our pipes.
     os.kill(int(file.read_text()), signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert status in (130, 143)
     assert "Traceback" not in errors
@@ -271,7 +273,7 @@ def test_closed_pipe_ends_the_trace_and_the_account_is_written(traceleft: Runner
 
     assert process.stdout is not None
     process.stdout.close()
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     assert process.stderr is not None
     errors = process.stderr.read()
     process.stderr.close()
@@ -315,7 +317,7 @@ def test_command_goes_on_when_nobody_reads_the_events(traceleft: Runner, tmp_pat
 
     assert process.stdout is not None
     process.stdout.close()
-    status = process.wait(timeout=60)
+    status = process.wait(timeout=120)
     assert process.stderr is not None
     errors = process.stderr.read()
     process.stderr.close()
@@ -342,7 +344,7 @@ def test_command_that_ignores_sigterm_is_reported(traceleft: Runner, tmp_path: P
     else:
         process = traceleft.start(*command)
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
 
@@ -388,7 +390,7 @@ def test_command_keeps_stdin_and_environment(traceleft: Runner) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "MARK": "from environment"},
-        timeout=60,
+        timeout=120,
     )
 
     assert done.stdout == "from stdin\nfrom environment\n"
@@ -440,7 +442,7 @@ def test_named_battery_that_is_missing_is_refused_and_none_is_built(tmp_path: Pa
         environment["TRACELEFT_BATTERY"] = "/nosuch"
 
     done = subprocess.run(
-        [*COMMAND, "trace", *option, "--", "true"], env=environment, capture_output=True, text=True, timeout=60
+        [*COMMAND, "trace", *option, "--", "true"], env=environment, capture_output=True, text=True, timeout=120
     )
 
     assert done.returncode == 1
@@ -454,7 +456,7 @@ def test_closed_stream_is_not_replaced_by_a_file_of_ours(traceleft: Runner, tmp_
     line = f'exec "$@" {closed}>&-'
     command = [*traceleft._begin, "-e", "openat", "-o", str(file), "--", "sh", "-c", "echo said; echo said >&2"]
 
-    done = subprocess.run(["sh", "-c", line, "sh", *command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", line, "sh", *command], capture_output=True, text=True, timeout=120)
 
     assert "said" not in file.read_text()
     assert " openat(" in file.read_text()

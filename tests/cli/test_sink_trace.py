@@ -64,7 +64,7 @@ class Runner:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=120,
             cwd=self.directory,
         )
 

@@ -65,7 +65,7 @@ def test_recorded_without_stacks_all_have_none(recording: Path, capfd: pytest.Ca
 
 def test_a_recording_comes_from_stdin(recording: Path) -> None:
     with recording.open("rb") as file:
-        done = subprocess.run([*STAT, "--format", "json", "-i", "-"], stdin=file, capture_output=True, timeout=60)
+        done = subprocess.run([*STAT, "--format", "json", "-i", "-"], stdin=file, capture_output=True, timeout=120)
 
     assert [json.loads(line)["count"] for line in done.stdout.splitlines()] == [COUNT // 2] * 2
 
@@ -201,7 +201,7 @@ class Live:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
-            [*self._begin, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+            [*self._begin, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
         )
 
     def rows(self, *arguments: str) -> list[dict[str, Any]]:
@@ -339,7 +339,7 @@ def test_a_signal_ends_it_with_the_rows_so_far(live: Live, number: signal.Signal
 
     with live.start(*arguments) as process:
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
 
     assert process.returncode == 128 + number
     assert err.endswith("unaccounted\n")
@@ -354,7 +354,7 @@ def test_intervals_come_while_nothing_happens(live: Live) -> None:
     with live.start("-e", "getppid", "--interval", "0.1", "--", sys.executable, "-c", script) as process:
         told = time.time_ns()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
     # The only call was made long before the command's end.
     assert told - begun < 50 * SECOND
@@ -366,7 +366,7 @@ def test_a_closed_pipe_ends_it_quietly(live: Live) -> None:
     os.close(read)
     command = [*STAT, "-e", "getppid", "--interval", "0.1", "--", sys.executable, "-c", KNOWN]
 
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
 
     os.close(write)
     assert "Traceback" not in done.stderr

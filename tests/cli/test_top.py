@@ -27,7 +27,7 @@ from traceleft.cli.top_view import COLUMNS, FRAME, Screen, show_number, show_rat
 
 TOP = [sys.executable, "-m", "traceleft", "top"]
 ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
-WAIT_S = 30
+WAIT_S = 120
 
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
@@ -333,7 +333,7 @@ def test_an_error_leaves_the_terminal_as_it_was(kernel_battery: Path, terminals:
 def test_tables_come_where_there_is_no_terminal(kernel_battery: Path) -> None:
     begin = [*TOP, "--battery", str(kernel_battery), "--interval", "0.2", "--duration", "1", "-n", "3", "--by", "comm"]
 
-    done = subprocess.run([*begin, "--by", "event", *COMMAND], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*begin, "--by", "event", *COMMAND], capture_output=True, text=True, timeout=120)
 
     assert done.returncode in (0, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
     tables = done.stdout.split("\n\n")

@@ -122,7 +122,7 @@ def run(command: Sequence[str], directory: Path, prepare: Callable[[Path], None]
         env=ENVIRONMENT | {"HOME": str(work)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     # strace ends by the signal that ended the command, we with a shell's status for it.
     status = done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -5,6 +5,7 @@
 
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,12 @@ class Seen:
         time.sleep(0.02)
 
 
+def stop_after(process: "subprocess.Popen[str]", tracer: Tracer) -> None:
+    """End a trace of everything once a process has ended."""
+    process.wait()
+    tracer.stop()
+
+
 def soak(tracer: Tracer, storm: Path, seconds: int) -> tuple[Seen, dict[str, int]]:
     """Trace a storm of several writers to its end; what was seen of it, and how many calls it made."""
     seen = Seen()
@@ -60,8 +67,11 @@ def soak(tracer: Tracer, storm: Path, seconds: int) -> tuple[Seen, dict[str, int
     tracer.start()
     try:
         with subprocess.Popen([storm, str(seconds), str(WRITERS)], stdout=subprocess.PIPE, text=True) as process:
-            tracer.run(duration_s=seconds + 1.5)
-            output, _ = process.communicate(timeout=30)
+            ender = threading.Thread(target=stop_after, args=(process, tracer))
+            ender.start()
+            tracer.run()
+            ender.join()
+            output, _ = process.communicate(timeout=120)
     finally:
         tracer.close()
     opened, asked = map(int, output.split())

@@ -56,11 +56,11 @@ def test_account_is_in_the_ledger_and_in_the_recording(kernel_battery: Path, pro
     command = [sys.executable, "-m", "traceleft"]
     made = subprocess.run(
         [*command, "record", "--battery", kernel_battery, "-o", recording, "--", programs / "live_uring", "0"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     again = subprocess.run(
         [*command, "replay", "--ledger", ledger, "-o", "/dev/null", recording],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
     for done in (made, again):

@@ -30,7 +30,7 @@ STORM = "import os\nwhile True: os.close(os.open('/etc/hostname', os.O_RDONLY))"
 
 def record(battery: Path, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "record", "--battery", str(battery), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, **how)
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, **how)
 
 
 def start(battery: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -153,7 +153,7 @@ def test_signal_ends_the_recording_with_its_account(
     process = start(kernel_battery, "-o", str(path), "-e", "openat", "-p", str(storm.pid))
     await_size(path, 40_000)
     process.send_signal(number)
-    stderr = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=120)[1]
 
     assert process.returncode == status, stderr
     with Recording.open(path) as recording:
@@ -169,13 +169,13 @@ def test_killed_writer_leaves_all_but_its_last_block(
     process = start(kernel_battery, "-o", str(path), "-e", "openat,close", "-p", str(storm.pid))
     await_size(path, 200_000)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
 
     done = subprocess.run(
         [*COMMAND, "replay", str(path), "--format", "json", "-o", str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     lines = (tmp_path / "out").read_bytes().splitlines()

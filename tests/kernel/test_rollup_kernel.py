@@ -157,7 +157,7 @@ def test_figures_are_read_while_the_trace_runs(battery: Battery, nothing_left: N
             found.append([(row.keys, row.values) for row in result_of(rollup, tracer.rolled_up).rows])
         child.stdin.write("\n")
         child.stdin.close()
-        child.wait(10)
+        child.wait(120)
 
     assert found == [[((child.pid,), (100,))], [((child.pid,), (200,))]]
     assert [row.values for row in result_of(rollup, tracer.rolled_up).rows] == [(200,)]

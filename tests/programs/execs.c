@@ -15,7 +15,7 @@ static char *const ENVP[] = { "ONE=1", "TWO=two words", NULL };
 
 static void *exec_from_thread(void *path)
 {
-	usleep(50000); /* the leader waits in futex by then */
+	usleep(300000); /* the leader waits in futex by then */
 	execve(path, ARGV, ENVP);
 	return NULL;
 }

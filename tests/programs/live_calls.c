@@ -41,7 +41,7 @@ static void interrupted(void)
 /* A stopped sleep goes on by restart_syscall. */
 static void stopped(void)
 {
-	struct timespec pause = {0, 120000000};
+	struct timespec pause = {1, 200000000};
 	pid_t child = fork();
 	int status;
 
@@ -49,7 +49,7 @@ static void stopped(void)
 		syscall(SYS_nanosleep, &pause, NULL);
 		_exit(0);
 	}
-	usleep(30000);
+	usleep(300000);
 	kill(child, SIGSTOP);
 	waitpid(child, &status, WUNTRACED);
 	kill(child, SIGCONT);
@@ -69,7 +69,7 @@ static void killed(void)
 		close(pair[1]);
 		syscall(SYS_read, pair[0], &byte, 1);
 	}
-	usleep(30000);
+	usleep(300000);
 	kill(child, SIGKILL);
 	wait(NULL);
 }

@@ -41,6 +41,6 @@ int main(int argc, char **argv)
 		call_from(&frame);
 	}
 	/* Late enough for who reads the files while we live. */
-	usleep(300000);
+	usleep(999999);
 	return 0;
 }

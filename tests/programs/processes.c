@@ -153,7 +153,7 @@ static void children(void)
 		signal(SIGUSR1, SIG_DFL);
 		pause();
 	}
-	usleep(200000);
+	usleep(500000);
 	kill(child, SIGUSR1);
 	wait4(child, &status, 0, NULL);
 	wait4(-1, &status, WNOHANG, NULL);

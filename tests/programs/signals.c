@@ -26,6 +26,9 @@ static void catch(int number, int flags)
 	sigaction(number, &action, NULL);
 }
 
+/* Long enough for the call that comes next to be waiting, on a busy machine. */
+#define MOMENT_US 200000
+
 static void alarm_in(long us)
 {
 	struct itimerval value = { .it_value = { 0, us } };
@@ -72,26 +75,26 @@ static void interrupted(void)
 	(void)nothing;
 	pipe(tube);
 	catch(SIGALRM, 0);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_nanosleep, &request, &rest);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &request, &request);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_read, tube[0], &byte, 1);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_poll, NULL, 0, 5000);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_pause);
 	sigemptyset(&set);
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_rt_sigsuspend, &set, 8);
 	catch(SIGALRM, SA_RESTART);
 	if (syscall(SYS_fork) == 0) {
-		usleep(150000);
+		usleep(3 * MOMENT_US);
 		write(tube[1], "x", 1);
 		syscall(SYS_exit_group, 0);
 	}
-	alarm_in(50000);
+	alarm_in(MOMENT_US);
 	syscall(SYS_read, tube[0], &byte, 1);
 	wait4(-1, NULL, 0, NULL);
 	raise(SIGALRM);

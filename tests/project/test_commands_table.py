@@ -26,7 +26,7 @@ LINE = {
 def write(docs: Path, *lines: dict[str, object]) -> str:
     """Run the script on these lines and return the document."""
     (docs / "rows").write_text("".join(f"{json.dumps(LINE | line)}\n" for line in lines))
-    subprocess.run([sys.executable, SCRIPT, "--docs", docs, docs / "rows"], check=True, timeout=60)
+    subprocess.run([sys.executable, SCRIPT, "--docs", docs, docs / "rows"], check=True, timeout=120)
     return (docs / "commands.md").read_text()
 
 
@@ -61,12 +61,12 @@ def test_check_finds_a_document_that_was_edited(tmp_path: Path, change: str, exp
     document = write(tmp_path, {})
     (tmp_path / "commands.md").write_text(document + change)
 
-    done = subprocess.run([sys.executable, SCRIPT, "--docs", tmp_path, "--check"], capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, SCRIPT, "--docs", tmp_path, "--check"], capture_output=True, timeout=120)
 
     assert done.returncode == expected
 
 
 def test_table_in_the_documentation_is_what_its_data_make() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stderr

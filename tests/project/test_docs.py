@@ -41,7 +41,7 @@ def test_links_of_a_page_hold(page: Path) -> None:
 def test_man_page_is_made_from_the_command_line(tmp_path: Path) -> None:
     page = tmp_path / "page"
 
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_man.py"), str(page)], check=True, timeout=60)
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_man.py"), str(page)], check=True, timeout=120)
 
     assert page.read_text() == (ROOT / "docs" / "traceleft.1").read_text(), "run `make golden`"
 

@@ -17,7 +17,7 @@ def modules_after(code: str) -> set[str]:
     """
     first = "import sys as _s\n_before = set(_s.modules)\n"
     script = f"{first}{code}\nimport json as _j\n_s.stderr.write(_j.dumps(sorted(set(_s.modules) - _before)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 

@@ -3,12 +3,12 @@
 import gc
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.refusals import assert_none_left
 from tests.support.refusing import REASON, refuse
 from tests.tracer.test_tracer import attached
 from traceleft import ProbeOptions
@@ -55,11 +55,7 @@ def nothing_left() -> Iterator[None]:
     # The command line's callbacks refer to each other.
     gc.collect()
     # The kernel frees programs a little after their last user is gone.
-    for _ in range(100):
-        if not (left := attached() - before):
-            break
-        time.sleep(0.02)
-    assert left == set()
+    assert_none_left(attached, before)
 
 
 def names_of(tracer: Tracer) -> set[str]:

@@ -226,7 +226,7 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
 
     def run(program: bytes, data: bytes) -> bytes | None:
         sizes = struct.pack("=QQ", len(program), len(data))
-        done = subprocess.run([binary], input=sizes + program + data, capture_output=True, timeout=20)
+        done = subprocess.run([binary], input=sizes + program + data, capture_output=True, timeout=120)
         assert done.returncode in (0, 3), done.stderr.decode()
         return None if done.returncode else done.stdout
 

@@ -45,7 +45,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
     )
 
     def run(code: bytes, *, calls_are_safe: bool = False) -> tuple[int, int]:
-        done = subprocess.run([program], input=bytes([calls_are_safe]) + code, capture_output=True, timeout=20)
+        done = subprocess.run([program], input=bytes([calls_are_safe]) + code, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr.decode()
         kind, at = map(int, done.stdout.split())
         return kind, at

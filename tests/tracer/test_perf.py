@@ -56,7 +56,7 @@ def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
 
     def run(data: bytes, *, head: int, tail: int = 0) -> Seen:
         positions = struct.pack("=QQQ", len(data), head, tail)
-        done = subprocess.run([program], input=positions + data, capture_output=True, timeout=20)
+        done = subprocess.run([program], input=positions + data, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr.decode()
         *lines, lost, end = done.stdout.decode().splitlines()
         records = [bytes.fromhex(line.partition(":")[2]) for line in lines]

@@ -234,14 +234,14 @@ def test_lying_sizes_take_no_memory(tmp_path: Path, name: str) -> None:
         f"list(Recording.open({str(tmp_path / 'r')!r}).records())"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
     assert "traceleft.errors.RecordingError" in done.stderr.splitlines()[-1]
 
 
 def replay(path: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "traceleft", "replay", "--format", "json", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def directory(path: Path) -> None:

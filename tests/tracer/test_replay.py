@@ -157,7 +157,7 @@ def test_texts_are_cut_as_if_less_had_been_captured(tmp_path: Path) -> None:
 
 def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "traceleft", "replay", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **how)
 
 
 def test_command_writes_lines_and_the_account(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def reading_takes(*capabilities: int) -> None:
 def run(code: str) -> str:
     """Run code in a process of its own, which may give up what it likes, and return what it prints."""
     words = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @needs_root

@@ -32,7 +32,7 @@ def settle(tmp_path_factory: pytest.TempPathFactory) -> Settle:
 
     def run(record: bytes) -> bytes | None:
         numbers = struct.pack("=III", len(record), SLOTS_AT, 1)
-        done = subprocess.run([program], input=numbers + record, capture_output=True, timeout=20)
+        done = subprocess.run([program], input=numbers + record, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stderr.decode()
         is_sound, data = done.stdout.decode().split()
         return bytes.fromhex(data) if is_sound == "1" else None

@@ -20,6 +20,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.tracing import grouped
 from traceleft import BufferOptions, CountOptions, FilterOptions, ProbeOptions, StackOptions
+from tests.support.refusals import assert_none_left
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
@@ -39,6 +40,7 @@ EVENTS = (
 )
 HOOKS = ("raw_tracepoint", "tracepoint")
 CALLS = 20_000
+CLOCK_NANOSLEEP = 230
 LOOP = r"""
 #include <fcntl.h>
 #include <stdlib.h>
@@ -74,11 +76,7 @@ def nothing_left() -> Iterator[None]:
     before = attached()
     yield
     # The kernel frees programs a little after their last user is gone.
-    for _ in range(100):
-        if not (left := attached() - before):
-            break
-        time.sleep(0.02)
-    assert left == set()
+    assert_none_left(attached, before)
 
 
 def attached() -> set[str]:
@@ -272,10 +270,15 @@ def test_cgroup_that_is_none_is_refused(battery: Battery, tmp_path: Path, nothin
 
 
 def test_call_that_is_unfinished_at_the_end_is_told(battery: Battery) -> None:
-    with spawn("import time; print('ready', flush=True); time.sleep(1); time.sleep(100)") as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+    with spawn("import time; input(); time.sleep(100)") as process:
+        assert process.stdin
         with Tracer(battery, pids=[process.pid], events=["clock_nanosleep"]) as tracer:
-            events = list(tracer.events(duration_s=1.5))
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+            # It sleeps once the kernel has it wait in that call.
+            while not Path(f"/proc/{process.pid}/syscall").read_text().startswith(f"{CLOCK_NANOSLEEP} "):
+                time.sleep(0.01)
+            events = list(tracer.events(duration_s=0.1))
         process.kill()
 
     assert events[-1].unfinished
@@ -289,7 +292,7 @@ def test_durations_are_those_of_the_calls(battery: Battery) -> None:
 
     (slept,) = events
     assert slept.duration_ns is not None
-    assert 0.2e9 <= slept.duration_ns < 2e9
+    assert 0.2e9 <= slept.duration_ns < 60e9
 
 
 def test_run_ends_after_a_time(battery: Battery) -> None:
@@ -298,7 +301,7 @@ def test_run_ends_after_a_time(battery: Battery) -> None:
         tracer.run(duration_s=0.3)
         took = time.monotonic() - started
 
-    assert 0.3 <= took < 10
+    assert 0.3 <= took < 60
     assert tracer.status == 128 + signal.SIGTERM
     assert adds_up(tracer)
 
@@ -320,10 +323,8 @@ def test_signal_ends_the_trace_and_the_buffer_is_read(battery: Battery, number: 
     with spawn("import time, os\nprint('ready', flush=True)\nwhile 1: os.getppid(); time.sleep(0.01)") as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         with Tracer(battery, pids=[process.pid], events=["getppid"]) as tracer:
-            timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
-            timer.start()
+            tracer.on("getppid", lambda event: os.kill(os.getpid(), number) if tracer.signal is None else None)
             tracer.run()
-            timer.join()
         process.kill()
 
     assert tracer.signal == number
