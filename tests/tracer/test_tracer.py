@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.refusals import assert_none_left
 from tests.support.tracing import grouped
 from traceleft import BufferOptions, CountOptions, FilterOptions, ProbeOptions, StackOptions
-from tests.support.refusals import assert_none_left
 from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.errors import CommandError, ExpressionError, ProbeError, TraceleftError, UnsupportedError
