@@ -67,7 +67,7 @@ def test_json_line_has_the_documented_keys_in_order(traceleft: Runner) -> None:
     assert list(opened) == keys.split()
     assert opened["event"] == "openat"
     assert opened["comm"] == "cat"
-    assert opened["args"] == {"dfd": "AT_FDCWD", "filename": "/etc/hostname", "flags": "O_RDONLY"}
+    assert opened["args"] == {"dfd": "AT_FDCWD", "filename": "/etc/hostname", "flags": "O_RDONLY", "mode": 0}
     assert opened["ret"] >= 0
     assert opened["error"] is None
     assert opened["duration_ns"] is None
@@ -88,7 +88,7 @@ def test_text_line_is_strace_s_with_argument_names(traceleft: Runner) -> None:
     done = traceleft.trace("-e", "openat", "--", "cat", "/etc/hostname")
 
     line = next(line for line in done.stdout.splitlines() if "/etc/hostname" in line)
-    call = 'openat(dfd: AT_FDCWD, filename: "/etc/hostname", flags: O_RDONLY) = 3'
+    call = 'openat(dfd: AT_FDCWD, filename: "/etc/hostname", flags: O_RDONLY, mode: 0) = 3'
     assert line.endswith(call)
     clock, task = line.removesuffix(f" {call}").split(" ")
     assert len(clock) == len("12:01:02.123456")

@@ -116,7 +116,7 @@ def test_a_command_without_an_argument_shows_none(name: str, command: int, text:
     assert shown(call(name, 3, command, 1)) == text
 
 
-O_CREAT, O_TMPFILE, O_DIRECTORY = 0o100, 0o20200000, 0o200000
+O_CREAT = 0o100
 S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO = 0o100000, 0o020000, 0o060000, 0o010000
 THREAD_FLAGS, VFORK_FLAGS = 0x3D0F00, 0x4111
 CHILD_SETTID, PIDFD = 0x01000000, 0x1000
@@ -128,11 +128,9 @@ PR_SET_VMA = 0x53564D41
 @pytest.mark.parametrize(
     ("name", "raw", "names"),
     [
-        ("open", (STALE, 0, 7), "filename flags"),
-        ("open", (STALE, O_CREAT, 0o644), "filename flags mode"),
-        ("openat", (3, STALE, O_DIRECTORY, 7), "dfd filename flags"),
-        ("openat", (3, STALE, O_TMPFILE, 0o600), "dfd filename flags mode"),
-        ("openat", (3, STALE, O_CREAT | 1, 0o600), "dfd filename flags mode"),
+        # The mode of an open is shown whatever the flags: a promise of the JSON format.
+        ("open", (STALE, 0, 7), "filename flags mode"),
+        ("openat", (3, STALE, 0, 7), "dfd filename flags mode"),
         ("mq_open", (STALE, 0, 7, STALE), "u_name oflag"),
         ("mq_open", (STALE, O_CREAT, 0o600, STALE), "u_name oflag mode u_attr"),
         ("mknod", (STALE, 0o644, 7), "filename mode"),
