@@ -64,7 +64,8 @@ bench: install-bench battery ## measure traceleft and its peers; writes docs/per
 	$(ROOT) $(BIN)/python -m bench.engines
 
 .PHONY: golden
-golden: install-test ## rewrite golden files, generated tables and the man page
+golden: install-test ## rewrite golden files, generated tables, the native module's header and the man page
+	$(BIN)/python scripts/make_record_header.py
 	$(BIN)/python -m pytest -q --update-golden -m 'not kernel and not vm' tests
 	$(BIN)/python scripts/make_man.py
 

@@ -9,16 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from traceleft.record_layout import HEADER, HEADER_COLUMNS, SLOT, WORD_BYTES, slots_offset
+
 Event = Mapping[str, Any]
 """An event of the schema document, as docs/schema.md has it."""
 
-HEADER_SIZE: Final = 80
-HEADER_FIELDS: Final = 14
-HEADER_COLUMNS: Final = (
-    *(("length", "u4", 0), ("event_id", "u2", 4), ("record_flags", "u2", 6), ("timestamp", "u8", 8)),
-    *(("seq", "u4", 16), ("cpu", "u4", 20), ("pid", "u4", 24), ("tid", "u4", 28), ("uid", "u4", 32), ("gid", "u4", 36)),
-    *(("cgroup_id", "u8", 40), ("ret", "i8", 48), ("duration_ns", "u8", 56), ("comm", "S16", 64)),
-)
 NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 
 # Names that mean something else inside the class that has the arguments as attributes.
@@ -98,7 +93,7 @@ def _attributes(event: Event, sets: Mapping[str, Any]) -> Iterator[Attribute]:
     args = event["args"]
     names = attribute_names([arg["name"] for arg in args])
     for arg, attribute in zip(args, names, strict=True):
-        field = f"fields[{HEADER_FIELDS + arg['index']}]"
+        field = f"fields[{len(HEADER.fields) + arg['index']}]"
         if "slot" in arg:
             kind = "dict[str, Value] | None" if "slot_out" in arg else TYPES[arg["kind"]]
             kind = "Value" if "cases" in arg or arg.get("show") == "bits" else kind
@@ -187,8 +182,9 @@ def columns(event: Event, document: Mapping[str, Any]) -> dict[str, object]:
         for key, name in (("slot", arg["name"]), ("slot_out", f"{arg['name']}_out")):
             if key in arg:
                 place = slots[arg[key]]["offset"]
-                listed += [(f"{name}.offset", f"{prefix}u2", place), (f"{name}.length", f"{prefix}u2", place + 2)]
-                listed.append((f"{name}.status", f"{prefix}i4", place + 4))
+                listed += [
+                    (f"{name}.{each.column}", prefix + each.column_type, place + each.offset) for each in SLOT.fields
+                ]
     names, formats, offsets = (list(column) for column in zip(*listed, strict=True))
     return {"names": names, "formats": formats, "offsets": offsets, "itemsize": event["layout"]["fixed_size"]}
 
@@ -196,7 +192,7 @@ def columns(event: Event, document: Mapping[str, Any]) -> dict[str, object]:
 def _arg_column(arg: Mapping[str, Any], prefix: str, sets: Mapping[str, Any]) -> tuple[str, int]:
     width = 8 if "slot" in arg else _width(arg, sets)
     signed = "slot" not in arg and (arg["kind"] in NARROW_KINDS or (arg["kind"] == "int" and arg["signed"]))
-    offset = HEADER_SIZE + 8 * arg["index"] + (0 if prefix == "<" else 8 - width)
+    offset = slots_offset(arg["index"]) + (0 if prefix == "<" else WORD_BYTES - width)
     return f"{prefix}{'i' if signed else 'u'}{width}", offset
 
 

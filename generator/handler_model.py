@@ -17,8 +17,10 @@ from traceleft.generator.captures import (
     is_read_after_errors,
     slot_arguments,
 )
-from traceleft.generator.hooks import EXEC_EVENTS, syscall_hooks
+from traceleft.generator.hooks import syscall_hooks
 from traceleft.generator.stack_model import stack_context
+from traceleft.linux import EXECS
+from traceleft.record_layout import HEADER_BYTES
 
 VECTOR_KINDS: Final = frozenset({"strings", "iovec", "msghdr"})
 SAVED_BYTES: Final = 1024
@@ -38,6 +40,7 @@ def handler_context(name: str, event: Event, structs: Mapping[str, Any]) -> dict
         "ident": identifier(name),
         "id": event["id"],
         "args": layout["args"],
+        "header_bytes": HEADER_BYTES,
         "fixed_size": layout["fixed_size"],
         "digest": layout["digest"],
         "slots": [{"member": slot["name"], "offset": slot["offset"]} for slot in layout["slots"]],
@@ -53,7 +56,7 @@ def _with_size(argument: Mapping[str, Any], structs: Mapping[str, Any]) -> Mappi
 
 
 def _syscall_context(name: str, event: Event) -> dict[str, object]:
-    is_exec, saves, hooks = name in EXEC_EVENTS, event["entry"] == "save", syscall_hooks(name, event)
+    is_exec, saves, hooks = name in EXECS, event["entry"] == "save", syscall_hooks(name, event)
     return {
         "source": f"syscalls/sys_enter_{name}",
         "header": "exec.h" if is_exec else "syscall.h",

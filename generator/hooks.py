@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-EXEC_EVENTS: Final = frozenset({"execve", "execveat"})
+from traceleft.linux import EXECS
+
 ARGUMENT_OFFSET: Final = 16
 """Offset of the first argument, and of the result, in the context of a syscall tracepoint."""
 
@@ -24,7 +25,7 @@ class Hook:
 
 def syscall_hooks(name: str, event: Mapping[str, Any]) -> list[Hook]:
     entry, regs = event["entry"], "(const void *)ctx->args[0]"
-    extra = (f", {regs}", ", NULL") if name in EXEC_EVENTS else ("", "")
+    extra = (f", {regs}", ", NULL") if name in EXECS else ("", "")
     hooks = [_raw_enter(entry)] if entry in ("save", "emit") else []
     if entry != "emit":
         hooks.append(_raw_exit(extra[0]))
@@ -34,7 +35,7 @@ def syscall_hooks(name: str, event: Mapping[str, Any]) -> list[Hook]:
     hooks += [_kprobe(entry), _kprobe_plain(event)]
     if entry != "emit":
         hooks.append(_kretprobe(extra[1]))
-    if name in EXEC_EVENTS and any("slot" in argument for argument in event["args"]):
+    if name in EXECS and any("slot" in argument for argument in event["args"]):
         hooks += [Hook(*each, lines=("return prepare(config, &call);",), guard=guard) for each, guard in _PREPARES]
     return hooks
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-HEADER_BYTES: Final = 80
-WORD_BYTES: Final = 8
-SLOT_BYTES: Final = 8
+from traceleft.record_layout import SLOT_BYTES, slots_offset
+
 SYSCALL_ARGUMENTS: Final = 6
 
 # A slot is a member of a C structure, next to `header` and `args`; clang predefines bpf, linux and unix.
@@ -43,7 +42,7 @@ class EventLayout:
     @property
     def fixed_size(self) -> int:
         """Bytes before the tail."""
-        return HEADER_BYTES + WORD_BYTES * self.args + SLOT_BYTES * len(self.slots)
+        return slots_offset(self.args) + SLOT_BYTES * len(self.slots)
 
     def to_document(self) -> dict[str, Any]:
         """Return the layout as the schema has it."""
@@ -65,7 +64,7 @@ def lay_out(event_id: int, arguments: Sequence[ArgumentKeys], *, args: int) -> t
             for key, name, at in _wanted_slots(argument):
                 keys[key] = len(slots)
                 name = _free_name(name, slots)
-                slots.append(Slot(name, HEADER_BYTES + WORD_BYTES * args + SLOT_BYTES * len(slots), at))
+                slots.append(Slot(name, slots_offset(args) + SLOT_BYTES * len(slots), at))
         placed.append(keys)
     layout = EventLayout(args, tuple(slots))
     return EventLayout(args, layout.slots, _digest(event_id, layout, placed)), placed

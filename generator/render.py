@@ -8,15 +8,22 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
+from traceleft import record_layout
 from traceleft.errors import FormatError
 from traceleft.generator.decoder_model import decoder_context
 from traceleft.generator.handler_model import handler_context
 from traceleft.generator.stack_model import STACK_RECORD_BYTES
+from traceleft.linux import MAX_ERROR
 from traceleft.version import __version__
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
 # How many handlers are reached by a jump: as tracer/session/near.py gives them out.
 BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES, "near_max": 16}
+_PARTS: Final = {
+    "event_header": record_layout.HEADER,
+    "slot": record_layout.SLOT,
+    "stack_ids": record_layout.STACK_IDS,
+}
 _HEADERS: Final = "types record maps saved filter task rollup emit capture stack vector syscall exec tracepoint"
 
 
@@ -71,8 +78,9 @@ def _render(template: str, **context: object) -> str:
 
 
 def _shared_files() -> Iterator[tuple[str, str]]:
+    context = {**BOUNDS, "record": record_layout, "parts": _PARTS, "max_error": MAX_ERROR}
     for header in _HEADERS.split():
-        yield f"include/{header}.h", _render(f"include/{header}.h.j2", **BOUNDS)
+        yield f"include/{header}.h", _render(f"include/{header}.h.j2", **context)
     yield "core.c", _render("core.c.j2", **BOUNDS)
 
 

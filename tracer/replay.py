@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import DURATION, NO_RETURN, SLOT, UNFINISHED
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.callbacks import Callbacks
@@ -18,7 +20,7 @@ from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.output.counts import Count
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.schema.select import select_specs
-from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, EventSpec
+from traceleft.tracer.schema.spec import EventSpec
 
 if TYPE_CHECKING:
     import numpy
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[numpy.bool_]
 
-_LENGTH_SHIFT, _STATUS_SHIFT = 16, 32
+_LENGTH_SHIFT: Final = 8 * SLOT["length"].offset
 _CUT_KINDS: Final = frozenset({"text", "buffer", "array"})
 
 
@@ -154,7 +156,7 @@ class Replay(Callbacks):
                 found[0] += int(mask.sum())
                 found[1] += int((mask & _failed(columns)).sum())
                 timed = mask & ((columns.flags() & DURATION) != 0)
-                found[2] += int(columns.word(56)[timed].sum())
+                found[2] += int(columns.field("duration")[timed].sum())
 
         self._tallies.append(tally)
         return lambda: [Count(self._specs[event].name, *found) for event, found in counts.items()]
@@ -178,9 +180,9 @@ class Replay(Callbacks):
         filters = self._filters
         mask: Mask = numpy.isin(columns.events(), list(self._specs))
         if filters.pids:
-            mask &= numpy.isin(columns.half(24), filters.pids)
+            mask &= numpy.isin(columns.field("tgid"), filters.pids)
         if filters.uid is not None:
-            mask &= columns.half(32) == filters.uid
+            mask &= columns.field("uid") == filters.uid
         if filters.comm is not None:
             mask &= _is_called(columns, os.fsencode(filters.comm))
         if filters.asks_result:
@@ -234,7 +236,7 @@ def _cuts(spec: EventSpec, limit: int) -> Iterable[tuple[int, int]]:
 
 
 def _failed(columns: "HeaderColumns") -> "Mask":
-    rets = columns.word(48).view("i8")
+    rets = columns.field("ret")
     mask: Mask = (rets < 0) & (rets >= -MAX_ERROR) & _has_returned(columns)
     return mask
 
@@ -251,16 +253,15 @@ def _passes_result(filters: ReplayFilters, columns: "HeaderColumns") -> "Mask":
     if filters.failed_only:
         mask &= failed
     if filters.errno is not None:
-        mask &= columns.word(48).view("i8") == -filters.errno
+        mask &= columns.field("ret") == -filters.errno
     return mask
 
 
 def _is_called(columns: "HeaderColumns", name: bytes) -> "Mask":
-    """Tell which tasks have a name; what lies behind its end means nothing."""
+    """Tell which tasks have a name."""
     import numpy
 
-    names = numpy.stack([columns.word(64), columns.word(72)], axis=1)
-    each, inverse = numpy.unique(names, axis=0, return_inverse=True)
+    each, inverse = numpy.unique(columns.names(), axis=0, return_inverse=True)
     is_it = numpy.array([row.tobytes().split(b"\0", 1)[0] == name for row in each])
     mask: Mask = is_it[inverse.reshape(-1)]
     return mask

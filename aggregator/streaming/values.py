@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from traceleft.aggregator.rollups.columns import BYTE_CALLS
 from traceleft.aggregator.rollups.parse import INTEGERS
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import DURATION, NO_RETURN, UNFINISHED
 from traceleft.tracer.decode.batch import Batch, column_name
 from traceleft.tracer.decode.texts import from_column, value_to_column
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import AT_FDCWD, compile_scalar, error_name, show_comm
 from traceleft.tracer.schema import unknown
-from traceleft.tracer.schema.spec import DURATION, MAX_ERROR, NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
+from traceleft.tracer.schema.spec import ArgSpec, EventSpec, Tables
 
 _HEADER: Final = frozenset({"pid", "tid", "uid", "gid", "cpu", "seq"})
 _CONTAINER: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")

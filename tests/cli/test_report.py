@@ -21,9 +21,9 @@ from traceleft.aggregator.pages.report import ROWS_MAX, balance, render_overview
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.text.units import show_bytes, show_time, show_utc, time_unit
 from traceleft.cli.main import main
+from traceleft.record_layout import DURATION
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.schema.spec import DURATION
 
 
 def overview_of(*paths: Path) -> Overview:

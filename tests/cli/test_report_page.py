@@ -10,8 +10,8 @@ from tests.support.records import Capture, Record, encode
 from traceleft.aggregator.pages.charts import flame
 from traceleft.aggregator.pages.overview import make_overview
 from traceleft.aggregator.pages.report import render_charts, render_overview, render_results
+from traceleft.record_layout import DURATION
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.schema.spec import DURATION
 
 pytestmark = needs_chromium
 

@@ -16,6 +16,7 @@ from traceleft.aggregator.pages.overview import make_overview
 from traceleft.aggregator.stored.export import recording_tables
 from traceleft.generator.schema import make_schema
 from traceleft.generator.source import Source
+from traceleft.record_layout import HEADER, STACKS
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.stack import Frame, Stack
@@ -33,7 +34,7 @@ from traceleft.tracer.recording.format import (
 from traceleft.tracer.recording.reader import recorded_names
 from traceleft.tracer.replay import Replay
 from traceleft.tracer.schema.load import load_schema
-from traceleft.tracer.schema.spec import HEADER_SIZE, STACKS, EventSpec
+from traceleft.tracer.schema.spec import EventSpec
 from traceleft.tracer.stacks.live import read_ids
 from traceleft.tracer.stacks.recorded import StackNotes
 
@@ -212,7 +213,7 @@ def records(directory: Path) -> Case:
 
 def _hostile(random: Random, record: bytes) -> bytes:
     """Return a record of other bytes with its event and its length, which are the kernel's word."""
-    data = bytearray(mutate_bytes(random, record).ljust(HEADER_SIZE, b"\0"))
+    data = bytearray(mutate_bytes(random, record).ljust(HEADER.size, b"\0"))
     struct.pack_into("<I", data, 0, len(data))
     data[4:6] = record[4:6]
     return padded(bytes(data))

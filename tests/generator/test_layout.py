@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.generator.layout import HEADER_BYTES, lay_out, member_name
+from traceleft.generator.layout import lay_out, member_name
+from traceleft.record_layout import slots_offset
 
 PATH = {"name": "filename", "index": 1, "kind": "path", "direction": "in", "at": "exit"}
 LENGTH = {"name": "addrlen", "index": 2, "kind": "value", "direction": "inout", "at": "entry"}
@@ -53,7 +54,7 @@ def test_slots_are_aligned_and_do_not_overlap(arguments: list[dict[str, object]]
     layout, placed = lay_out(1, arguments, args=args)
 
     offsets = [slot.offset for slot in layout.slots]
-    assert offsets == list(range(HEADER_BYTES + 8 * args, layout.fixed_size, 8))
+    assert offsets == list(range(slots_offset(args), layout.fixed_size, 8))
     assert layout.fixed_size % 8 == 0
     used = [argument[key] for argument in placed for key in ("slot", "slot_out") if key in argument]
     assert used == list(range(len(offsets)))

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from traceleft.record_layout import HEADER, HEADER_BYTES, SLOT, SLOT_BYTES, slots_offset
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.schema.load import load_schema
-from traceleft.tracer.schema.spec import HEADER_SIZE, EventSpec, Schema, Tables
+from traceleft.tracer.schema.spec import EventSpec, Schema, Tables
 
 U64 = 0xFFFFFFFFFFFFFFFF
 
@@ -43,18 +44,17 @@ def encode(spec: EventSpec, record: Record) -> bytes:
     """Return the record's bytes, as docs/schema.md, section 2, lays them out (little-endian)."""
     args = [*record.args, *[0] * (spec.args_count - len(record.args))]
     fixed = bytearray(spec.fixed_size)
-    struct.pack_into(f"<{len(args)}Q", fixed, HEADER_SIZE, *(arg & U64 for arg in args))
+    struct.pack_into(f"<{len(args)}Q", fixed, HEADER_BYTES, *(arg & U64 for arg in args))
     tail = bytearray()
     for slot, capture in record.captures.items():
         status = len(capture.data) if capture.status is None else capture.status
         place = spec.fixed_size + len(tail)
-        struct.pack_into("<HHi", fixed, spec.slots[slot].offset, place, len(capture.data), status)
+        struct.pack_into(f"<{SLOT.codes}", fixed, spec.slots[slot].offset, place, len(capture.data), status)
         tail += capture.data + bytes(-len(capture.data) % 8)
     length = spec.fixed_size + len(tail)
-    struct.pack_into(
-        "<IHHQII4I", fixed, 0, length, spec.id, record.flags, record.ts, record.seq, record.cpu, *record.ids
-    )
-    struct.pack_into("<QqQ16s", fixed, 40, record.cgroup_id, record.ret, record.duration_ns, record.comm)
+    head = (length, spec.id, record.flags, record.ts, record.seq, record.cpu, *record.ids)
+    rest = (record.cgroup_id, record.ret, record.duration_ns, record.comm)
+    struct.pack_into(f"<{HEADER.codes}", fixed, 0, *head, *rest)
     return bytes(fixed + tail)
 
 
@@ -93,11 +93,11 @@ def event_document(args: Sequence[Mapping[str, Any]], *, name: str = "probe", **
             if item.get(key) is True:
                 item[key] = len(slots)
                 suffix = "_out" if key == "slot_out" else ""
-                offset = HEADER_SIZE + 8 * count + 8 * len(slots)
+                offset = slots_offset(count) + SLOT_BYTES * len(slots)
                 slots.append({"name": item["name"] + suffix, "offset": offset, "at": "exit"})
         listed.append(item)
     layout = {
-        "fixed_size": HEADER_SIZE + 8 * count + 8 * len(slots),
+        "fixed_size": slots_offset(count) + SLOT_BYTES * len(slots),
         "args": count,
         "slots": slots,
         "digest": "sha256:0",

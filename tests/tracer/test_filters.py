@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traceleft.errors import UnsupportedError
+from traceleft.linux import MAX_ERROR
 from traceleft.tracer.session import filters
 from traceleft.tracer.session.filters import Filters, Offsets, pack_config
 
@@ -75,7 +76,7 @@ def test_filter_that_can_match_nothing_is_refused(chosen: dict[str, object]) -> 
 @given(
     uid=st.none() | st.integers(0, filters.UID_MAX),
     comm=st.none() | st.text(max_size=3).filter(lambda text: text and "\0" not in text),
-    errno=st.none() | st.integers(1, filters.ERRNO_MAX),
+    errno=st.none() | st.integers(1, MAX_ERROR),
     text_limit=st.integers(0, 1 << 40),
 )
 def test_any_filter_packs_into_64_bytes(uid: int | None, comm: str | None, errno: int | None, text_limit: int) -> None:

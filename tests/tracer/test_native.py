@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.paths import TESTS
 from tests.support.refusals import assert_kernel_is_clean, kernel_objects
+from traceleft.record_layout import HEADER, HEADER_BYTES
 from traceleft.tracer import _native
 
 pytestmark = pytest.mark.kernel
@@ -95,10 +96,10 @@ def test_records_arrive_whole(live: SimpleNamespace) -> None:
 
     (batch,) = finish(live)
 
-    length, event, *_ = struct.unpack_from("=IHHQIIIIIIQqQ16sQ", batch.data)
+    length, event, *_ = struct.unpack_from(f"={HEADER.codes}Q", batch.data)
     assert (len(batch), len(batch.data), length, event) == (1, SIZE, SIZE, 7)
-    assert struct.unpack_from("=Q", batch.data, 80) == (42,)
-    assert batch.tally() == {(7, struct.unpack_from("=I", batch.data, 20)[0]): 1}
+    assert struct.unpack_from("=Q", batch.data, HEADER_BYTES) == (42,)
+    assert batch.tally() == {(7, HEADER.picker("cpu").unpack_from(batch.data)[0]): 1}
 
 
 def test_records_come_in_order_of_time(live: SimpleNamespace) -> None:
@@ -106,7 +107,7 @@ def test_records_come_in_order_of_time(live: SimpleNamespace) -> None:
         emit(7, age_ns=age_ns)
 
     stamps = [
-        struct.unpack_from("=Q", batch.data, start + 8)[0]
+        HEADER.picker("timestamp").unpack_from(batch.data, start)[0]
         for batch in finish(live)
         for (start,) in struct.iter_unpack("=I", batch.offsets)
     ]
@@ -190,7 +191,7 @@ def test_columns_split_one_event(live: SimpleNamespace) -> None:
     fixed, tails, ends, rows = batch.columns(7, FIXED)
 
     assert len(fixed) == 2 * FIXED
-    assert [struct.unpack_from("=Q", fixed, at + 80)[0] for at in (0, FIXED)] == [1, 3]
+    assert [struct.unpack_from("=Q", fixed, at + HEADER_BYTES)[0] for at in (0, FIXED)] == [1, 3]
     assert tails == (b"tail" + bytes(12)) * 2
     assert struct.unpack("=3Q", ends) == (0, 16, 32)
     assert struct.unpack("=2I", rows) == (0, 2)
@@ -267,7 +268,7 @@ def test_nothing_is_lost_of_many_records_from_all_cpus(live: SimpleNamespace) ->
         batches.append(live.drain.take(20))
     batches += finish(live)
     stamps = [
-        struct.unpack_from("=Q", batch.data, start + 8)[0]
+        HEADER.picker("timestamp").unpack_from(batch.data, start)[0]
         for batch in batches
         for (start,) in struct.iter_unpack("=I", batch.offsets)
     ]

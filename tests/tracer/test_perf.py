@@ -27,6 +27,7 @@ from tests.tracer.test_native import (
     finish,
     own_tgid,
 )
+from traceleft.record_layout import HEADER, HEADER_BYTES
 from traceleft.tracer import _native
 
 SAMPLE, LOST = 9, 2
@@ -202,7 +203,7 @@ def emit_on(cpu: int, times: int) -> None:
 
 def stamps_of(batches: list[_native.Records]) -> list[int]:
     return [
-        struct.unpack_from("=Q", batch.data, start + 8)[0]
+        HEADER.picker("timestamp").unpack_from(batch.data, start)[0]
         for batch in batches
         for (start,) in struct.iter_unpack("=I", batch.offsets)
     ]
@@ -215,7 +216,7 @@ def test_records_arrive_without_the_padding(live: SimpleNamespace) -> None:
     (batch,) = finish(live)
 
     assert struct.unpack_from("=IH", batch.data) == (SIZE - 3, 7)
-    assert struct.unpack_from("=Q", batch.data, 80) == (42,)
+    assert struct.unpack_from("=Q", batch.data, HEADER_BYTES) == (42,)
     assert len(batch.data) == SIZE
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.recordings import EPOCH, SCHEMA, Kept, calls, closed, opened, write_document, write_recording
 from tests.support.records import Capture, Record, document, event_document
 from traceleft.errors import ExpressionError
+from traceleft.record_layout import NO_RETURN, UNFINISHED
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
@@ -21,7 +22,6 @@ from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.text import Line
 from traceleft.tracer.recording import Recording
 from traceleft.tracer.replay import Replay, ReplayFilters
-from traceleft.tracer.schema.spec import NO_RETURN, UNFINISHED
 
 OTHER = {"ids": (77, 78, 1000, 100), "comm": b"other\0rest"}
 MIXED = [

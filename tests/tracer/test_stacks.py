@@ -12,6 +12,7 @@ from tests.support.recordings import LEDGER, SCHEMA, closed, head
 from tests.support.records import OPENED, Record, encode, openat
 from traceleft.aggregator.streaming.values import BatchColumns
 from traceleft.errors import UnsupportedError
+from traceleft.record_layout import STACKS
 from traceleft.tracer import _native
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
 from traceleft.tracer.decode.stack import Frame, Stack
@@ -20,7 +21,6 @@ from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.lines import compile_program
 from traceleft.tracer.recording import Recorder, Recording
 from traceleft.tracer.recording.format import BrokenError, decode
-from traceleft.tracer.schema.spec import STACKS
 from traceleft.tracer.stacks import mappings, symbols
 from traceleft.tracer.stacks.live import leave_probe, read_ids, unpack_addresses
 from traceleft.tracer.stacks.mapped_files import open_mapped

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from traceleft.linux import MAX_ERROR
+
 LARGEST_ID = 0xFFFF_FFFE
 LONGEST_COMM_BYTES = 15
-LARGEST_ERRNO = 4095
 LONGEST_S = 1e9
 _PIDS = re.compile(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18})([kKmMgG]?)", re.ASCII)
@@ -60,7 +61,7 @@ def error_number(value: str) -> int:
     names = {name: number for number, name in errno.errorcode.items()} | RESTARTS | {"EWOULDBLOCK": errno.EAGAIN}
     if value.upper() in names:
         return names[value.upper()]
-    if _NUMBER.fullmatch(value) and 0 < int(value) <= LARGEST_ERRNO:
+    if _NUMBER.fullmatch(value) and 0 < int(value) <= MAX_ERROR:
         return int(value)
     raise click.BadParameter(f"{shorten(value)} is neither an errno's name nor its number")
 

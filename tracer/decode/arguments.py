@@ -7,6 +7,8 @@ other than the value itself goes into ``Notes``.
 from collections.abc import Callable
 from typing import Final
 
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import COUNTED, NEW_STACK, STATUS_LONGER, STATUS_NOT_READ, SUBSTITUTE, SUBSTITUTES
 from traceleft.tracer.decode.cases import has_scalar_cases, read_by_case, read_register_by_case, show_by_case
 from traceleft.tracer.decode.fixed import (
     FLAGS_FIELD,
@@ -33,18 +35,7 @@ from traceleft.tracer.decode.structs import compile_array, compile_element, comp
 from traceleft.tracer.decode.texts import to_text
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import ByteOrder, compile_scalar, compile_set, show_pointer
-from traceleft.tracer.schema.spec import (
-    COUNTED,
-    MAX_ERROR,
-    NEW_STACK,
-    STATUS_LONGER,
-    STATUS_NOT_READ,
-    SUBSTITUTE,
-    SUBSTITUTES,
-    ArgSpec,
-    Tables,
-    ValueSpec,
-)
+from traceleft.tracer.schema.spec import ArgSpec, Tables, ValueSpec
 
 NOTHING: Final = (None, STATUS_NOT_READ)
 UNREADABLE: Final = (None, -1)

@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from traceleft.errors import BatteryError, UnsupportedError
+from traceleft.record_layout import (
+    HEADER_COLUMNS,
+    NEW_STACK,
+    SLOT,
+    SLOT_BYTES,
+    STACK_IDS_BYTES,
+    STACKS,
+    WORD_BYTES,
+    slots_offset,
+)
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.texts import to_text, value_to_column
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import compile_scalar, is_signed
-from traceleft.tracer.schema.spec import (
-    HEADER_SIZE,
-    NEW_STACK,
-    SCALAR_KINDS,
-    SLOT_SIZE,
-    STACK_IDS_BYTES,
-    STACKS,
-    ArgSpec,
-    EventSpec,
-    Tables,
-)
+from traceleft.tracer.schema.spec import SCALAR_KINDS, ArgSpec, EventSpec, Tables
 
 if TYPE_CHECKING:
     import numpy
@@ -34,13 +34,7 @@ if TYPE_CHECKING:
     from traceleft.tracer import _native
     from traceleft.tracer.decode.stack import Stack
 
-HEADER_COLUMNS: Final = (
-    *(("length", "u4", 0), ("event_id", "u2", 4), ("record_flags", "u2", 6), ("timestamp", "u8", 8)),
-    *(("seq", "u4", 16), ("cpu", "u4", 20), ("pid", "u4", 24), ("tid", "u4", 28), ("uid", "u4", 32), ("gid", "u4", 36)),
-    *(("cgroup_id", "u8", 40), ("ret", "i8", 48), ("duration_ns", "u8", 56), ("comm", "S16", 64)),
-)
-"""Names, types and offsets of the header's columns; ``timestamp`` is the record's own clock."""
-_SLOT_COLUMNS: Final = [("offset", "u2"), ("length", "u2"), ("status", "i4")]
+_SLOT_COLUMNS: Final = [(field.column, field.column_type) for field in SLOT.fields]
 _HEADER_NAMES: Final = frozenset(name for name, _, _ in HEADER_COLUMNS)
 
 
@@ -62,8 +56,9 @@ def column_types(spec: EventSpec, byte_order: str) -> dict[str, Any]:
         for slot, name in ((arg.slot, arg.name), (arg.slot_out, f"{arg.name}_out")):
             if slot is not None:
                 place = spec.slots[slot].offset
-                columns += [(f"{name}.offset", f"{prefix}u2", place), (f"{name}.length", f"{prefix}u2", place + 2)]
-                columns.append((f"{name}.status", f"{prefix}i4", place + 4))
+                columns += [
+                    (f"{name}.{each.column}", prefix + each.column_type, place + each.offset) for each in SLOT.fields
+                ]
     names, formats, offsets = zip(*columns, strict=True)
     if len(set(names)) < len(names):
         raise BatteryError(f"{spec.name}: two columns have one name")
@@ -71,8 +66,8 @@ def column_types(spec: EventSpec, byte_order: str) -> dict[str, Any]:
 
 
 def _arg_column(arg: ArgSpec, prefix: str) -> tuple[str, int]:
-    width = arg.value.width if arg.value.kind in SCALAR_KINDS else 8
-    offset = HEADER_SIZE + 8 * arg.index + (0 if prefix == "<" else 8 - width)
+    width = arg.value.width if arg.value.kind in SCALAR_KINDS else WORD_BYTES
+    offset = slots_offset(arg.index) + (0 if prefix == "<" else WORD_BYTES - width)
     return f"{prefix}{'i' if is_signed(arg.value) else 'u'}{width}", offset
 
 
@@ -277,11 +272,11 @@ class Batch:
         import numpy
 
         size, array = self.spec.fixed_size, self.to_numpy()
-        start = HEADER_SIZE + 8 * self.spec.args_count
+        start = slots_offset(self.spec.args_count)
         by_place = numpy.ndarray(
-            (len(self), len(self.spec.slots)), _SLOT_COLUMNS, self._fixed, start, (size, SLOT_SIZE)
+            (len(self), len(self.spec.slots)), _SLOT_COLUMNS, self._fixed, start, (size, SLOT_BYTES)
         )
-        slots = by_place[:, [(slot.offset - start) // SLOT_SIZE for slot in self.spec.slots]]
+        slots = by_place[:, [(slot.offset - start) // SLOT_BYTES for slot in self.spec.slots]]
         lengths = array["length"].astype("i8")
         tails = numpy.diff(numpy.frombuffer(self._ends_bytes, "u8")).astype("i8")
         ends = slots["offset"].astype("i8") + slots["length"]

@@ -1,16 +1,15 @@
 """The headers of all records of a batch as columns, whatever their events; needs numpy."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from traceleft.record_layout import HEADER, WORD_BYTES
 from traceleft.tracer import _native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-WORD: Final = 8
 
 
 class HeaderColumns:
@@ -18,29 +17,33 @@ class HeaderColumns:
 
     def __init__(self, records: _native.Records) -> None:
         self._words = numpy.frombuffer(records.data, "u8")
-        self._starts = numpy.frombuffer(records.offsets, "u4").astype("i8") // WORD
+        self._starts = numpy.frombuffer(records.offsets, "u4").astype("i8") // WORD_BYTES
 
     def places(self, offset: int) -> "NDArray[numpy.int64]":
         """Return where a record's eight bytes at an offset lie, as the number of a word of all data."""
-        return self._starts + offset // WORD
+        return self._starts + offset // WORD_BYTES
 
-    def word(self, offset: int) -> "NDArray[numpy.uint64]":
-        """Return the eight bytes at an offset, a multiple of eight."""
-        words: NDArray[numpy.uint64] = self._words[self.places(offset)]
-        return words
+    def field(self, name: str) -> "NDArray[Any]":
+        """Return a number of the header, by its name in ``record_layout.HEADER``."""
+        field = HEADER[name]
+        column: NDArray[Any] = self._words.view(field.column_type)[
+            self._starts * (WORD_BYTES // field.size) + field.offset // field.size
+        ]
+        return column
 
-    def half(self, offset: int) -> "NDArray[numpy.uint32]":
-        """Return the four bytes at an offset, a multiple of four."""
-        halves: NDArray[numpy.uint32] = self._words.view("u4")[self._starts * 2 + offset // 4]
-        return halves
+    def names(self) -> "NDArray[numpy.uint64]":
+        """Return the tasks' names, each as a row of words; what lies behind the end of a name means nothing."""
+        comm = HEADER["comm"]
+        words = range(comm.offset, comm.offset + comm.size, WORD_BYTES)
+        return numpy.stack([self._words[self.places(offset)] for offset in words], axis=1)
 
-    def events(self) -> "NDArray[numpy.uint32]":
+    def events(self) -> "NDArray[numpy.uint16]":
         """Return the ids of the events."""
-        return self.half(4) & numpy.uint32(0xFFFF)
+        return self.field("event")
 
-    def flags(self) -> "NDArray[numpy.uint32]":
+    def flags(self) -> "NDArray[numpy.uint16]":
         """Return the records' flags."""
-        return self.half(4) >> numpy.uint32(16)
+        return self.field("flags")
 
     def by_event(self) -> "Iterator[tuple[int, NDArray[numpy.bool_]]]":
         """Yield each event's id that occurs, and which rows are its."""
@@ -50,12 +53,12 @@ class HeaderColumns:
 
     def times(self) -> tuple[int, int]:
         """Return the earliest and the latest time of the records' own clock."""
-        times = self.word(8)
+        times = self.field("timestamp")
         return int(times.min()), int(times.max())
 
     def cgroups(self) -> list[int]:
         """Return the ids of cgroups, each once, except 0."""
-        return [each for each in numpy.unique(self.word(40)).tolist() if each]
+        return [each for each in numpy.unique(self.field("cgroup_id")).tolist() if each]
 
     def select(self, mask: "NDArray[numpy.bool_]") -> bytes:
         """Return the records of the rows that a mask chooses, end to end."""

@@ -9,14 +9,17 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from traceleft.record_layout import COUNTED, HEADER, SLOT_BYTES, STACK_IDS, STACKS, slots_offset
 from traceleft.tracer.decode.arguments import ENVIRONMENT, compile_arg, compile_check
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.fixed import FLAGS_FIELD, HEADER_FIELDS, Fields, FixedPart, ReadArg
 from traceleft.tracer.decode.values import compile_scalar
-from traceleft.tracer.schema.spec import COUNTED, HEADER_SIZE, SLOT_SIZE, STACKS, ArgSpec, EventSpec, Schema, Tables
+from traceleft.tracer.schema.spec import ArgSpec, EventSpec, Schema, Tables
 
 if TYPE_CHECKING:
     from traceleft.tracer.decode.stack import Stack, StackSource
+
+_LENGTH, _EVENT, _TIMESTAMP, _TGID = (HEADER[name].rank for name in ("length", "event", "timestamp", "tgid"))
 
 
 class UndecodableError(ValueError):
@@ -39,7 +42,7 @@ class Decoder:
         self.tables = tables
         order = "<" if tables.byte_order == "little" else ">"
         self.raw = struct.Struct(f"{order}{spec.args_count}Q")
-        self._ids = struct.Struct(f"{order}qq")
+        self._ids = struct.Struct(f"{order}{STACK_IDS.codes}")
         self.stacks: StackSource | None = None
         self.readers = tuple((arg.name, HEADER_FIELDS + arg.index, _reader(arg, fixed, tables)) for arg in spec.args)
         self.fields: Callable[[bytes], Fields] = fixed.struct.unpack_from
@@ -63,10 +66,10 @@ class Decoder:
         if size < spec.fixed_size:
             raise UndecodableError(f"{spec.name}: {size} bytes are fewer than a record's {spec.fixed_size}")
         fields = self.fields(data)
-        length = fields[0]
-        if not spec.fixed_size <= length <= size or fields[1] != spec.id or fields[3] >> 63:
+        length = fields[_LENGTH]
+        if not spec.fixed_size <= length <= size or fields[_EVENT] != spec.id or fields[_TIMESTAMP] >> 63:
             raise UndecodableError(f"{spec.name}: the header does not fit")
-        if fields[2] & STACKS and length - spec.fixed_size < self._ids.size:
+        if fields[FLAGS_FIELD] & STACKS and length - spec.fixed_size < self._ids.size:
             raise UndecodableError(f"{spec.name}: its stacks are missing")
         for place in self._slots:
             offset, captured = fields[place], fields[place + 1]
@@ -78,10 +81,10 @@ class Decoder:
 
     def find_stack(self, fields: Fields, data: bytes | memoryview) -> "Stack | None":
         """Return a record's stack; None where it carries none, or nothing tells what its ids mean."""
-        if self.stacks is None or not fields[2] & STACKS:
+        if self.stacks is None or not fields[FLAGS_FIELD] & STACKS:
             return None
         kernel, user = self._ids.unpack_from(data, self.spec.fixed_size)
-        return self.stacks.find(fields[6], kernel, user, fields[3])
+        return self.stacks.find(fields[_TGID], kernel, user, fields[_TIMESTAMP])
 
     def reader(self, name: str) -> ReadArg:
         """Return what reads one argument from what ``unpack`` gave; ``KeyError`` if there is no such argument."""
@@ -109,9 +112,9 @@ def native_layout(spec: EventSpec, tables: Tables) -> tuple[int, int, int] | Non
 
     None where their slots do not lie side by side, or numbers are not this machine's.
     """
-    start = HEADER_SIZE + 8 * spec.args_count
+    start = slots_offset(spec.args_count)
     places = sorted(slot.offset for slot in spec.slots)
-    if tables.byte_order != sys.byteorder or places != [start + SLOT_SIZE * rank for rank in range(len(places))]:
+    if tables.byte_order != sys.byteorder or places != [start + SLOT_BYTES * rank for rank in range(len(places))]:
         return None
     return spec.fixed_size, spec.args_count, len(places)
 

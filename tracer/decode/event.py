@@ -2,26 +2,24 @@
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import CLASS_1, DURATION, HEADER, HEADER_BYTES, NEW_STACK, NO_RETURN, STACKS, UNFINISHED
 from traceleft.tracer.decode.fixed import Fields, Notes, ReadArg
 from traceleft.tracer.decode.value import ABSENT, Value
 from traceleft.tracer.decode.values import error_name, show_comm
 from traceleft.tracer.schema import unknown
-from traceleft.tracer.schema.spec import (
-    CLASS_1,
-    DURATION,
-    MAX_ERROR,
-    NEW_STACK,
-    NO_RETURN,
-    STACKS,
-    UNFINISHED,
-    EventSpec,
-    Tables,
-)
+from traceleft.tracer.schema.spec import EventSpec, Tables
 
 if TYPE_CHECKING:
     from traceleft.tracer.decode.stack import Stack
+
+# Where an unpacked record has the fields of its header.
+_FLAGS, _TIMESTAMP, _SEQ, _CPU = (HEADER[name].rank for name in ("flags", "timestamp", "seq", "cpu"))
+_TGID, _TID, _UID, _GID = (HEADER[name].rank for name in ("tgid", "tid", "uid", "gid"))
+_CGROUP_ID, _RET, _DURATION = (HEADER[name].rank for name in ("cgroup_id", "ret", "duration"))
+_COMM: Final = slice(HEADER["comm"].offset, HEADER_BYTES)
 
 
 class Args(Mapping[str, Value]):
@@ -112,7 +110,7 @@ class Event:
     @property
     def ts(self) -> int:
         """The time in nanoseconds since the epoch: of the return, or of the entry for a call that has not returned."""
-        return self._fields[3] + self._offset_ns
+        return self._fields[_TIMESTAMP] + self._offset_ns
 
     @property
     def event(self) -> str:
@@ -126,47 +124,47 @@ class Event:
     @property
     def pid(self) -> int:
         """The process ID (the kernel's tgid)."""
-        return self._fields[6]
+        return self._fields[_TGID]
 
     @property
     def tid(self) -> int:
         """The thread ID."""
-        return self._fields[7]
+        return self._fields[_TID]
 
     @property
     def comm(self) -> str:
         """The thread's name, at most 15 bytes of text."""
-        return show_comm(self._data[64:80])
+        return show_comm(self._data[_COMM])
 
     @property
     def uid(self) -> int:
         """The user ID of the thread."""
-        return self._fields[8]
+        return self._fields[_UID]
 
     @property
     def gid(self) -> int:
         """The group ID of the thread."""
-        return self._fields[9]
+        return self._fields[_GID]
 
     @property
     def cpu(self) -> int:
         """The CPU on which the record was made, counted from 0."""
-        return self._fields[5]
+        return self._fields[_CPU]
 
     @property
     def seq(self) -> int:
         """The record's number on its CPU, within its class: gaps are lost records."""
-        return self._fields[4]
+        return self._fields[_SEQ]
 
     @property
     def cgroup_id(self) -> int:
         """The ID of the thread's cgroup v2, 0 where the level (4.4, 4.11) cannot tell it."""
-        return self._fields[10]
+        return self._fields[_CGROUP_ID]
 
     @property
     def ret(self) -> int | None:
         """The return value, None for a call that has not returned and for a tracepoint."""
-        return None if self._fields[2] & (NO_RETURN | UNFINISHED) else self._fields[11]
+        return None if self._fields[_FLAGS] & (NO_RETURN | UNFINISHED) else self._fields[_RET]
 
     @property
     def error(self) -> str | None:
@@ -174,8 +172,8 @@ class Event:
 
         The kernel's restart codes count as errors.
         """
-        ret = self._fields[11]
-        if ret >= 0 or ret < -MAX_ERROR or self._fields[2] & (NO_RETURN | UNFINISHED):
+        ret = self._fields[_RET]
+        if ret >= 0 or ret < -MAX_ERROR or self._fields[_FLAGS] & (NO_RETURN | UNFINISHED):
             return None
         return self._decoder.tables.errno.get(-ret) or error_name(-ret)
 
@@ -185,22 +183,22 @@ class Event:
 
         ``DetailOptions(durations=True)`` asks for it.
         """
-        return self._fields[12] if self._fields[2] & DURATION else None
+        return self._fields[_DURATION] if self._fields[_FLAGS] & DURATION else None
 
     @property
     def raw(self) -> tuple[int, ...]:
         """The arguments as the kernel passed them: unsigned integers, six for a syscall."""
-        return self._decoder.raw.unpack_from(self._data, 80)
+        return self._decoder.raw.unpack_from(self._data, HEADER_BYTES)
 
     @property
     def unfinished(self) -> bool:
         """Whether the call had not returned when the trace ended."""
-        return bool(self._fields[2] & UNFINISHED)
+        return bool(self._fields[_FLAGS] & UNFINISHED)
 
     @property
     def from_new_image(self) -> bool:
         """Whether ``image`` holds strings of the new program, because the caller's memory could not be read."""
-        return bool(self._fields[2] & NEW_STACK)
+        return bool(self._fields[_FLAGS] & NEW_STACK)
 
     @property
     def image(self) -> dict[str, Value]:
@@ -210,12 +208,12 @@ class Event:
     @property
     def seq_class(self) -> int:
         """The class in which ``seq`` counts: 0 for hooks of syscalls, 1 for other tracepoints."""
-        return 1 if self._fields[2] & CLASS_1 else 0
+        return 1 if self._fields[_FLAGS] & CLASS_1 else 0
 
     @property
     def stack(self) -> "Stack | None":
         """The stacks from which the call was made, None unless stacks were asked for (``StackOptions``)."""
-        return self._decoder.find_stack(self._fields, self._data) if self._fields[2] & STACKS else None
+        return self._decoder.find_stack(self._fields, self._data) if self._fields[_FLAGS] & STACKS else None
 
     @property
     def args(self) -> Args:
@@ -263,16 +261,16 @@ class Event:
         """Return the event as a dictionary, with the keys of a line of JSON in their order."""
         fields, args = self._fields, self.decoded()
         shown: dict[str, Value] = {
-            "ts": fields[3] + self._offset_ns,
+            "ts": fields[_TIMESTAMP] + self._offset_ns,
             "event": self.event,
-            "pid": fields[6],
-            "tid": fields[7],
-            "comm": show_comm(self._data[64:80]),
-            "uid": fields[8],
-            "gid": fields[9],
-            "cpu": fields[5],
-            "seq": fields[4],
-            "cgroup_id": fields[10],
+            "pid": fields[_TGID],
+            "tid": fields[_TID],
+            "comm": show_comm(self._data[_COMM]),
+            "uid": fields[_UID],
+            "gid": fields[_GID],
+            "cpu": fields[_CPU],
+            "seq": fields[_SEQ],
+            "cgroup_id": fields[_CGROUP_ID],
             "args": args,
             "ret": self.ret,
             "error": self.error,
@@ -285,7 +283,7 @@ class Event:
             shown["unreadable"] = [*notes.unreadable]
         if notes.image:
             shown["image"] = {**notes.image}
-        if fields[2] & STACKS and (stack := self.stack) is not None:
+        if fields[_FLAGS] & STACKS and (stack := self.stack) is not None:
             shown["stack"] = stack.to_json()
         return shown
 

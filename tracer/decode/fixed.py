@@ -4,15 +4,15 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
+from traceleft.record_layout import HEADER, SLOT, SLOT_BYTES, slots_offset
 from traceleft.tracer.decode.lists import Part
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import ByteOrder, is_signed
-from traceleft.tracer.schema.spec import HEADER_SIZE, SCALAR_KINDS, SLOT_SIZE, EventSpec, SlotSpec, Tables, ValueSpec
+from traceleft.tracer.schema.spec import SCALAR_KINDS, EventSpec, SlotSpec, Tables, ValueSpec
 
-HEADER_CODES: Final = "IHHQIIIIIIQqQ16s"
-HEADER_FIELDS: Final = 14
-FLAGS_FIELD: Final = 2
-RET_FIELD: Final = 11
+HEADER_FIELDS: Final = len(HEADER.fields)
+FLAGS_FIELD: Final = HEADER["flags"].rank
+RET_FIELD: Final = HEADER["ret"].rank
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 Fields: TypeAlias = tuple[int, ...]
@@ -83,10 +83,12 @@ class FixedPart:
     def __init__(self, spec: EventSpec, tables: Tables) -> None:
         kinds = {arg.index: arg.value for arg in spec.args}
         order = tables.byte_order
-        codes = [HEADER_CODES, *(_arg_code(kinds.get(index), order) for index in range(spec.args_count))]
+        codes = [HEADER.codes, *(_arg_code(kinds.get(index), order) for index in range(spec.args_count))]
         ranked = sorted(spec.slots, key=lambda slot: slot.offset)
-        codes += _slot_codes(ranked, HEADER_SIZE + 8 * spec.args_count)
-        places = {slot.offset: HEADER_FIELDS + spec.args_count + 3 * rank for rank, slot in enumerate(ranked)}
+        codes += _slot_codes(ranked, slots_offset(spec.args_count))
+        places = {
+            slot.offset: HEADER_FIELDS + spec.args_count + len(SLOT.fields) * rank for rank, slot in enumerate(ranked)
+        }
         self._slots = tuple(places[slot.offset] for slot in spec.slots)
         self.struct = struct.Struct(("<" if order == "little" else ">") + "".join(codes))
 
@@ -111,6 +113,6 @@ def _arg_code(value: ValueSpec | None, order: ByteOrder) -> str:
 def _slot_codes(ranked: list[SlotSpec], start: int) -> list[str]:
     codes = []
     for slot in ranked:
-        codes.append(f"{slot.offset - start}xHHi")
-        start = slot.offset + SLOT_SIZE
+        codes.append(f"{slot.offset - start}x{SLOT.codes}")
+        start = slot.offset + SLOT_BYTES
     return codes

@@ -8,11 +8,11 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from traceleft.record_layout import STATUS_LONGER
 from traceleft.tracer.decode.signals import SIGNALS
 from traceleft.tracer.decode.texts import to_text
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import ByteOrder, show_pointer
-from traceleft.tracer.schema.spec import STATUS_LONGER
 
 _PREFIX: Final = {"little": "<", "big": ">"}
 PART: Final = {order: struct.Struct(f"{prefix}Ii") for order, prefix in _PREFIX.items()}

@@ -1,16 +1,15 @@
 """Records of several events, decoded one after another."""
 
-import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from traceleft.record_layout import HEADER
 from traceleft.tracer import _native
 from traceleft.tracer.decode.decoder import Decoder, UndecodableError
 from traceleft.tracer.decode.event import Event
 
 CUT_RECORDS: Final = 1024
-_CPU: Final = struct.Struct("=I")
-_CPU_AT: Final = 20
+_CPU: Final = HEADER.picker("cpu")
 
 
 def iter_events(
@@ -34,7 +33,7 @@ def iter_events(
             try:
                 yield row, decoder.decode(record, offset_ns=offset_ns)
             except UndecodableError:
-                refused.append((decoder.spec.id, _CPU.unpack_from(record, _CPU_AT)[0]))
+                refused.append((decoder.spec.id, _CPU.unpack_from(record)[0]))
 
 
 def cut_records(records: _native.Records, count: int) -> _native.Records:

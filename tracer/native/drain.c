@@ -198,7 +198,7 @@ static void note_sequence(DrainObject *self, const struct header *header)
 	struct sequence *sequence = &self->sequences[header->cpu * N_CLASSES + !!(header->flags & FLAG_CLASS_1)];
 	uint64_t highest = sequence->highest;
 	/* The record has the low 32 bits; take the full number nearest to the last one. */
-	uint64_t next = highest + (uint64_t)(int64_t)(int32_t)(header->sequence + 1 - (uint32_t)highest);
+	uint64_t next = highest + (uint64_t)(int64_t)(int32_t)(header->seq + 1 - (uint32_t)highest);
 
 	sequence->received++;
 	if ((int64_t)(next - highest) > 0)
@@ -257,11 +257,11 @@ static void accept_record(void *context, void *data, size_t size)
 		bump(&tally->undecodable);
 		return;
 	}
-	self->last_ns = header->timestamp_ns;
-	if (header->timestamp_ns > self->newest_ns)
-		self->newest_ns = header->timestamp_ns;
-	if (header->timestamp_ns < self->pass_floor_ns)
-		self->pass_floor_ns = header->timestamp_ns;
+	self->last_ns = header->timestamp;
+	if (header->timestamp > self->newest_ns)
+		self->newest_ns = header->timestamp;
+	if (header->timestamp < self->pass_floor_ns)
+		self->pass_floor_ns = header->timestamp;
 	keep_record(self, header, tally);
 }
 
@@ -334,7 +334,7 @@ static void *drain_main(void *context)
 
 static uint64_t timestamp_at(const char *record)
 {
-	return ((const struct header *)record)->timestamp_ns;
+	return ((const struct header *)record)->timestamp;
 }
 
 static uint64_t less_hold(uint64_t ns)

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ERROR 4095
 #define MAX_NUMBER 20
 #define AT_FDCWD_NUMBER (-100)
 #define NOT_CUT (-1)
@@ -593,20 +592,20 @@ static void put_head(struct lines *self, const struct event_row *event, int64_t 
 	PUT(self, "{\"ts\":");
 	/* Neither has its top bit set unless the offset is below zero: the sum fits. */
 	if (offset_ns < 0)
-		put_signed(self, (int64_t)header->timestamp_ns + offset_ns);
+		put_signed(self, (int64_t)header->timestamp + offset_ns);
 	else
-		put_unsigned(self, header->timestamp_ns + (uint64_t)offset_ns);
+		put_unsigned(self, header->timestamp + (uint64_t)offset_ns);
 	PUT(self, ",\"event\":");
 	put_text(self, event->name);
-	PUT_FIELD(self, ",\"pid\":", header->ids[0]);
-	PUT_FIELD(self, ",\"tid\":", header->ids[1]);
+	PUT_FIELD(self, ",\"pid\":", header->tgid);
+	PUT_FIELD(self, ",\"tid\":", header->tid);
 	PUT(self, ",\"comm\":");
 	put_string(self, up_to_nul(header->comm, sizeof(header->comm)));
-	PUT_FIELD(self, ",\"uid\":", header->ids[2]);
-	PUT_FIELD(self, ",\"gid\":", header->ids[3]);
+	PUT_FIELD(self, ",\"uid\":", header->uid);
+	PUT_FIELD(self, ",\"gid\":", header->gid);
 	PUT_FIELD(self, ",\"cpu\":", header->cpu);
-	PUT_FIELD(self, ",\"seq\":", header->sequence);
-	PUT_FIELD(self, ",\"cgroup_id\":", header->cgroup);
+	PUT_FIELD(self, ",\"seq\":", header->seq);
+	PUT_FIELD(self, ",\"cgroup_id\":", header->cgroup_id);
 	PUT(self, ",\"args\":{");
 }
 
@@ -641,7 +640,7 @@ static void put_result(struct lines *self)
 	}
 	PUT(self, ",\"duration_ns\":");
 	if (header->flags & FLAG_DURATION)
-		put_unsigned(self, header->duration_ns);
+		put_unsigned(self, header->duration);
 	else
 		PUT(self, "null");
 }
@@ -668,7 +667,7 @@ static const struct event_row *find_event(const struct lines *self, const struct
 	if (room < sizeof(*header) || !(row = self->program.event_of[header->event]))
 		return NULL;
 	event = &self->program.events[row - 1];
-	if (header->length < event->fixed_size || header->length > room || header->timestamp_ns >> 63 ||
+	if (header->length < event->fixed_size || header->length > room || header->timestamp >> 63 ||
 	    header->flags & (FLAG_STACKS | FLAG_NEW_STACK | FLAG_COUNTED) ||
 	    !slots_are_sound(header, event->fixed_size, (uint32_t)sizeof(*header) + 8 * event->n_registers,
 			     event->n_slots))

@@ -253,7 +253,7 @@ static bool is_checked(const struct cut *cut, const struct header *header)
 	uint64_t slots_at = sizeof(*header) + 8 * (uint64_t)cut->n_args;
 
 	return cut->fixed && header->length >= cut->fixed && slots_at + 8 * (uint64_t)cut->n_slots <= cut->fixed &&
-	       !(header->timestamp_ns >> 63) && stacks_are_sound(header, cut->fixed) &&
+	       !(header->timestamp >> 63) && stacks_are_sound(header, cut->fixed) &&
 	       slots_are_sound(header, cut->fixed, (uint32_t)slots_at, cut->n_slots);
 }
 

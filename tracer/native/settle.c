@@ -4,10 +4,6 @@
 
 #include <string.h>
 
-#define LENGTH_IS_TEXT 0x4000
-#define LENGTH_IS_CHUNKS 0x8000
-#define LENGTH_MASK 0x3fff
-
 /* A part of a vector's room: a head that is kept, then data that begin at shift. */
 struct chunk {
 	uint16_t stride;

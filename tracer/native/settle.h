@@ -4,9 +4,6 @@
 
 #include "record.h"
 
-/* Set by level 4.4's programs, which leave it to the reader to find where texts begin and end. */
-#define FLAG_UNSETTLED 32
-
 /*
  * Make an ordinary record of an unsettled one, in place: texts measured,
  * vectors packed. False where it is not sound. The record's length is at most

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from traceleft.record_layout import NO_RETURN, UNFINISHED
 from traceleft.tracer.decode.batch import Batch, column_name
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.records import iter_events
 from traceleft.tracer.decode.values import AT_FDCWD
 from traceleft.tracer.output.fdnames import CWD, FORKING, LEARNING, FdNames, make_absolute
-from traceleft.tracer.schema.spec import NO_RETURN, UNFINISHED, ArgSpec, EventSpec, Tables
+from traceleft.tracer.schema.spec import ArgSpec, EventSpec, Tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

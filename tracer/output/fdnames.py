@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from posixpath import join, normpath
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from traceleft.linux import EXECS
+from traceleft.record_layout import NO_RETURN, UNFINISHED
 from traceleft.tracer.decode.cases import choose_case
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.texts import to_text
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.output.socket_names import describe_fd
-from traceleft.tracer.schema.spec import NO_RETURN, UNFINISHED
 
 if TYPE_CHECKING:
     from traceleft.tracer import _native
@@ -44,7 +45,7 @@ PAIRS: Final = {"pipe": ("fildes", "pipe"), "pipe2": ("fildes", "pipe"), "socket
 NAMING: Final = frozenset({"bind", "connect", "listen"})
 DUPLICATING: Final = frozenset({"dup", "dup2", "dup3"})
 FORKING: Final = frozenset({"fork", "vfork", "clone", "clone3"})
-CLOSING: Final = frozenset({"close", "close_range", "dup2", "dup3", "execve", "execveat"})
+CLOSING: Final = frozenset({"close", "close_range", "dup2", "dup3", *EXECS})
 RETURNING: Final = frozenset({*OPENING, *SOCKETS, *DUPLICATING})
 # Their descriptors close on exec, whatever the flags.
 ALWAYS_CLOSING: Final = frozenset({"bpf", "io_uring_setup", "pidfd_open", "pidfd_getfd", "seccomp"})
@@ -257,7 +258,7 @@ class FdNames:
             self._learn_pair(event, values, closes=closes)
         elif name in MOVING:
             self._learn_directory(pid, values)
-        elif name in ("execve", "execveat"):
+        elif name in EXECS:
             self._close_on_exec(pid)
         elif name == "close":
             self._forget(pid, values.get("fd"), values.get("fd"))

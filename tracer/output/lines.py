@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import HEADER
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
 from traceleft.tracer.decode.cases import has_scalar_cases
@@ -18,16 +20,7 @@ from traceleft.tracer.decode.signals import SIGNALS
 from traceleft.tracer.decode.values import error_name, is_signed
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.schema import unknown
-from traceleft.tracer.schema.spec import (
-    MAX_ERROR,
-    ArgSpec,
-    EventSpec,
-    SetSpec,
-    SlotSpec,
-    StructSpec,
-    Tables,
-    ValueSpec,
-)
+from traceleft.tracer.schema.spec import ArgSpec, EventSpec, SetSpec, SlotSpec, StructSpec, Tables, ValueSpec
 
 ENOUGH_BYTES: Final = 1 << 20
 RAW: Final = 1
@@ -44,7 +37,7 @@ _NUMBERS: Final = {
 _NARROW: Final = frozenset({"fd", "dirfd", "pid"})
 _IN_PARTS: Final = frozenset({"strings", "iovec", "msghdr"})
 
-_EVENT_AND_CPU: Final = struct.Struct("=4xH14xI")
+_EVENT_AND_CPU: Final = HEADER.picker("event", "cpu")
 _HEAD: Final = struct.Struct("=12I")
 _EVENT: Final = struct.Struct("=8I")
 _ARG: Final = struct.Struct("=5I4H5I")

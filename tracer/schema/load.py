@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from traceleft.linux import MAX_ERROR
+from traceleft.record_layout import SLOT_BYTES, slots_offset
 from traceleft.tracer.schema.checked import (
     MAX_ENTRIES,
     bad,
@@ -24,11 +26,8 @@ from traceleft.tracer.schema.checked import (
     read_text,
 )
 from traceleft.tracer.schema.spec import (
-    HEADER_SIZE,
-    MAX_ERROR,
     POINTER_KINDS,
     SCALAR_KINDS,
-    SLOT_SIZE,
     ArgSpec,
     EventSpec,
     Schema,
@@ -142,9 +141,9 @@ def _no_struct(name: str) -> StructSpec:
 
 def _load_layout(raw: object, place: str) -> tuple[int, int, tuple[SlotSpec, ...], str]:
     item = read_mapping(raw, place)
-    fixed_size = get_integer(item, "fixed_size", place, HEADER_SIZE + 8, MAX_FIXED_BYTES)
+    fixed_size = get_integer(item, "fixed_size", place, slots_offset(1), MAX_FIXED_BYTES)
     args_count = get_integer(item, "args", place, 1, MAX_ARGS)
-    start = HEADER_SIZE + 8 * args_count
+    start = slots_offset(args_count)
     slots = tuple(
         _load_slot(slot, f"{place}.slots[{i}]", start, fixed_size)
         for i, slot in enumerate(read_list(get(item, "slots", place), place, limit=2 * MAX_ARGS))
@@ -156,8 +155,8 @@ def _load_layout(raw: object, place: str) -> tuple[int, int, tuple[SlotSpec, ...
 
 def _load_slot(raw: object, place: str, start: int, fixed_size: int) -> SlotSpec:
     item = read_mapping(raw, place)
-    offset = get_integer(item, "offset", place, start, fixed_size - SLOT_SIZE)
-    if (offset - start) % SLOT_SIZE:
+    offset = get_integer(item, "offset", place, start, fixed_size - SLOT_BYTES)
+    if (offset - start) % SLOT_BYTES:
         raise bad(place, "is not aligned")
     return SlotSpec(
         read_name(get(item, "name", place), place), offset, read_choice(item.get("at", "exit"), place, _MOMENTS)

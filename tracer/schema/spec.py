@@ -23,17 +23,6 @@ POINTER_KINDS: Final = frozenset(
 )
 MEMBER_KINDS: Final = SCALAR_KINDS | {"struct", "array", "text", "sockaddr", "sigset"}
 
-HEADER_SIZE: Final = 80
-SLOT_SIZE: Final = 8
-STACK_IDS_BYTES: Final = 16
-MAX_ERROR: Final = 4095
-# Flags of a record. Of slot i, one of the first four, SUBSTITUTE << i: what was read is the new image's.
-NO_RETURN, NEW_STACK, CLASS_1, DURATION, UNFINISHED, STACKS, COUNTED = 1, 2, 4, 8, 16, 64, 128
-SUBSTITUTE: Final = 256
-SUBSTITUTES: Final = 0xF * SUBSTITUTE
-STATUS_LONGER: Final = 0x7FFFFFFF
-STATUS_NOT_READ: Final = -1000
-
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:

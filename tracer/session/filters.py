@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from traceleft.errors import UnsupportedError
+from traceleft.linux import MAX_ERROR
 
 TASKS_ONLY: Final = 1
 FOLLOW: Final = 2
@@ -28,7 +29,6 @@ ENVIRONMENT: Final = 262144
 
 COMM_BYTES: Final = 15
 UID_MAX: Final = (1 << 32) - 2
-ERRNO_MAX: Final = 4095
 TEXT_MAX: Final = 8189
 
 _CONFIG: Final = struct.Struct("=IIIIiIII16sIIII")
@@ -65,7 +65,7 @@ class FilterOptions:
             "comm",
             f"the kernel's names of commands have 1 to {COMM_BYTES} bytes; give the first {COMM_BYTES}",
         )
-        _require(self.errno is None or 0 < self.errno <= ERRNO_MAX, "errno", f"lies between 1 and {ERRNO_MAX}")
+        _require(self.errno is None or 0 < self.errno <= MAX_ERROR, "errno", f"lies between 1 and {MAX_ERROR}")
         _require(not (self.success_only and self.failed_only), "filters", "choose successful or failed calls, not both")
 
     @property

@@ -9,23 +9,33 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
+from traceleft.record_layout import (
+    HEADER,
+    HEADER_BYTES,
+    NO_RETURN,
+    SLOT,
+    SLOT_BYTES,
+    STATUS_NOT_READ,
+    UNFINISHED,
+    UNSETTLED,
+    slots_offset,
+)
 from traceleft.tracer import _native
 from traceleft.tracer.schema import unknown
-from traceleft.tracer.schema.spec import HEADER_SIZE, SLOT_SIZE, STATUS_NOT_READ, EventSpec
+from traceleft.tracer.schema.spec import EventSpec
 from traceleft.tracer.session.maps import ALONE, IN_CALL, Maps, Task
 
 PROC: Final = Path("/proc")
 ROUNDS_MAX: Final = 1000
 GRACE_S: Final = 0.5
-UNFINISHED_FLAGS: Final = 16 | 1
-UNSETTLED: Final = 32
 # /proc/TID/syscall of a thread that is blocked in a call: number, six arguments, stack pointer, instruction pointer.
 CALL_WORDS: Final = 9
 # x86_64's `syscall`; what 32-bit numbers come by (`int 0x80`, `sysenter`) is another.
 SYSCALL_INSTRUCTION: Final = b"\x0f\x05"
 
-_HEADER: Final = struct.Struct("=IHHQIIIIIIQqQ16s")
-_SLOT: Final = struct.Struct("=HHi")
+_HEADER: Final = struct.Struct(f"={HEADER.codes}")
+_SLOT: Final = struct.Struct(f"={SLOT.codes}")
+_BEGINNING: Final = HEADER.picker("length", "event", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +181,9 @@ def _make_record(spec: EventSpec, tid: int, task: Task, thread: Thread, saved: I
     """Lay a record out; what was saved of this very call at its entry is kept, the rest counts as not read."""
     body = next((found for value in saved if (found := _saved_body(spec, value))), None) or _empty_body(spec, task)
     header = _HEADER.pack(
-        HEADER_SIZE + len(body),
+        HEADER_BYTES + len(body),
         spec.id,
-        UNFINISHED_FLAGS,
+        UNFINISHED | NO_RETURN,
         time.monotonic_ns(),
         0,
         0,
@@ -184,30 +194,30 @@ def _make_record(spec: EventSpec, tid: int, task: Task, thread: Thread, saved: I
         0,
         0,
         0,
-        thread.comm.encode(errors="surrogateescape")[:15],
+        thread.comm.encode(errors="surrogateescape")[: HEADER["comm"].size - 1],
     )
     record = header + body
     return record + bytes(-len(record) % 8)
 
 
 def _saved_body(spec: EventSpec, value: bytes) -> bytes | None:
-    length, event, flags = struct.unpack_from("=IHH", value)
+    length, event, flags = _BEGINNING.unpack_from(value)
     if flags & UNSETTLED and event == spec.id:
-        settled = _native.settle(value, HEADER_SIZE + 8 * spec.args_count, len(spec.slots))
+        settled = _native.settle(value, slots_offset(spec.args_count), len(spec.slots))
         if settled is None:
             return None
         value = settled
-    return value[HEADER_SIZE:length] if event == spec.id and spec.fixed_size <= length <= len(value) else None
+    return value[HEADER_BYTES:length] if event == spec.id and spec.fixed_size <= length <= len(value) else None
 
 
 def _empty_body(spec: EventSpec, task: Task) -> bytes:
     args = (task.args + (0,) * spec.args_count)[: spec.args_count]
     body = bytearray(struct.pack(f"={spec.args_count}Q", *args))
-    body += bytes(spec.fixed_size - HEADER_SIZE - len(body))
+    body += bytes(spec.fixed_size - HEADER_BYTES - len(body))
     pointers = {slot: arg.index for arg in spec.args for slot in (arg.slot, arg.slot_out) if slot is not None}
     for slot, index in pointers.items():
         if args[index]:
-            at = 8 * spec.args_count + SLOT_SIZE * slot
+            at = slots_offset(spec.args_count) - HEADER_BYTES + SLOT_BYTES * slot
             _SLOT.pack_into(body, at, 0, 0, STATUS_NOT_READ)
     return bytes(body)
 

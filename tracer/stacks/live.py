@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.errors import UnsupportedError
+from traceleft.record_layout import HEADER, STACK_IDS, STACKS
 from traceleft.tracer import _native
 from traceleft.tracer.decode.stack import Frames, Stack
 from traceleft.tracer.kernel.memory import choose_stack_entries
-from traceleft.tracer.schema.spec import STACKS
 from traceleft.tracer.stacks.file_process import FileProcess
 from traceleft.tracer.stacks.sideband import Sideband
 from traceleft.tracer.stacks.symbol_process import SymbolProcess
@@ -30,9 +30,8 @@ PROBE_NAMES: Final = (
 FRAMES_SYSCTL: Final = Path("/proc/sys/kernel/perf_event_max_stack")
 
 _KEY: Final = struct.Struct("=I")
-# Length, event, flags, time and tgid of a record.
-_HEAD: Final = struct.Struct("=IHHQ8xI")
-_IDS: Final = struct.Struct("=qq")
+_HEAD: Final = HEADER.picker("length", "event", "flags", "timestamp", "tgid")
+_IDS: Final = STACK_IDS.picker("kernel", "user")
 
 
 def make_map(entries: int | None) -> int:
