@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.generator.declarations import SLOT_KINDS, Declarations, Meaning, parse_declarations, plain_type
+from traceleft.linux import EXECS
 
 MAX_ARGUMENTS: Final = 6
 ENDING: Final = frozenset({"exit", "exit_group"})
-REPLACING: Final = frozenset({"execve", "execveat"})
 
 _FILE = Path(__file__).with_name("data") / "arguments.toml"
 _INTEGER: Final[Meaning] = {"kind": "int"}
@@ -95,7 +95,7 @@ def entry_of(syscall: str, meanings: Iterable[Meaning]) -> str:
         return "emit"
     if syscall == "rt_sigreturn":
         return "number"
-    saves = syscall in REPLACING or any(meaning.get("at") == "entry" for meaning in meanings)
+    saves = syscall in EXECS or any(meaning.get("at") == "entry" for meaning in meanings)
     return "save" if saves else "none"
 
 

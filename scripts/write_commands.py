@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from traceleft.battery.store import natural_key
+from traceleft.linux import HOOKS
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 HEAD: Final = """\
@@ -26,7 +27,6 @@ Written by `scripts/write_commands.py` from [commands.json](commands.json); do n
 kernel offers, with the JIT of BPF on and off. A number alone is a failure, which is
 told below the table; a number in brackets is a note.
 """
-HOOKS: Final = ("raw_tracepoint", "tracepoint", "kprobe")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -24,12 +24,12 @@ from traceleft.battery.level import LEVELS
 from traceleft.battery.since import Kernel
 from traceleft.battery.store import natural_key
 from traceleft.errors import TraceleftError
+from traceleft.linux import HOOKS
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 VARIABLE: Final = "TRACELEFT_KERNELS"
 # In no package archive at hand: without evidence the floor check stands for them.
 OLD_KERNELS: Final = ("4.4", "4.9", "4.14", "4.19", "5.4")
-HOOKS: Final = ("raw_tracepoint", "tracepoint", "kprobe")
 # What the document and its data keep of a line.
 KEPT: Final = tuple(name for name in Seen.__struct_fields__ if name not in ("machine", "release", "objects"))
 HEAD: Final = """\

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from tests.differential.strace_text import Call, Line, Signal, Struct, Word
+from traceleft.linux import EXECS
 
 IGNORED_BY_DEFAULT: Final = frozenset({"SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH"})
-EXECS: Final = frozenset({"execve", "execveat"})
 FORKS: Final = frozenset({"clone", "clone3", "fork", "vfork"})
 
 Handlers = dict[str, str]

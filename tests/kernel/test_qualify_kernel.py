@@ -19,7 +19,8 @@ from traceleft.battery.manifest import digest_of, dump_manifest
 from traceleft.battery.store import object_path
 from traceleft.battery.verify import verify_battery
 from traceleft.generator import generate
-from traceleft.tracer.kernel.features import HOOKS, probe_kernel
+from traceleft.linux import HOOKS
+from traceleft.tracer.kernel.features import probe_kernel
 from traceleft.tracer.qualify.workload import EVENTS, ROUNDS
 
 FORMATS = ROOT / "tests/data/formats/6.1.0-50-cloud-amd64.json.xz"

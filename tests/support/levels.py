@@ -3,7 +3,8 @@
 from typing import Final
 
 from traceleft.battery.level import LEVELS as battery_levels
-from traceleft.tracer.kernel.features import HOOKS, probe_kernel
+from traceleft.linux import HOOKS
+from traceleft.tracer.kernel.features import probe_kernel
 from traceleft.tracer.kernel.levels import LEVELS, NEEDS, offered_levels
 
 BUILT: Final = tuple(battery_levels)

@@ -7,9 +7,10 @@ import pytest
 from tests.support.records import spec_of
 from tests.tracer.test_levels import OFFERS, kernel
 from traceleft.errors import UnsupportedError
+from traceleft.linux import HOOKS
 from traceleft.tracer.account.remedy import missed_remedy
 from traceleft.tracer.kernel.events import NO_KPROBE, NO_NUMBER
-from traceleft.tracer.kernel.features import HOOKS, Feature, KernelFeatures, choose_hook
+from traceleft.tracer.kernel.features import Feature, KernelFeatures, choose_hook
 from traceleft.tracer.kernel.levels import LEVELS
 from traceleft.tracer.schema.spec import EventSpec
 from traceleft.tracer.session.choice import pick_hook, refuse_absent

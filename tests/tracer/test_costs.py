@@ -2,14 +2,13 @@
 
 import pytest
 
+from traceleft.linux import RAW_TRACEPOINT, TRACEPOINT
 from traceleft.tracer.kernel import counters as counting
 from traceleft.tracer.kernel.rates import Rates
 from traceleft.tracer.session.costs import (
     MARGIN,
-    RAW,
     RAW_BOTH_NS,
     SAVED_MIN_NS,
-    TRACEPOINT,
     TRACEPOINT_NS,
     Scope,
     Shape,
@@ -28,13 +27,13 @@ def test_rare_calls_on_a_busy_machine_are_traced_by_tracepoints() -> None:
 
 
 def test_frequent_calls_are_traced_by_raw_tracepoints() -> None:
-    assert cheaper_hook(WITH_ENTRIES, Rates(calls=1_000_000, chosen=1_000_000)) == RAW
+    assert cheaper_hook(WITH_ENTRIES, Rates(calls=1_000_000, chosen=1_000_000)) == RAW_TRACEPOINT
 
 
 def test_idle_machine_keeps_raw_tracepoints() -> None:
     least = SAVED_MIN_NS / (RAW_BOTH_NS["all"] - TRACEPOINT_NS)
 
-    assert cheaper_hook(WITH_ENTRIES, Rates(least - 1, 0)) == RAW
+    assert cheaper_hook(WITH_ENTRIES, Rates(least - 1, 0)) == RAW_TRACEPOINT
     assert cheaper_hook(WITH_ENTRIES, Rates(least + 1, 0)) == TRACEPOINT
 
 
@@ -42,8 +41,8 @@ def test_raw_tracepoints_are_not_left_for_less_than_the_margin() -> None:
     shape = Shape("one process", keeps_entries=True)
     costs = costs_ns(shape, BUSY)
 
-    assert costs[RAW] * (1 - MARGIN) < costs[TRACEPOINT] < costs[RAW]
-    assert cheaper_hook(shape, BUSY) == RAW
+    assert costs[RAW_TRACEPOINT] * (1 - MARGIN) < costs[TRACEPOINT] < costs[RAW_TRACEPOINT]
+    assert cheaper_hook(shape, BUSY) == RAW_TRACEPOINT
 
 
 @pytest.mark.parametrize("scope", ["one process", "processes", "all"])
@@ -60,8 +59,8 @@ def test_rates_are_asked_for_where_entries_of_several_are_looked_at() -> None:
 def test_every_call_costs_by_the_hook_and_a_chosen_one_more() -> None:
     quiet, chosen = costs_ns(WITH_ENTRIES, Rates(10, 0)), costs_ns(WITH_ENTRIES, Rates(10, 1))
 
-    assert quiet == {RAW: 10 * RAW_BOTH_NS["all"], TRACEPOINT: 10 * TRACEPOINT_NS}
-    assert chosen[TRACEPOINT] - quiet[TRACEPOINT] > chosen[RAW] - quiet[RAW] > 0
+    assert quiet == {RAW_TRACEPOINT: 10 * RAW_BOTH_NS["all"], TRACEPOINT: 10 * TRACEPOINT_NS}
+    assert chosen[TRACEPOINT] - quiet[TRACEPOINT] > chosen[RAW_TRACEPOINT] - quiet[RAW_TRACEPOINT] > 0
 
 
 def test_explanation_names_the_hook_and_both_costs() -> None:

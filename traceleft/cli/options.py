@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from traceleft.cli.types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
+from traceleft.linux import HOOKS
 
 FILE = click.Path(path_type=Path)
 _VERBOSE = re.compile(r"verbose(=all)?")
-HOOKS = ["auto", "raw_tracepoint", "tracepoint", "kprobe"]
 # Everything from the command's name on is the command's: its options are not ours.
 COMMAND_SETTINGS = {"allow_interspersed_args": False}
 
@@ -70,7 +70,7 @@ _TRACING: Sequence[Callable[..., Any]] = (
     click.option(
         "--attach",
         "hook",
-        type=click.Choice(HOOKS),
+        type=click.Choice(["auto", *HOOKS]),
         default="auto",
         show_default=True,
         help="Hook to attach programs to.",

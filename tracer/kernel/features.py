@@ -9,6 +9,7 @@ from typing import Final
 
 from traceleft import tracefs
 from traceleft.errors import UnsupportedError
+from traceleft.linux import HOOKS, RAW_TRACEPOINT
 from traceleft.tracer import _native
 from traceleft.tracer.kernel.btf import task_offsets
 from traceleft.tracer.kernel.preemption import may_preempt_tracepoints
@@ -31,8 +32,6 @@ CAP_BPF: Final = 39
 # PROC_PID_INIT_INO of include/linux/proc_ns.h: the first pid namespace is the same on every boot.
 INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
 
-RAW: Final = "raw_tracepoint"
-HOOKS: Final = (RAW, "tracepoint", "kprobe")
 # Not setcap on an interpreter: that would give the privileges to every script of every user.
 PRIVILEGES: Final = (
     "run as root, or as a user with both: setpriv --inh-caps +bpf,+perfmon --ambient-caps +bpf,+perfmon, or "
@@ -103,7 +102,7 @@ def probe_kernel(*, only: Collection[str] | None = None) -> KernelFeatures:
         "percpu_maps": _probe_percpu_maps,
         "read_str": _probe_read_str,
         "cgroup_id": _probe_cgroup_id,
-        RAW: _probe_raw_tracepoint,
+        RAW_TRACEPOINT: _probe_raw_tracepoint,
         EXACT: _probe_exact,
         "tracepoint": _probe_tracepoint,
         "kprobe": _probe_kprobe,
@@ -130,7 +129,7 @@ def choose_hook(features: KernelFeatures, requested: str = "auto", *, among: Seq
             raise UnsupportedError(f"hook {requested}", f"this level has none; {remedy}")
         return requested
     present = [hook for hook in among if features.has(hook)]
-    exact = [hook for hook in present if hook != RAW or not features.lacks(EXACT)]
+    exact = [hook for hook in present if hook != RAW_TRACEPOINT or not features.lacks(EXACT)]
     for hook in exact or present:
         return hook
     features.require("privileges")
@@ -253,7 +252,7 @@ def _probe_cgroup_id() -> Feature:
 
 
 def _probe_raw_tracepoint() -> Feature:
-    return _probe_program(RAW, PROGRAM_RAW_TRACEPOINT, "needs a kernel from 4.17 on")
+    return _probe_program(RAW_TRACEPOINT, PROGRAM_RAW_TRACEPOINT, "needs a kernel from 4.17 on")
 
 
 def _probe_exact() -> Feature:

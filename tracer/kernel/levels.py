@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from traceleft.errors import TraceleftError, UnsupportedError
-from traceleft.tracer.kernel.features import HOOKS, KernelFeatures, probe_kernel
+from traceleft.linux import HOOKS
+from traceleft.tracer.kernel.features import KernelFeatures, probe_kernel
 
 
 @dataclass(frozen=True, slots=True)

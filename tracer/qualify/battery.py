@@ -18,10 +18,11 @@ from typing import Final
 from traceleft.battery import Battery, ObjectEntry
 from traceleft.battery.manifest import objects_digest, one_line
 from traceleft.errors import ProbeError, TraceleftError, UnsupportedError
+from traceleft.linux import HOOKS
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import Ledger
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.kernel.features import HOOKS, KernelFeatures, probe_kernel
+from traceleft.tracer.kernel.features import KernelFeatures, probe_kernel
 from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.kernel.levels import LEVELS, NEEDS, Level, explain_level, offered_levels
 from traceleft.tracer.kernel.memory import PAGE_BYTES

@@ -8,8 +8,9 @@ from typing import Final
 from traceleft.battery import Battery, Selection
 from traceleft.errors import ExpressionError, TraceleftError, UnsupportedError
 from traceleft.expression import Catalogue, named, select
+from traceleft.linux import EXECS, HOOKS, RAW_TRACEPOINT, TRACEPOINT
 from traceleft.tracer.kernel.events import OF_HOOKS, describe_absent, describe_drift, find_absent, find_drift
-from traceleft.tracer.kernel.features import EXACT, HOOKS, KernelFeatures, choose_hook, probe_kernel
+from traceleft.tracer.kernel.features import EXACT, KernelFeatures, choose_hook, probe_kernel
 from traceleft.tracer.kernel.formats import select_running
 from traceleft.tracer.kernel.kprobes import read_syscall_symbols
 from traceleft.tracer.kernel.levels import NEEDS, Level, choose_levels
@@ -19,10 +20,10 @@ from traceleft.tracer.schema.select import load_events, read_catalogue, read_num
 from traceleft.tracer.schema.spec import EventSpec, Schema
 from traceleft.tracer.session import task_events, unknown_calls
 from traceleft.tracer.session.attach import can_dispatch_tracepoints
-from traceleft.tracer.session.costs import RAW, TRACEPOINT, Shape, cheaper_hook, depends_on_rates
+from traceleft.tracer.session.costs import Shape, cheaper_hook, depends_on_rates
 from traceleft.tracer.session.exec_prepare import prepare_roles
 from traceleft.tracer.session.plan import Plan, held_levels, make_plan
-from traceleft.tracer.session.roles import EXECS, wants_dispatcher
+from traceleft.tracer.session.roles import wants_dispatcher
 
 NEEDED: Final = ("privileges", "no_lockdown")
 # Raises UnsupportedError for a plan that cannot do what is asked of a trace.
@@ -131,7 +132,7 @@ class Choice:
     def _roles_of_others(self, specs: list[EventSpec], hook: str) -> tuple[str, ...] | None:
         """Return what tells calls that no event is for, None where this hook does not see them."""
         names = [spec.name for spec in specs if spec.kind == "syscall"]
-        sees = hook == RAW or (hook == TRACEPOINT and wants_dispatcher(names) and can_dispatch_tracepoints())
+        sees = hook == RAW_TRACEPOINT or (hook == TRACEPOINT and wants_dispatcher(names) and can_dispatch_tracepoints())
         return unknown_calls.ROLES[hook] if sees else None
 
     def _notices(self, absent: Collection[str], present: Sequence[EventSpec]) -> Iterator[str]:
@@ -210,7 +211,7 @@ def pick_hook(
     if hook == "auto" and has_tracepoints and _needs_names(syscalls, required):
         return TRACEPOINT
     found = choose_hook(features, hook, among=level.hooks)
-    if hook == "auto" and found == RAW and has_tracepoints and shape is not None:
+    if hook == "auto" and found == RAW_TRACEPOINT and has_tracepoints and shape is not None:
         return _weigh_hooks(syscalls, shape)
     return found
 
@@ -230,11 +231,11 @@ def _weigh_hooks(syscalls: Sequence[EventSpec], shape: Shape) -> str:
     needs_entry = any(spec.entry != "none" for spec in syscalls)
     shape = replace(shape, keeps_entries=shape.keeps_entries or needs_entry, has_exec=not EXECS.isdisjoint(names))
     if wants_dispatcher(names) or not depends_on_rates(shape):
-        return RAW
+        return RAW_TRACEPOINT
     from traceleft.tracer.kernel.counters import measure_rates
 
     rates = measure_rates([spec.number for spec in syscalls if spec.number is not None])
-    return RAW if rates is None else cheaper_hook(shape, rates)
+    return RAW_TRACEPOINT if rates is None else cheaper_hook(shape, rates)
 
 
 def _choose_events(catalogue: Catalogue, events: Sequence[str]) -> tuple[str, ...]:

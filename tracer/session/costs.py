@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from traceleft.linux import RAW_TRACEPOINT, TRACEPOINT
 from traceleft.tracer.kernel.rates import Rates
 from traceleft.tracer.session.filters import Filters
 from traceleft.tracer.session.options import Options
 
 Scope = Literal["one process", "processes", "all"]
 
-RAW: Final = "raw_tracepoint"
-TRACEPOINT: Final = "tracepoint"
 # Of a call that is not chosen, by anybody: the program on sys_exit, and where entries are looked at that on sys_enter.
 RAW_EXIT_NS: Final[Mapping[Scope, int]] = {"one process": 93, "processes": 113, "all": 123}
 RAW_BOTH_NS: Final[Mapping[Scope, int]] = {"one process": 163, "processes": 182, "all": 203}
@@ -61,7 +60,7 @@ def costs_ns(shape: Shape, rates: Rates) -> dict[str, float]:
     raw_chosen = RAW_CHOSEN_BOTH_NS if shape.keeps_entries else RAW_CHOSEN_NS
     tracepoint = TRACEPOINT_EXEC_NS if shape.has_exec else TRACEPOINT_NS
     return {
-        RAW: rates.calls * raw[shape.scope] + rates.chosen * raw_chosen,
+        RAW_TRACEPOINT: rates.calls * raw[shape.scope] + rates.chosen * raw_chosen,
         TRACEPOINT: rates.calls * tracepoint + rates.chosen * TRACEPOINT_CHOSEN_NS,
     }
 
@@ -69,8 +68,8 @@ def costs_ns(shape: Shape, rates: Rates) -> dict[str, float]:
 def cheaper_hook(shape: Shape, rates: Rates) -> str:
     """Return the hook to take: raw tracepoints unless the other is cheaper by the margin."""
     costs = costs_ns(shape, rates)
-    saved = costs[RAW] - costs[TRACEPOINT]
-    return TRACEPOINT if saved >= SAVED_MIN_NS and saved > MARGIN * costs[RAW] else RAW
+    saved = costs[RAW_TRACEPOINT] - costs[TRACEPOINT]
+    return TRACEPOINT if saved >= SAVED_MIN_NS and saved > MARGIN * costs[RAW_TRACEPOINT] else RAW_TRACEPOINT
 
 
 def depends_on_rates(shape: Shape) -> bool:
@@ -82,6 +81,8 @@ def explain_costs(shape: Shape, rates: Rates) -> str:
     """Tell which hook is taken at these rates, and why, in one line."""
     hook, costs = cheaper_hook(shape, rates), costs_ns(shape, rates)
     at = f"at {rates.calls:,.0f} calls a second, {rates.chosen:,.0f} of them chosen"
-    shares = f"{costs[RAW] / 1e7:.2f} % of a CPU by raw_tracepoint, {costs[TRACEPOINT] / 1e7:.2f} % by tracepoint"
-    least = f"left for {MARGIN:.0%} and {SAVED_MIN_NS / 1e7:.1f} % of a CPU less" if hook == RAW else ""
+    shares = (
+        f"{costs[RAW_TRACEPOINT] / 1e7:.2f} % of a CPU by raw_tracepoint, {costs[TRACEPOINT] / 1e7:.2f} % by tracepoint"
+    )
+    least = f"left for {MARGIN:.0%} and {SAVED_MIN_NS / 1e7:.1f} % of a CPU less" if hook == RAW_TRACEPOINT else ""
     return f"{hook}, {at}: {shares}" + (f"; {least}" if least else "")

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import Final
 
+from traceleft.linux import EXECS
 from traceleft.tracer.kernel.preemption import may_preempt_tracepoints
 from traceleft.tracer.kernel.task_loads import BY_TASK, can_read_task, find_task_offsets
 from traceleft.tracer.session import filters
@@ -12,7 +13,6 @@ from traceleft.tracer.session.compat import COUNT_RAW, COUNT_TRACEPOINT
 from traceleft.tracer.session.options import Options
 from traceleft.tracer.session.plan import ROLLUP_ENTER, ROLLUP_EXIT, Part, Plan
 
-EXECS: Final = frozenset({"execve", "execveat"})
 # From so many syscalls on, one pair of tracepoints for all is cheaper to attach, and above all to detach.
 DISPATCHED_MIN: Final = 8
 DISPATCH_ENTER: Final = "dispatch_enter"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
+from traceleft.linux import EXECS
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import KernelCounts
 from traceleft.tracer.kernel.btf import task_offsets
@@ -46,7 +47,7 @@ from traceleft.tracer.session.open_files import more_open_files
 from traceleft.tracer.session.options import Options
 from traceleft.tracer.session.parallel import detach_all, run_all
 from traceleft.tracer.session.plan import Part, Plan
-from traceleft.tracer.session.roles import EXECS, Roles
+from traceleft.tracer.session.roles import Roles
 from traceleft.tracer.session.run_stats import RunStats
 
 if TYPE_CHECKING:

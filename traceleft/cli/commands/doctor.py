@@ -9,6 +9,7 @@ import click
 
 from traceleft.cli.explain import Finding, explain_battery
 from traceleft.errors import TraceleftError
+from traceleft.linux import HOOKS, RAW_TRACEPOINT, TRACEPOINT
 from traceleft.terminal import printable, say_lines
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def choose_hook(features: "KernelFeatures", trial: "Trial | TraceleftError | Non
 
     if trial is not None and not isinstance(trial, TraceleftError):
         return Choice("hook", True, trial.hook)
-    among = next((LEVELS[name].hooks for name in offered_levels(features)), kernel.HOOKS)
+    among = next((LEVELS[name].hooks for name in offered_levels(features)), HOOKS)
     try:
         return Choice("hook", True, kernel.choose_hook(features, among=among))
     except TraceleftError as error:
@@ -118,14 +119,14 @@ def show_loaded(chosen: "ChosenBattery", trial: "Trial | TraceleftError | None")
 def weigh_hooks(features: "KernelFeatures", trial: "Trial | TraceleftError | None") -> Choice:
     """Return the hook that ``--attach auto`` would take now where it matters most: few rare calls, of any process."""
     from traceleft.tracer.kernel.counters import measure_rates
-    from traceleft.tracer.session.costs import RAW, TRACEPOINT, Shape, explain_costs
+    from traceleft.tracer.session.costs import Shape, explain_costs
 
-    others = trial is not None and not isinstance(trial, TraceleftError) and trial.hook != RAW
-    if others or not (features.has(RAW) and features.has(TRACEPOINT)):
+    others = trial is not None and not isinstance(trial, TraceleftError) and trial.hook != RAW_TRACEPOINT
+    if others or not (features.has(RAW_TRACEPOINT) and features.has(TRACEPOINT)):
         return Choice("rare_calls", True, "as others: there is one hook of the two to weigh")
     rates = measure_rates([RARE_CALL])
     if rates is None:
-        return Choice("rare_calls", False, f"{RAW}: calls cannot be counted here")
+        return Choice("rare_calls", False, f"{RAW_TRACEPOINT}: calls cannot be counted here")
     return Choice("rare_calls", True, f"{explain_costs(Shape('all', keeps_entries=True), rates)} (trace -T -e acct)")
 
 
