@@ -51,11 +51,6 @@ class CType:
         return self.kind == "pointer"
 
     @property
-    def is_char(self) -> bool:
-        """True for one byte that C calls a character."""
-        return self.kind == "integer" and self.width == 1 and "char" in self.name
-
-    @property
     def is_scalar(self) -> bool:
         """True for what fits a register and is not an address."""
         return self.kind in ("integer", "boolean", "enum")

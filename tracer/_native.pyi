@@ -10,7 +10,6 @@ class Link:
     """A program bound to a hook; detaches when it goes away."""
 
     def detach(self) -> None: ...
-    def close(self) -> None: ...
 
 class Object:
     """An ELF object loaded into the kernel.

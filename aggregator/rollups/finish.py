@@ -126,11 +126,6 @@ def order_measure(rollup: Rollup) -> Measure:
     return next(named, None) or parse_measure(rollup.order_by)
 
 
-def empty_cell(rollup: Rollup) -> Cell:
-    """Return the cell of a group that no event was in yet."""
-    return Cell(partials=tuple(empty_partial(measure.function) for measure in partial_measures(rollup)))
-
-
 def empty_partial(function: Function) -> Partial:
     """Return the partial figure of no value."""
     return Numbers() if function in NUMBERS else {} if function in COUNTERS else None

@@ -105,11 +105,6 @@ class Result:
         return (row_to_json(self.rollup, row) for row in self.rows)
 
 
-def row_names(rollup: Rollup) -> tuple[str, ...]:
-    """Return the names of a row's keys and measures, in that order."""
-    return *(key.name for key in rollup.by), *(measure.name for measure in rollup.measures)
-
-
 def row_to_json(rollup: Rollup, row: Row) -> dict[str, object]:
     """Return one flat object: ``window_start`` and ``window_end`` (ns since the epoch) where there are windows, keys by
     name (null, and ``"other": true``, of what was added up), measures by name (a histogram: counts by the smallest

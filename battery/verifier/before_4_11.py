@@ -62,16 +62,6 @@ OPERANDS: Final = {
 }
 
 
-def find_refusals(
-    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Sequence[Rules]
-) -> tuple[Refusal | None, ...]:
-    """Return what each verifier refuses of a program, None if it takes it.
-
-    ``maps`` are those that 64-bit loads name, by where these stand; ``context`` the bytes of it that may be read.
-    """
-    return tuple(judge_old(code, maps, context=context, rules=each).refusal for each in rules)
-
-
 def judge_old(code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, rules: Rules) -> Verdict:
     """Return what one of these verifiers says.
 

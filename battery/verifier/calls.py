@@ -25,7 +25,7 @@ from traceleft.battery.verifier.ranges import FAR
 from traceleft.battery.verifier.rules import PROTOTYPES, STACK_BYTES, Argument, Prototype, Result, takes_map
 from traceleft.battery.verifier.state import Refused
 
-LOOKUP, TAIL_CALL, PROBE_READ, OUTPUT, READ_STR, GET_STACK = 1, 12, 4, 25, 45, 67
+TAIL_CALL, PROBE_READ, OUTPUT, READ_STR, GET_STACK = 12, 4, 25, 45, 67
 _ANYTHING, _CONTEXT, _MAP = Argument.ANYTHING, Argument.CONTEXT, Argument.MAP
 _DESTINATION, _SIZE = Argument.DESTINATION, Argument.SIZE
 # Those that came with 4.11 and later; data/since.toml says which kernel has each.

@@ -312,13 +312,6 @@ def judge(
     return Verdict(None, walk.is_plain)
 
 
-def find_refusal(
-    code: Sequence[Instruction], maps: Mapping[int, MapFacts], *, context: range, era: Era, kernel: Kernel | None = None
-) -> Refusal | None:
-    """Return what verifiers of an era refuse of a program, None if they take it."""
-    return judge(code, maps, context=context, era=era, kernel=kernel).refusal
-
-
 def _check_targets(code: Sequence[Instruction]) -> Refusal | None:
     """Refuse a write to the frame pointer, wherever it stands."""
     for each in code:

@@ -14,7 +14,7 @@ from tests.support.assembly import EXIT, R0, R1, R2, R3, R4, R5, R6, R7, R10, ca
 from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.insns import decode
 from traceleft.battery.since import Kernel
-from traceleft.battery.verifier.before_4_11 import find_refusals
+from traceleft.battery.verifier.before_4_11 import judge_old
 from traceleft.battery.verifier.rules import CONTEXTS, RULES, Rules, takes_map
 from traceleft.battery.verifier.shape import Refusal
 from traceleft.tracer import _native
@@ -71,7 +71,7 @@ def jump(condition: int, register: int, value: int, *, over: bytes) -> bytes:
 def judge(code: bytes, rules: Rules = V44, context: str = "kprobe") -> Refusal | None:
     instructions = decode(code)
     maps = {each.at: MAPS[each.immediate] for each in instructions if each.opcode == 0x18 and each.source}
-    return find_refusals(instructions, maps, context=CONTEXTS[context], rules=[rules])[0]
+    return judge_old(instructions, maps, context=CONTEXTS[context], rules=rules).refusal
 
 
 DONE: Final = move(R0, 0) + EXIT
@@ -444,12 +444,12 @@ def test_lookups_of_each_map_keep_its_size() -> None:
     small = MapFacts("small", {"type": 1, "key_size": 4, "value_size": 8})
     code = decode(FOUND + jump(EQUAL, R0, 0, over=read(R1, R0, 8)) + DONE)
 
-    assert find_refusals(code, {3: TABLE}, context=range(168), rules=RULES) == (None, None)
-    assert "which has 8" in str(find_refusals(code, {3: small}, context=range(168), rules=RULES)[1])
+    assert [judge_old(code, {3: TABLE}, context=range(168), rules=each).refusal for each in RULES] == [None, None]
+    assert "which has 8" in str(judge_old(code, {3: small}, context=range(168), rules=RULES[1]).refusal)
 
 
 def test_map_that_is_not_defined_is_refused() -> None:
-    found, _ = find_refusals(decode(FOUND + DONE), {}, context=range(168), rules=RULES)
+    found = judge_old(decode(FOUND + DONE), {}, context=range(168), rules=RULES[0]).refusal
 
     assert str(found) == "a load of a map that is not defined (instruction 3)"
 
@@ -541,7 +541,7 @@ def test_arbitrary_code_has_an_answer(data: bytes, rules: Rules) -> None:
     except ValueError:
         return
 
-    (found,) = find_refusals(code, {}, context=range(168), rules=[rules])
+    found = judge_old(code, {}, context=range(168), rules=rules).refusal
 
     assert found is None or str(found).isprintable()
 

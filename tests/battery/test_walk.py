@@ -52,7 +52,7 @@ from traceleft.battery.verifier.era import ERAS, Era
 from traceleft.battery.verifier.floor import find_floor
 from traceleft.battery.verifier.rules import CONTEXTS, RULES
 from traceleft.battery.verifier.shape import Refusal
-from traceleft.battery.verifier.walk import Walk, find_refusal, judge
+from traceleft.battery.verifier.walk import Walk, judge
 
 OBJECTS: Final = TESTS / "data" / "objects"
 READ_STR: Final = 45
@@ -62,7 +62,7 @@ V411, V414, V418, V53 = ERAS
 def refusal(code: bytes, era: Era, context: str = "kprobe", kernel: Kernel | None = None) -> Refusal | None:
     instructions = decode(code)
     maps = {each.at: MAPS[each.immediate] for each in instructions if each.opcode == 0x18 and each.source}
-    return find_refusal(instructions, maps, context=CONTEXTS[context], era=era, kernel=kernel)
+    return judge(instructions, maps, context=CONTEXTS[context], era=era, kernel=kernel).refusal
 
 
 def alu(operation: int, to: int, value: int) -> bytes:
@@ -368,7 +368,7 @@ def test_objects_are_judged_as_real_kernels_judged_them(entry: dict[str, Any]) -
         program = programs[verdict["program"]]
         used = {at: maps[name] for at, name in program.maps.items()}
         context = CONTEXTS[load_since().sections[program.section.split("/")[0]].name]
-        found = find_refusal(program.code, used, context=context, era=eras[verdict["era"]])
+        found = judge(program.code, used, context=context, era=eras[verdict["era"]]).refusal
         assert (found and str(found)) == verdict.get("why"), verdict
 
 

@@ -49,7 +49,7 @@ def test_pointer_tells_what_it_leads_to() -> None:
     assert ctype.is_pointer and ctype.pointee is not None and ctype.pointee.is_pointer
     assert ctype.pointee.const
     character = ctype.pointee.pointee
-    assert character is not None and character.is_char and character.const
+    assert character is not None and (character.name, character.width) == ("char", 1) and character.const
 
 
 def test_pointer_behind_a_typedef_is_a_pointer_to_its_struct() -> None:

@@ -143,7 +143,7 @@ def test_exec_from_pages_that_were_not_there_shows_what_the_caller_passed(
         "argv": ["argument zero", "one\udcff"],
         "envp": ["NAME=value"],
     }
-    assert (event.ret, event.from_new_image, event.unreadable) == (0, False, [])
+    assert (event.ret, event.image, event.unreadable) == (0, {}, [])
 
 
 def trace_cold(battery: Battery, programs: Path, directory: Path, mode: str, touched: str, **options: Any) -> Event:

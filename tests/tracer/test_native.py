@@ -317,9 +317,9 @@ def test_everything_can_be_closed_twice_and_leaves_nothing(tiny: bytes) -> None:
     loaded = open_tiny(tiny)
     link = loaded.attach_raw_tracepoint("on_enter", "sys_enter")
     drain = _native.Drain(loaded.map_fd("events"), LAYOUTS, QUEUE_BYTES)
-    for thing in (link, loaded):
-        thing.close()
-        thing.close()
+    for release in (link.detach, loaded.close):
+        release()
+        release()
     drain.stop()
     drain.stop()
 

@@ -3,14 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Final
 
 from traceleft.tracer.account.remedy import buffer_remedy, busiest, reader_remedy
 
 Tally = Mapping[tuple[int, int], int]
 """(event id, cpu) → number."""
-
-NO_TALLY: Final[Tally] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from traceleft.linux import MAX_ERROR
-from traceleft.record_layout import CLASS_1, DURATION, HEADER, HEADER_BYTES, NEW_STACK, NO_RETURN, STACKS, UNFINISHED
+from traceleft.record_layout import DURATION, HEADER, HEADER_BYTES, NO_RETURN, STACKS, UNFINISHED
 from traceleft.tracer.decode.fixed import Fields, Notes, ReadArg
 from traceleft.tracer.decode.value import ABSENT, Value
 from traceleft.tracer.decode.values import error_name, show_comm
@@ -196,19 +196,9 @@ class Event:
         return bool(self._fields[_FLAGS] & UNFINISHED)
 
     @property
-    def from_new_image(self) -> bool:
-        """Whether ``image`` holds strings of the new program, because the caller's memory could not be read."""
-        return bool(self._fields[_FLAGS] & NEW_STACK)
-
-    @property
     def image(self) -> dict[str, Value]:
         """What the new program of an exec was given, for arguments that could not be read at the entry."""
         return self.notes().image
-
-    @property
-    def seq_class(self) -> int:
-        """The class in which ``seq`` counts: 0 for hooks of syscalls, 1 for other tracepoints."""
-        return 1 if self._fields[_FLAGS] & CLASS_1 else 0
 
     @property
     def stack(self) -> "Stack | None":

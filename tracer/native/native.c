@@ -179,7 +179,6 @@ static void link_dealloc(LinkObject *self)
 
 static PyMethodDef link_methods[] = {
 	{"detach", (PyCFunction)link_detach, METH_NOARGS, "Unbind the program from its hook; may be called again."},
-	{"close", (PyCFunction)link_detach, METH_NOARGS, "The same as detach()."},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -24,7 +24,7 @@ _PIDS: Final = struct.Struct("=II")
 _MMAP2: Final = struct.Struct("=IIQQQIIQ16x")
 LOST, COMM, FORK, MMAP2 = 2, 3, 7, 10
 IS_EXEC: Final = 1 << 13
-HEAD_AT, TAIL_AT, DATA_AT = 1024, 1032, 1040
+HEAD_AT, TAIL_AT = 1024, 1032
 
 
 class Sideband:
