@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.rollups.config import builtin as builtin
-    from traceleft.aggregator.rollups.config import builtin_names as builtin_names
-    from traceleft.aggregator.rollups.config import parse_rollups as parse_rollups
-    from traceleft.aggregator.rollups.config import read_rollups as read_rollups
     from traceleft.aggregator.rollups.rollup import Result as Result
     from traceleft.aggregator.rollups.rollup import Rollup as Rollup
     from traceleft.aggregator.rollups.rollup import Row as Row
+    from traceleft.aggregator.rollups.rollup_files import builtin as builtin
+    from traceleft.aggregator.rollups.rollup_files import builtin_names as builtin_names
+    from traceleft.aggregator.rollups.rollup_files import parse_rollups as parse_rollups
+    from traceleft.aggregator.rollups.rollup_files import read_rollups as read_rollups
     from traceleft.aggregator.streaming.engine import Aggregator as Aggregator
 
 __all__ = ["Aggregator", "Result", "Rollup", "Row", "builtin", "builtin_names", "parse_rollups", "read_rollups"]
@@ -21,10 +21,10 @@ _HOMES = {
     "Result": "rollups.rollup",
     "Rollup": "rollups.rollup",
     "Row": "rollups.rollup",
-    "builtin": "rollups.config",
-    "builtin_names": "rollups.config",
-    "parse_rollups": "rollups.config",
-    "read_rollups": "rollups.config",
+    "builtin": "rollups.rollup_files",
+    "builtin_names": "rollups.rollup_files",
+    "parse_rollups": "rollups.rollup_files",
+    "read_rollups": "rollups.rollup_files",
 }
 
 

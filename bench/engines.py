@@ -19,10 +19,10 @@ from bench.fleet_events import write_fleet
 from bench.report import BEGIN, END, check_page, replace_measured
 from bench.run import ROOT, describe_machine
 from bench.table import table
-from traceleft.aggregator.rollups.config import read_rollups
-from traceleft.aggregator.rollups.finish import Cell, Groups, finish
 from traceleft.aggregator.rollups.histogram import SUB_BITS, SUB_BUCKETS
+from traceleft.aggregator.rollups.results import Cell, Groups, finish
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.rollups.rollup_files import read_rollups
 from traceleft.aggregator.stored.parquet import Data, open_data
 
 PAGE: Final = ROOT / "docs" / "fleet.md"
@@ -129,8 +129,8 @@ Run = Callable[[Rollup], Result]
 @contextmanager
 def on_duckdb(data: Data) -> Iterator[Run]:
     """Run rollups by Ibis and DuckDB."""
+    from traceleft.aggregator.stored.engines import open_duckdb
     from traceleft.aggregator.stored.query import run_rollup
-    from traceleft.aggregator.stored.stores import open_duckdb
 
     def run(rollup: Rollup) -> Result:
         with open_duckdb(data) as engine:
@@ -144,8 +144,8 @@ def on_spark(data: Data) -> Iterator[Run]:
     """Run rollups by Ibis and Spark: a driver and two executors, a process each."""
     import pyspark
 
+    from traceleft.aggregator.stored.engines import open_spark, start_spark
     from traceleft.aggregator.stored.query import run_rollup
-    from traceleft.aggregator.stored.stores import open_spark, start_spark
 
     with TemporaryDirectory() as home:
         # Executors work below this, not in the package.
@@ -168,7 +168,7 @@ def in_user_space(data: Data) -> Iterator[Run]:
 
     from pyarrow.parquet import ParquetFile
 
-    from traceleft.aggregator.stored.table import TableColumns
+    from traceleft.aggregator.stored.arrow_table import TableColumns
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.expression import Catalogue
     from traceleft.tracer.schema.spec import Tables

@@ -9,8 +9,8 @@ import pyarrow
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from traceleft.aggregator.stored.arrow_table import SCHEMA
 from traceleft.aggregator.stored.parquet import ParquetWriter
-from traceleft.aggregator.stored.table import SCHEMA
 
 # 2026-11-22 22:00 UTC: events go over midnight, so that there are two days.
 START_NS: Final = 1_795_384_800_000_000_000

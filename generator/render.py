@@ -17,7 +17,7 @@ from traceleft.linux import MAX_ERROR
 from traceleft.version import __version__
 
 # How many elements of a vector are taken where there are no loops: bounded by the 4,096 instructions of old kernels.
-# How many handlers are reached by a jump: as tracer/session/near.py gives them out.
+# How many handlers are reached by a jump: as tracer/session/direct_jumps.py gives them out.
 BOUNDS: Final = {"strings_max": 8, "iovec_max": 4, "stack_record_bytes": STACK_RECORD_BYTES, "near_max": 16}
 _PARTS: Final = {
     "event_header": record_layout.HEADER,

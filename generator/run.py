@@ -6,11 +6,11 @@ from pathlib import Path
 
 from traceleft.errors import ExpressionError, FormatError
 from traceleft.generator.config import choose_events, read_config
+from traceleft.generator.format_source import read_source
 from traceleft.generator.model import read_events
-from traceleft.generator.output import WriteResult, write_output
+from traceleft.generator.output_directory import WriteResult, write_output
 from traceleft.generator.render import render
 from traceleft.generator.schema import Schema, make_catalogue, make_schema
-from traceleft.generator.source import read_source
 
 
 @dataclass(frozen=True, slots=True)

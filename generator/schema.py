@@ -8,11 +8,11 @@ from traceleft.errors import FormatError
 from traceleft.expression import Catalogue, suggest
 from traceleft.generator.classes import classes_of, load_classes
 from traceleft.generator.config import Config, choose_arguments
+from traceleft.generator.format_source import Source
 from traceleft.generator.layout import SYSCALL_ARGUMENTS, lay_out
 from traceleft.generator.meaning import declared_meaning, entry_of, meaning, return_meaning, tracepoint_meaning
 from traceleft.generator.model import Argument, Events, Syscall, Tracepoint, read_events
 from traceleft.generator.printfmt import parse_print_fmt
-from traceleft.generator.source import Source
 from traceleft.generator.tables import SyscallEntry, load_errno, load_sets, load_structs, load_syscalls
 
 SCHEMA_VERSION: Final = 1

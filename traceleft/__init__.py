@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from traceleft.aggregator.pages.overview import make_overview as make_overview
     from traceleft.aggregator.pages.report import render_overview as render_overview
     from traceleft.aggregator.pages.report import render_results as render_results
-    from traceleft.aggregator.rollups.finish import Groups as Groups
-    from traceleft.aggregator.rollups.finish import finish as finish
+    from traceleft.aggregator.rollups.results import Groups as Groups
+    from traceleft.aggregator.rollups.results import finish as finish
     from traceleft.aggregator.rules.rule import Alert as Alert
     from traceleft.aggregator.rules.rule import read_rules as read_rules
     from traceleft.aggregator.rules.watch import Watcher as Watcher
@@ -90,7 +90,7 @@ _HOMES = {
     "FilterOptions": "tracer.session.filters",
     "FormatError": "errors",
     "Frame": "tracer.decode.stack",
-    "Groups": "aggregator.rollups.finish",
+    "Groups": "aggregator.rollups.results",
     "Item": "aggregator.sinks.sink",
     "Ledger": "tracer.account.ledger",
     "LimitOptions": "tracer.session.options",
@@ -121,7 +121,7 @@ _HOMES = {
     "build": "battery.builder.build",
     "builtin": "aggregator",
     "describe": "generator",
-    "finish": "aggregator.rollups.finish",
+    "finish": "aggregator.rollups.results",
     "generate": "generator",
     "make_overview": "aggregator.pages.overview",
     "open_sinks": "aggregator.sinks.urls",

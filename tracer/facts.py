@@ -14,8 +14,8 @@ from traceleft.tracer.session.command import Command
 from traceleft.tracer.session.maps import Count
 from traceleft.tracer.session.options import Options
 from traceleft.tracer.session.plan import Plan
-from traceleft.tracer.session.reader import Reader
 from traceleft.tracer.session.session import Session
+from traceleft.tracer.session.trace_reader import Reader
 
 if TYPE_CHECKING:
     from traceleft.tracer.output.fdnames import FdNames

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.decode.fixed import Fields, Notes
+from traceleft.tracer.decode.fixed_part import Fields, Notes
 from traceleft.tracer.decode.signals import show_wait_status
 from traceleft.tracer.decode.value import ABSENT, Value
 from traceleft.tracer.decode.values import compile_set, show_char, show_dirfd, show_pointer, show_uid

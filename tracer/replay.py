@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from traceleft.tracer.decode.columns import HeaderColumns
+    from traceleft.tracer.decode.header_columns import HeaderColumns
     from traceleft.tracer.output.event_paths import EventPaths
     from traceleft.tracer.output.fdnames import FdNames
 
@@ -143,7 +143,7 @@ class Replay(Callbacks):
 
     def count(self) -> Callable[[], list[Count]]:
         """Count calls, errors and time by event from now on. Returns a function that gives the counts so far."""
-        from traceleft.tracer.decode.columns import HeaderColumns
+        from traceleft.tracer.decode.header_columns import HeaderColumns
 
         counts: dict[int, list[int]] = {}
 
@@ -167,7 +167,7 @@ class Replay(Callbacks):
         present = {event for event, _ in records.tally()}
         if filters == ReplayFilters() and present <= self._specs.keys():
             return records, None
-        from traceleft.tracer.decode.columns import HeaderColumns
+        from traceleft.tracer.decode.header_columns import HeaderColumns
 
         columns = HeaderColumns(records)
         mask = self._mask(columns)
@@ -194,7 +194,7 @@ class Replay(Callbacks):
         """Let slots hold less of what was captured; the status tells of the rest, as it did before."""
         import numpy
 
-        from traceleft.tracer.decode.columns import HeaderColumns
+        from traceleft.tracer.decode.header_columns import HeaderColumns
 
         columns = HeaderColumns(records)
         words = numpy.frombuffer(records.data, "u8").copy()

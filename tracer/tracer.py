@@ -37,15 +37,15 @@ from traceleft.tracer.session.options import (
     make_options,
 )
 from traceleft.tracer.session.overhead import Overhead, watch_overhead
-from traceleft.tracer.session.reader import Reader
 from traceleft.tracer.session.session import Session
+from traceleft.tracer.session.trace_reader import Reader
 
 if TYPE_CHECKING:
     from traceleft.tracer.output.fdnames import FdNames
     from traceleft.tracer.recording.writer import Recorder
-    from traceleft.tracer.session.record import RecordingSink
-    from traceleft.tracer.session.rollup import KernelGroups
-    from traceleft.tracer.stacks.live import LiveStacks
+    from traceleft.tracer.session.kernel_rollup import KernelGroups
+    from traceleft.tracer.session.recording_sink import RecordingSink
+    from traceleft.tracer.stacks.live_stacks import LiveStacks
 
 WarningCallback = Callable[[str], object]
 # How long what is in the buffer is still handed out after a signal.
@@ -176,7 +176,7 @@ class Tracer(Facts):
                 self._command = Command(self._command_line, has_ender=self._limits.sandbox)
                 stack.callback(self._end_command, self._command)
             if self._options.stacks is not None:
-                from traceleft.tracer.stacks.live import LiveStacks
+                from traceleft.tracer.stacks.live_stacks import LiveStacks
 
                 self._stacks = stack.enter_context(LiveStacks(self._notice, self._patience.is_over))
             session = stack.enter_context(
@@ -251,7 +251,7 @@ class Tracer(Facts):
         An event counts as delivered once its block is written. Close the recorder with the ledger. ``command`` tells
         readers of the recording what was traced, and ``directory`` where the command began.
         """
-        from traceleft.tracer.session.record import RecordingSink
+        from traceleft.tracer.session.recording_sink import RecordingSink
 
         self._sink = RecordingSink(recorder, self._battery, self.specs, command=command, directory=directory)
         self._dispatcher.record(self._sink)

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from traceleft.aggregator.rollups.config import builtin
-from traceleft.aggregator.rollups.finish import Groups, finish
 from traceleft.aggregator.rollups.parse import INTEGERS
 from traceleft.aggregator.rollups.parts import KeyValue, MeasureValue
+from traceleft.aggregator.rollups.results import Groups, finish
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.rollups.rollup_files import builtin
+from traceleft.aggregator.streaming.batch_columns import BatchColumns
 from traceleft.aggregator.streaming.engine import Aggregator
-from traceleft.aggregator.streaming.values import BatchColumns
 from traceleft.errors import RecordingError
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from traceleft.aggregator.pages.charts import Chart, bars, heat_map, timeline
 from traceleft.aggregator.pages.flame import OTHER, flame_chart
 from traceleft.aggregator.pages.html import Column, Line, cards, chart, details, page, paragraph, section, table
 from traceleft.aggregator.pages.overview import ERRORS, FILES, PEERS, PROCESSES, STACKS, SYSCALLS, Overview, Subject
-from traceleft.aggregator.rollups.expression import Name
+from traceleft.aggregator.rollups.expression_tree import Name
 from traceleft.aggregator.rollups.parts import Measure, MeasureValue
 from traceleft.aggregator.rollups.rollup import Result, Row
-from traceleft.aggregator.text.show import head_of, show_keys
+from traceleft.aggregator.text.result_text import head_of, show_keys
 from traceleft.aggregator.text.units import show_bytes, show_count, show_time, show_utc
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, NoReturn
 
 from traceleft.aggregator.rollups.columns import BY_NAME
-from traceleft.aggregator.rollups.expression import (
+from traceleft.aggregator.rollups.expression_tree import (
     Arg,
     Both,
     Call,

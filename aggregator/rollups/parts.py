@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from traceleft.aggregator.rollups.expression import Expression
+from traceleft.aggregator.rollups.expression_tree import Expression
 
 DEFAULT_MAX_KEYS: Final = 10_000
 

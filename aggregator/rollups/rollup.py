@@ -1,16 +1,16 @@
 """What a rollup is: which events, grouped by which keys, into which measures, over which windows.
 
-A rollup is a value, the same on every engine: ``traceleft.aggregator.rollups.config`` reads it from TOML, the engines
-run it (in the kernel, over columns of a running trace, over Parquet by DuckDB or Spark), and each gives a ``Result``.
+A rollup is a value, the same on every engine: ``rollup_files`` reads it from TOML, the engines run it (in the kernel,
+over columns of a running trace, over Parquet by DuckDB or Spark), and each gives a ``Result``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from traceleft.aggregator.rollups.expression import Expression
+from traceleft.aggregator.rollups.expression_tree import Expression
 from traceleft.aggregator.rollups.parts import DEFAULT_MAX_KEYS, Key, KeyValue, Measure, MeasureValue
-from traceleft.aggregator.rollups.reader import RollupTable
+from traceleft.aggregator.rollups.rollup_tables import RollupTable
 from traceleft.document import Document
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.texts import mark_bytes

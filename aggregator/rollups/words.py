@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from traceleft.aggregator.rollups.finish import order_measure
 from traceleft.aggregator.rollups.parse import parse_measure
+from traceleft.aggregator.rollups.results import order_measure
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.errors import TraceleftError
 

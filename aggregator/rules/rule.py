@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from traceleft.aggregator.rollups.check import args_of, check_rollup
 from traceleft.aggregator.rollups.columns import BY_NAME
-from traceleft.aggregator.rollups.config import MAX_ROLLUPS
-from traceleft.aggregator.rollups.expression import Expression, Name
+from traceleft.aggregator.rollups.expression_tree import Expression, Name
 from traceleft.aggregator.rollups.parse import parse_condition
 from traceleft.aggregator.rollups.parts import KeyValue, Measure
-from traceleft.aggregator.rollups.reader import RollupTable
 from traceleft.aggregator.rollups.rollup import Rollup
+from traceleft.aggregator.rollups.rollup_check import args_of, check_rollup
+from traceleft.aggregator.rollups.rollup_files import MAX_ROLLUPS
+from traceleft.aggregator.rollups.rollup_tables import RollupTable
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.expression import Catalogue, suggest
 from traceleft.terminal import printable

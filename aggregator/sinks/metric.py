@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from traceleft.aggregator.rollups.expression import Name
+from traceleft.aggregator.rollups.expression_tree import Name
 from traceleft.aggregator.rollups.parts import KeyValue, Measure
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.tracer.decode.texts import to_column

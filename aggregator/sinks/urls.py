@@ -202,7 +202,7 @@ def _open_ndjson(url: SinkUrl, host: str) -> Target:
 
 def _open_parquet(url: SinkUrl, host: str) -> Target:
     with _without_allocator_thread():
-        from traceleft.aggregator.sinks.parquet import EVERY_S, ParquetTarget
+        from traceleft.aggregator.sinks.parquet_target import EVERY_S, ParquetTarget
 
     target = ParquetTarget(Path(url.place), host=host, every_s=url.time_ns("every", EVERY_S * _SECOND_NS) / _SECOND_NS)
     target.open()

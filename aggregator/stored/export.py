@@ -11,8 +11,8 @@ import msgspec
 import pyarrow
 from pyarrow import csv, ipc
 
+from traceleft.aggregator.stored.arrow_table import SCHEMA, batch_to_table
 from traceleft.aggregator.stored.parquet import ParquetWriter, reason_of, refuse_foreign
-from traceleft.aggregator.stored.table import SCHEMA, batch_to_table
 from traceleft.errors import FormatError
 from traceleft.expression import select
 from traceleft.tracer.decode.batch import Batch

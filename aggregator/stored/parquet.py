@@ -20,7 +20,7 @@ import pyarrow.compute
 from pyarrow import parquet
 
 from traceleft.aggregator.rollups.columns import COLUMNS
-from traceleft.aggregator.stored.table import SCHEMA
+from traceleft.aggregator.stored.arrow_table import SCHEMA
 from traceleft.errors import FormatError
 
 DAY: Final = "day"

@@ -13,9 +13,10 @@ from typing import Any, Final, Protocol
 
 import ibis
 
-from traceleft.aggregator.rollups.check import select_events
-from traceleft.aggregator.rollups.expression import Expression
-from traceleft.aggregator.rollups.finish import (
+from traceleft.aggregator.rollups.expression_tree import Expression
+from traceleft.aggregator.rollups.histogram import PERCENT_SCALE
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.results import (
     COUNTERS,
     Cell,
     Counter,
@@ -27,9 +28,8 @@ from traceleft.aggregator.rollups.finish import (
     partial_measures,
     powers_of,
 )
-from traceleft.aggregator.rollups.histogram import PERCENT_SCALE
-from traceleft.aggregator.rollups.parts import KeyValue, Measure
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.rollups.rollup_check import select_events
 from traceleft.aggregator.stored.parquet import DAY, NS_A_DAY, Days, start_of
 from traceleft.aggregator.stored.translate import WIDE, bucket_of, floor_divide, floor_mod, translate
 from traceleft.expression import Catalogue

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import ibis
 
-from traceleft.aggregator.rollups.expression import (
+from traceleft.aggregator.rollups.expression_tree import (
     OPERATORS,
     Arg,
     Both,

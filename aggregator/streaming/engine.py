@@ -11,9 +11,11 @@ from typing import Final, TypeVar
 import numpy
 from numpy.typing import NDArray
 
-from traceleft.aggregator.rollups.check import check_rollup
-from traceleft.aggregator.rollups.expression import Expression
-from traceleft.aggregator.rollups.finish import (
+from traceleft.aggregator.rollups.expression_tree import Expression
+from traceleft.aggregator.rollups.histogram import buckets_of
+from traceleft.aggregator.rollups.parse import type_of
+from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.results import (
     NUMBERS,
     Cell,
     Groups,
@@ -24,13 +26,19 @@ from traceleft.aggregator.rollups.finish import (
     partial_measures,
     powers_of,
 )
-from traceleft.aggregator.rollups.histogram import buckets_of
-from traceleft.aggregator.rollups.parse import type_of
-from traceleft.aggregator.rollups.parts import KeyValue, Measure
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.rollups.rollup_check import check_rollup
+from traceleft.aggregator.streaming.batch_columns import (
+    BatchColumns,
+    Bools,
+    Columns,
+    Int64s,
+    Integers,
+    Texts,
+    factorise,
+)
 from traceleft.aggregator.streaming.evaluate import holds, integers_of, texts_of
-from traceleft.aggregator.streaming.reduce import count_buckets, extremes_by, sum_by
-from traceleft.aggregator.streaming.values import BatchColumns, Bools, Columns, Int64s, Integers, Texts, factorise
+from traceleft.aggregator.streaming.grouping import count_buckets, extremes_by, sum_by
 from traceleft.expression import Catalogue
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.schema.spec import EventSpec, Tables

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy
 
-from traceleft.aggregator.rollups.expression import (
+from traceleft.aggregator.rollups.expression_tree import (
     OPERATORS,
     Arg,
     Both,
@@ -19,7 +19,7 @@ from traceleft.aggregator.rollups.expression import (
     Not,
 )
 from traceleft.aggregator.rollups.parse import type_of
-from traceleft.aggregator.streaming.values import (
+from traceleft.aggregator.streaming.batch_columns import (
     Bools,
     Columns,
     Integers,

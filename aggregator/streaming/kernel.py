@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from traceleft.aggregator.rollups import finish
+from traceleft.aggregator.rollups import results
 from traceleft.aggregator.rollups.columns import BYTE_CALLS
-from traceleft.aggregator.rollups.expression import Expression, IsNone, Name, Not
-from traceleft.aggregator.rollups.finish import Counter, Groups, Numbers, Partial, partial_measures, powers_of
+from traceleft.aggregator.rollups.expression_tree import Expression, IsNone, Name, Not
 from traceleft.aggregator.rollups.parse import name_of
 from traceleft.aggregator.rollups.parts import Function, Key, KeyValue, Measure
+from traceleft.aggregator.rollups.results import Counter, Groups, Numbers, Partial, partial_measures, powers_of
 from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.errors import UnsupportedError
-from traceleft.tracer.session.rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
+from traceleft.tracer.session.kernel_rollup import KEY_BITS, Cell, KernelGroups, KernelRollup
 
 OF_DURATION: Final[frozenset[Function]] = frozenset({"sum", "min", "max", "avg", "percentile", "histogram"})
 OF_BYTES: Final[frozenset[Function]] = frozenset({"sum", "avg"})
@@ -114,7 +114,7 @@ def result_of(
     if found.unplaced:
         told = f"{found.unplaced:,} durations are in no percentile, the kernel's map was full: raise max_keys"
         notices = (*notices, told)
-    return finish.finish(rollup, groups_of(rollup, found, cgroups=cgroups), notices=notices)
+    return results.finish(rollup, groups_of(rollup, found, cgroups=cgroups), notices=notices)
 
 
 def _key_of(key: Key) -> str:
@@ -129,7 +129,7 @@ def _show(cgroups: CgroupPath | None, name: str, value: KeyValue) -> KeyValue:
     path = cgroups(value) if cgroups is not None and isinstance(value, int) else None
     if name == "cgroup" or path is None:
         return path
-    from traceleft.aggregator.streaming.values import container_of
+    from traceleft.aggregator.streaming.batch_columns import container_of
 
     return container_of(path)
 
@@ -145,9 +145,9 @@ def _is_known(measure: Measure) -> bool:
     return False
 
 
-def _convert(rollup: Rollup, cell: Cell) -> finish.Cell:
+def _convert(rollup: Rollup, cell: Cell) -> results.Cell:
     partials = tuple(_partial(measure.function, measure.expression, cell) for measure in partial_measures(rollup))
-    return finish.Cell(cell.calls, cell.errors, partials)
+    return results.Cell(cell.calls, cell.errors, partials)
 
 
 def _partial(function: Function, expression: Expression | None, cell: Cell) -> Partial:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from traceleft.aggregator.rollups.finish import Cell, Groups, Keys, partial_measures, rank_key, value_of
+from traceleft.aggregator.rollups.results import Cell, Groups, Keys, partial_measures, rank_key, value_of
 from traceleft.aggregator.rollups.rollup import Rollup
 
 ORDERS: Final = ("rate", "calls", "errors", "time", "p50", "p99")

@@ -15,11 +15,11 @@ from typing import Final, TypeVar
 import msgspec
 
 from traceleft.battery._object import find_offences
-from traceleft.battery.builder.check import Checked
 from traceleft.battery.builder.checkers import FEWEST, Checkers
 from traceleft.battery.builder.compiler import Compiler, find_compiler, shared_flags
+from traceleft.battery.builder.generated_source import CORE, Source, SourceTree, read_sources
+from traceleft.battery.builder.object_check import Checked
 from traceleft.battery.builder.rendered import render_tree, write_tree
-from traceleft.battery.builder.source import CORE, Source, SourceTree, read_sources
 from traceleft.battery.level import DEFAULT_LEVELS, LEVELS, Level, find_level, sort_levels
 from traceleft.battery.manifest import (
     SCHEMA,

@@ -11,9 +11,9 @@ from typing import IO, Final, Self
 
 import msgspec
 
-from traceleft.battery.builder.check import Checked, check_object
 from traceleft.battery.builder.compiler import CompilerStopped
-from traceleft.battery.builder.source import Source
+from traceleft.battery.builder.generated_source import Source
+from traceleft.battery.builder.object_check import Checked, check_object
 from traceleft.battery.level import Level, find_level
 from traceleft.errors import CompileError
 

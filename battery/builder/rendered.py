@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from traceleft.battery.builder.source import SourceTree
+from traceleft.battery.builder.generated_source import SourceTree
 from traceleft.battery.manifest import EventName, Identifier, digest_of, one_line
 from traceleft.errors import FormatError
 from traceleft.generator.render import render_sources

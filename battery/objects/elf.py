@@ -12,8 +12,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from elftools.elf.elffile import ELFFile
 
 from traceleft.battery.manifest import OBJECT_BYTES_MAX, one_line
-from traceleft.battery.objects.btf import Btf, MapFacts, has_core_relocations
 from traceleft.battery.objects.dwarf import find_structs
+from traceleft.battery.objects.map_btf import Btf, MapFacts, has_core_relocations
 from traceleft.battery.objects.program import ProgramFacts, Section, read_programs
 from traceleft.errors import BatteryError
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from traceleft.battery.objects.btf import MapFacts
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.battery.verifier import bounds
 from traceleft.battery.verifier.era import Era
 from traceleft.battery.verifier.machine import (
@@ -26,8 +26,8 @@ from traceleft.battery.verifier.machine import (
     Slot,
 )
 from traceleft.battery.verifier.ranges import FAR, Numbers
-from traceleft.battery.verifier.rules import STACK_BYTES
 from traceleft.battery.verifier.state import Refused
+from traceleft.battery.verifier.verifier_rules import STACK_BYTES
 
 # BPF_REGISTER_MAX_RANGE of 4.11 to 4.13.
 RANGE_MAX: Final = 1 << 30

@@ -7,7 +7,6 @@ nothing but pointers there. Programs are those of root, which may leak addresses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.insns import (
     ALU,
     ALU64,
@@ -20,18 +19,10 @@ from traceleft.battery.objects.insns import (
     STX,
     Instruction,
 )
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.battery.since import load_since
 from traceleft.battery.verifier.encoding import JUMP, NEGATE, SWAP
 from traceleft.battery.verifier.liveness import live_registers
-from traceleft.battery.verifier.rules import (
-    BRANCHES_MAX,
-    PROTOTYPES,
-    STACK_BYTES,
-    Argument,
-    Result,
-    Rules,
-    takes_map,
-)
 from traceleft.battery.verifier.shape import Refusal, Verdict, check_shape
 from traceleft.battery.verifier.state import (
     NOTHING,
@@ -41,6 +32,15 @@ from traceleft.battery.verifier.state import (
     Refused,
     Register,
     State,
+)
+from traceleft.battery.verifier.verifier_rules import (
+    BRANCHES_MAX,
+    PROTOTYPES,
+    STACK_BYTES,
+    Argument,
+    Result,
+    Rules,
+    takes_map,
 )
 
 ADD, MOVE = 0x00, 0xB0

@@ -22,8 +22,8 @@ from traceleft.battery.verifier.machine import (
     Register,
 )
 from traceleft.battery.verifier.ranges import FAR
-from traceleft.battery.verifier.rules import PROTOTYPES, STACK_BYTES, Argument, Prototype, Result, takes_map
 from traceleft.battery.verifier.state import Refused
+from traceleft.battery.verifier.verifier_rules import PROTOTYPES, STACK_BYTES, Argument, Prototype, Result, takes_map
 
 TAIL_CALL, PROBE_READ, OUTPUT, READ_STR, GET_STACK = 12, 4, 25, 45, 67
 _ANYTHING, _CONTEXT, _MAP = Argument.ANYTHING, Argument.CONTEXT, Argument.MAP

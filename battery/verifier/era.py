@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from traceleft.battery.since import Kernel
-from traceleft.battery.verifier.rules import BRANCHES_MAX
+from traceleft.battery.verifier.verifier_rules import BRANCHES_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from traceleft.battery.level import Level
-from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.elf import ObjectFacts, inspect_object
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.battery.objects.program import ProgramFacts
 from traceleft.battery.since import NEVER, OLDEST, Kernel, Since, load_since
 from traceleft.battery.verifier.before_4_11 import judge_old
 from traceleft.battery.verifier.encoding import NOT_FOLLOWED
 from traceleft.battery.verifier.era import ERAS, UNRULED
 from traceleft.battery.verifier.hazard import find_hazards
-from traceleft.battery.verifier.rules import CONTEXTS, RULES, Rules
 from traceleft.battery.verifier.shape import Refusal, Verdict
+from traceleft.battery.verifier.verifier_rules import CONTEXTS, RULES, Rules
 from traceleft.battery.verifier.walk import judge
 from traceleft.errors import BatteryError
 

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Final, NamedTuple, Self
 
-from traceleft.battery.objects.btf import MapFacts
-from traceleft.battery.verifier.rules import STACK_BYTES
+from traceleft.battery.objects.map_btf import MapFacts
+from traceleft.battery.verifier.verifier_rules import STACK_BYTES
 
 REGISTERS: Final = 11
 FRAME_POINTER: Final = 10

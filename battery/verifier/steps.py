@@ -18,7 +18,7 @@ from traceleft.battery.verifier.machine import (
     Machine,
 )
 from traceleft.battery.verifier.ranges import Numbers, Ranges
-from traceleft.battery.verifier.rules import STACK_BYTES
+from traceleft.battery.verifier.verifier_rules import STACK_BYTES
 
 MOVE, NEGATE, SWAP, EXCHANGE_ADD = 0xB0, 0x80, 0xD0, 0xC0
 SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}

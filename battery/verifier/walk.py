@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.insns import (
     ALU,
     ALU64,
@@ -17,6 +16,7 @@ from traceleft.battery.objects.insns import (
     Instruction,
     successors,
 )
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.battery.since import Kernel
 from traceleft.battery.verifier.access import Access
 from traceleft.battery.verifier.calls import Call

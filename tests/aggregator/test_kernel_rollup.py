@@ -9,8 +9,8 @@ from traceleft.aggregator.rollups.columns import BYTE_CALLS
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.streaming.kernel import kernel_reason, plan_in_kernel, result_of, try_kernel, wants_failed
 from traceleft.errors import UnsupportedError
+from traceleft.tracer.session.kernel_rollup import Cell, KernelGroups, KernelRollup
 from traceleft.tracer.session.plan import Plan
-from traceleft.tracer.session.rollup import Cell, KernelGroups, KernelRollup
 
 ROLLUPS: list[tuple[dict[str, Any], str | None]] = [
     ({"by": ["event", "pid", "tid", "uid", "gid", "cpu", "comm", "error", "cgroup", "cgroup_id"]}, None),

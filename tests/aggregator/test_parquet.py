@@ -11,8 +11,9 @@ from bench.fleet_events import fleet_tables
 from tests.support.records import Capture, Record
 from tests.support.stored import store, table_of
 from traceleft.aggregator.rollups.columns import COLUMNS
-from traceleft.aggregator.sinks.parquet import ParquetTarget
+from traceleft.aggregator.sinks.parquet_target import ParquetTarget
 from traceleft.aggregator.sinks.sink import SinkError
+from traceleft.aggregator.stored.arrow_table import SCHEMA
 from traceleft.aggregator.stored.parquet import (
     NS_A_DAY,
     Days,
@@ -22,7 +23,6 @@ from traceleft.aggregator.stored.parquet import (
     refuse_foreign,
     start_of,
 )
-from traceleft.aggregator.stored.table import SCHEMA
 from traceleft.errors import FormatError
 
 EVENTS = [("openat", Record(ts=at, seq=at, captures={0: Capture(b"/etc/%d" % at)})) for at in range(5)]

@@ -20,17 +20,17 @@ from tests.support.records import Capture, Record
 from tests.support.rollups import EVENTS, MEASURES, SPECS, event_of, naive_rows, rollups
 from tests.support.stored import aggregate, roll_up, store, table_of
 from traceleft.aggregator.rollups import histogram
-from traceleft.aggregator.rollups.check import check_rollup
-from traceleft.aggregator.rollups.expression import Arg, Call, Compare, Constant, Expression, Name
-from traceleft.aggregator.rollups.finish import Groups, finish
+from traceleft.aggregator.rollups.expression_tree import Arg, Call, Compare, Constant, Expression, Name
+from traceleft.aggregator.rollups.results import Groups, finish
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.rollups.rollup_check import check_rollup
+from traceleft.aggregator.stored.arrow_table import TableColumns
+from traceleft.aggregator.stored.engines import open_duckdb, open_spark, start_spark
 from traceleft.aggregator.stored.parquet import Data, Days, open_data, partition_of
 from traceleft.aggregator.stored.query import Engine, run_rollup
-from traceleft.aggregator.stored.stores import open_duckdb, open_spark, start_spark
-from traceleft.aggregator.stored.table import TableColumns
 from traceleft.aggregator.stored.translate import WIDE, bucket_of, floor_divide, translate
+from traceleft.aggregator.streaming.batch_columns import prefix, text_to_integer
 from traceleft.aggregator.streaming.evaluate import holds
-from traceleft.aggregator.streaming.values import prefix, text_to_integer
 from traceleft.errors import FormatError, TraceleftError
 from traceleft.tracer.schema.spec import make_catalogue
 
@@ -310,7 +310,7 @@ def test_hosts_are_those_of_partitions_on_spark(spark: Any, tmp_path: Path) -> N
 
 
 def test_unknown_event_is_told_with_its_line_and_one_that_is_not_stored_is_none(tmp_path: Path) -> None:
-    from traceleft.aggregator.rollups.config import parse_rollups
+    from traceleft.aggregator.rollups.rollup_files import parse_rollups
     from traceleft.expression import Catalogue
 
     known = Catalogue(frozenset({"unlink"}), {}, {"file": frozenset({"openat", "unlink"})})

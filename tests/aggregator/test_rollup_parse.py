@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.aggregator.rollups.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.rollups.expression_tree import (
+    Arg,
+    Both,
+    Call,
+    Compare,
+    Constant,
+    Expression,
+    IsNone,
+    Name,
+    Not,
+)
 from traceleft.aggregator.rollups.parse import (
     MAX_TEXT,
     parse_condition,

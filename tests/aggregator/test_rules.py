@@ -69,7 +69,7 @@ def test_count_is_there_whatever_the_measures_are() -> None:
 
 
 def test_file_may_hold_rollups_beside_rules(tmp_path: Path) -> None:
-    from traceleft.aggregator.rollups.config import read_rollups
+    from traceleft.aggregator.rollups.rollup_files import read_rollups
 
     (tmp_path / "both.toml").write_text(SHADOW + '[rollup.x]\nby=["comm"]\n')
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.support.records import OPENED, Capture, encode, openat
-from traceleft.aggregator.sinks.parquet import ParquetTarget
+from traceleft.aggregator.sinks.parquet_target import ParquetTarget
 from traceleft.aggregator.sinks.sink import Item, LostError, SinkError
 from traceleft.aggregator.sinks.urls import open_sinks
 from traceleft.aggregator.stored.parquet import open_data

@@ -5,7 +5,7 @@ import pytest
 from traceleft.aggregator.rollups.parts import KeyValue, MeasureValue
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
 from traceleft.aggregator.rollups.words import make_stat_rollup
-from traceleft.aggregator.text.show import head_of, show_duration, show_histogram, show_result
+from traceleft.aggregator.text.result_text import head_of, show_duration, show_histogram, show_result
 
 EPOCH = 1_790_000_000_000_000_000
 TABLE = """\

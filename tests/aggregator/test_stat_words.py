@@ -7,7 +7,7 @@ import pytest
 
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.aggregator.rollups.words import ALL_FIGURES, adapt_rollup, make_stat_rollup, measure_text
-from traceleft.cli.rollup import find_rollup
+from traceleft.cli.rolling import find_rollup
 from traceleft.errors import ExpressionError, FormatError, TraceleftError
 
 

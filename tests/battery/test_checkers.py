@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import TESTS
 from traceleft.battery.builder.checkers import Checkers
-from traceleft.battery.builder.source import Source
+from traceleft.battery.builder.generated_source import Source
 from traceleft.battery.level import find_level
 from traceleft.errors import CompileError
 

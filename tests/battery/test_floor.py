@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from traceleft.battery.builder.compiler import find_compiler, shared_flags
 from traceleft.battery.level import LEVELS, find_level, sort_levels
-from traceleft.battery.objects.btf import Btf, has_core_relocations
 from traceleft.battery.objects.elf import inspect_object
+from traceleft.battery.objects.map_btf import Btf, has_core_relocations
 from traceleft.battery.since import NEVER, Kernel
 from traceleft.battery.verifier.floor import check_floor, find_floor, floor_of
 from traceleft.errors import BatteryError

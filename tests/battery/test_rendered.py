@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.paths import TESTS
 from traceleft.battery.builder.build import build
+from traceleft.battery.builder.generated_source import read_sources
 from traceleft.battery.builder.rendered import render_tree
-from traceleft.battery.builder.source import read_sources
 from traceleft.cli import main as cli
 from traceleft.errors import FormatError
 from traceleft.generator import generate

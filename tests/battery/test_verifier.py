@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.asking import KPROBE, load_program
 from tests.support.assembly import EXIT, R0, R1, R2, R3, R4, R5, R6, R7, R10, call, insn, load64
-from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.insns import decode
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.battery.since import Kernel
 from traceleft.battery.verifier.before_4_11 import judge_old
-from traceleft.battery.verifier.rules import CONTEXTS, RULES, Rules, takes_map
 from traceleft.battery.verifier.shape import Refusal
+from traceleft.battery.verifier.verifier_rules import CONTEXTS, RULES, Rules, takes_map
 from traceleft.tracer import _native
 
 V44, V49 = RULES

@@ -50,8 +50,8 @@ from traceleft.battery.since import Kernel, load_since
 from traceleft.battery.verifier.before_4_11 import judge_old
 from traceleft.battery.verifier.era import ERAS, Era
 from traceleft.battery.verifier.floor import find_floor
-from traceleft.battery.verifier.rules import CONTEXTS, RULES
 from traceleft.battery.verifier.shape import Refusal
+from traceleft.battery.verifier.verifier_rules import CONTEXTS, RULES
 from traceleft.battery.verifier.walk import Walk, judge
 
 OBJECTS: Final = TESTS / "data" / "objects"

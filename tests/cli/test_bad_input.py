@@ -23,7 +23,7 @@ from traceleft.battery.builder.build import build
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue, select
 from traceleft.generator import generate
-from traceleft.generator.output import RECORD
+from traceleft.generator.output_directory import RECORD
 
 SNAPSHOT = TESTS / "data" / "formats" / "6.18.44.json.xz"
 DOCUMENT = json.loads(lzma.decompress(SNAPSHOT.read_bytes()))

@@ -19,7 +19,7 @@ from traceleft.cli.batteries import (
     make_battery,
 )
 from traceleft.errors import BatteryError, ExpressionError
-from traceleft.generator import generate, source
+from traceleft.generator import format_source, generate
 
 pytestmark = pytest.mark.kernel
 
@@ -53,8 +53,8 @@ def test_nothing_found_means_that_one_is_to_be_made() -> None:
 
 def test_without_expressions_calls_count_whose_formats_the_kernel_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     """4.4 shows no formats of those that make processes."""
-    snapshot = source.read_source(TESTS / "data/formats/4.4.121.json.xz")
-    monkeypatch.setattr(source, "read_source", lambda path: snapshot)
+    snapshot = format_source.read_source(TESTS / "data/formats/4.4.121.json.xz")
+    monkeypatch.setattr(format_source, "read_source", lambda path: snapshot)
 
     events = choose_from_kernel([])
 

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.paths import ROOT
-from traceleft.aggregator.rollups.finish import Cell, Groups, Keys, Numbers
+from traceleft.aggregator.rollups.results import Cell, Groups, Keys, Numbers
 from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
 from traceleft.aggregator.streaming.live import ORDERS, Live, LiveRow, LiveView
 from traceleft.cli.top_view import COLUMNS, FRAME, Screen, show_number, show_rate

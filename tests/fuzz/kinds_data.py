@@ -10,11 +10,11 @@ from pyarrow import parquet
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.kinds_recordings import sound_recording
 from tests.fuzz.mutation import NUMBERS, mutate_bytes
-from traceleft.aggregator.rollups.config import builtin
+from traceleft.aggregator.rollups.rollup_files import builtin
+from traceleft.aggregator.stored.engines import open_duckdb
 from traceleft.aggregator.stored.export import recording_tables
 from traceleft.aggregator.stored.parquet import open_data
 from traceleft.aggregator.stored.query import run_rollup
-from traceleft.aggregator.stored.stores import open_duckdb
 from traceleft.tracer.recording import Recording
 
 ROLLUPS: Final = ("syscalls", "errors", "files", "latency")

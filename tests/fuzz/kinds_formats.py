@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.mutation import encode_document, mutate_bytes, mutate_document, mutate_text, words_of
+from traceleft.generator.format_source import Source
 from traceleft.generator.render import render
 from traceleft.generator.run import describe
 from traceleft.generator.schema import make_schema
-from traceleft.generator.source import Source
 from traceleft.tracer.schema.load import load_schema
 
 SNAPSHOT = Path(__file__).parent.parent / "data" / "formats" / "6.18.44.json.xz"

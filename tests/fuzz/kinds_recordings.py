@@ -14,8 +14,8 @@ from tests.support.recordings import EPOCH, LEDGER, Kept, padded
 from tests.support.records import Capture, Record, encode
 from traceleft.aggregator.pages.overview import make_overview
 from traceleft.aggregator.stored.export import recording_tables
+from traceleft.generator.format_source import Source
 from traceleft.generator.schema import make_schema
-from traceleft.generator.source import Source
 from traceleft.record_layout import HEADER, STACKS
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Handout
@@ -23,7 +23,7 @@ from traceleft.tracer.decode.stack import Frame, Stack
 from traceleft.tracer.dispatch import Dispatcher
 from traceleft.tracer.output.text import Line, TextOptions
 from traceleft.tracer.recording import Recorder, Recording, make_head
-from traceleft.tracer.recording.format import (
+from traceleft.tracer.recording.file_format import (
     HEADER_BYTES,
     RECORDS,
     pack_block,
@@ -35,8 +35,8 @@ from traceleft.tracer.recording.reader import recorded_names
 from traceleft.tracer.replay import Replay
 from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import EventSpec
-from traceleft.tracer.stacks.live import read_ids
-from traceleft.tracer.stacks.recorded import StackNotes
+from traceleft.tracer.stacks.live_stacks import read_ids
+from traceleft.tracer.stacks.recorded_stacks import StackNotes
 
 FRAMES: Final = (Frame(0x401010, "read", 0x10, "/lib/libc.so.6"), Frame(0x401020, None, 0x1020, "/bin/x"), Frame(0x7F))
 DOCUMENT: Final = make_schema(

@@ -11,14 +11,14 @@ from typing import Final
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.kinds_recordings import DOCUMENT, SCHEMA, sound_recording
 from tests.fuzz.mutation import mutate_bytes, mutate_text, words_of
-from traceleft.aggregator.rollups.check import check_rollup
-from traceleft.aggregator.rollups.config import read_rollups
 from traceleft.aggregator.rollups.parse import parse_condition, parse_key, parse_measure, parse_time
+from traceleft.aggregator.rollups.rollup_check import check_rollup
+from traceleft.aggregator.rollups.rollup_files import read_rollups
 from traceleft.aggregator.rules.rule import check_rule, read_rules
 from traceleft.aggregator.rules.watch import Watcher
 from traceleft.aggregator.sinks.urls import SinkUrl
 from traceleft.aggregator.streaming.engine import Aggregator
-from traceleft.cli import types as cli_types
+from traceleft.cli import option_types as cli_types
 from traceleft.expression import select
 from traceleft.generator.config import read_config
 from traceleft.tracer.decode.batch import Batch

@@ -24,8 +24,8 @@ from typing import Final, Literal
 
 from tests.support.paths import TESTS
 from traceleft.battery._object import find_offences
-from traceleft.battery.objects.btf import MapFacts
 from traceleft.battery.objects.elf import inspect_object
+from traceleft.battery.objects.map_btf import MapFacts
 from traceleft.errors import BatteryError
 from traceleft.tracer import _native
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.paths import TESTS
 from traceleft.generator.captures import length_expression
 from traceleft.generator.handler_model import identifier
-from traceleft.generator.output import write_output
+from traceleft.generator.output_directory import write_output
 from traceleft.generator.render import render, render_handler, templates_digest
 from traceleft.generator.run import describe
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.paths import TESTS
 from traceleft.errors import FormatError
 from traceleft.generator import generate
-from traceleft.generator.source import read_source
+from traceleft.generator.format_source import read_source
 
 SNAPSHOTS = sorted((TESTS / "data" / "formats").glob("*.json.xz"))
 LATEST_LONG_TERM = next(path for path in SNAPSHOTS if path.name.startswith("6.18"))

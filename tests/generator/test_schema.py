@@ -14,9 +14,9 @@ from tests.support.paths import TESTS
 from traceleft.errors import ExpressionError, FormatError, UnsupportedError
 from traceleft.generator import describe
 from traceleft.generator.config import parse_config
+from traceleft.generator.format_source import Source, read_source
 from traceleft.generator.model import load_borrowed, read_events
 from traceleft.generator.schema import Schema, make_schema
-from traceleft.generator.source import Source, read_source
 from traceleft.tracer.schema.load import load_schema
 
 SNAPSHOTS = sorted((TESTS / "data" / "formats").glob("*.json.xz"))

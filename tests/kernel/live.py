@@ -13,7 +13,7 @@ from tests.support.tracing import grouped
 from traceleft.battery import Battery
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.kernel import btf as kernel_btf
+from traceleft.tracer.kernel import kernel_btf
 from traceleft.tracer.kernel.task_loads import find_task_offsets
 
 HOOKS: Final = ("raw_tracepoint", "tracepoint")

@@ -13,8 +13,8 @@ from traceleft.battery import Battery
 from traceleft.battery.builder.build import build
 from traceleft.generator import generate
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import task_offsets
 from traceleft.tracer.kernel.formats import select_running
+from traceleft.tracer.kernel.kernel_btf import task_offsets
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.session.compat import FIND_STATUS, find_status_offset
 from traceleft.tracer.session.maps import NAMES, Maps

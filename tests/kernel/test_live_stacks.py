@@ -16,7 +16,7 @@ from traceleft.errors import UnsupportedError
 from traceleft.generator import generate
 from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.stacks import live as live_stacks
+from traceleft.tracer.stacks import live_stacks
 
 pytestmark = pytest.mark.kernel
 # A record of each kind: without slots, short, with a path, begun at entry, put out at entry; and of a tracepoint.

@@ -18,9 +18,9 @@ from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.kernel.task_loads import find_task_offsets
 from traceleft.tracer.output.jsonl import to_json_line
-from traceleft.tracer.session.near import OFTEN_CALLED
+from traceleft.tracer.session.direct_jumps import OFTEN_CALLED
+from traceleft.tracer.session.kernel_rollup import KernelRollup
 from traceleft.tracer.session.roles import Roles
-from traceleft.tracer.session.rollup import KernelRollup
 
 pytestmark = pytest.mark.kernel
 

@@ -11,12 +11,22 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from tests.support.records import OPENAT, SETS, STRUCTS, Capture, Record, document, event_document
-from traceleft.aggregator.rollups.check import check_rollup
 from traceleft.aggregator.rollups.columns import BY_NAME, BYTE_CALLS
-from traceleft.aggregator.rollups.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
+from traceleft.aggregator.rollups.expression_tree import (
+    Arg,
+    Both,
+    Call,
+    Compare,
+    Constant,
+    Expression,
+    IsNone,
+    Name,
+    Not,
+)
 from traceleft.aggregator.rollups.histogram import bucket_of, bucket_range, log2_bucket
 from traceleft.aggregator.rollups.parts import KeyValue, Measure
 from traceleft.aggregator.rollups.rollup import Rollup, Row
+from traceleft.aggregator.rollups.rollup_check import check_rollup
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event

@@ -8,9 +8,9 @@ import pyarrow
 from tests.support.records import Record, batch_of
 from tests.support.rollups import CGROUPS, DECODERS, SCHEMA
 from traceleft.aggregator.rollups.rollup import Result, Rollup
+from traceleft.aggregator.stored.arrow_table import SCHEMA as COLUMNS
+from traceleft.aggregator.stored.arrow_table import TableColumns, batch_to_table
 from traceleft.aggregator.stored.parquet import Data, ParquetWriter, open_data
-from traceleft.aggregator.stored.table import SCHEMA as COLUMNS
-from traceleft.aggregator.stored.table import TableColumns, batch_to_table
 from traceleft.aggregator.streaming.engine import Aggregator
 
 Events = Sequence[tuple[str, Record]]

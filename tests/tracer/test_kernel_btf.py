@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import VMLINUX, find_members, find_offset, has_names, task_offsets
+from traceleft.tracer.kernel.kernel_btf import VMLINUX, find_members, find_offset, has_names, task_offsets
 
 NAMES = b"\0task\0pid\0flags\0subtask\0"
 TASK, PID, FLAGS, SUBTASK = 1, 6, 10, 16

@@ -15,8 +15,8 @@ from traceleft import (
     StackOptions,
     TraceleftError,
 )
+from traceleft.tracer.session.kernel_rollup import KernelRollup
 from traceleft.tracer.session.options import Options, make_options
-from traceleft.tracer.session.rollup import KernelRollup
 
 ROLLUP = KernelRollup(("event",))
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.support.records import Record, encode
-from traceleft.aggregator.streaming.values import BatchColumns
+from traceleft.aggregator.streaming.batch_columns import BatchColumns
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.output.lines import compile_program

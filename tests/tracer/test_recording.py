@@ -12,7 +12,7 @@ from tests.support.recordings import EPOCH, LEDGER, SCHEMA, calls, head, write_r
 from traceleft.errors import RecordingError
 from traceleft.tracer.account.ledger import Figures, Ledger
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording.format import End, read_ledger
+from traceleft.tracer.recording.file_format import End, read_ledger
 from traceleft.tracer.recording.writer import BLOCK_BYTES
 
 

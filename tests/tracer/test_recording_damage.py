@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.support.recordings import EPOCH, calls, head, write_recording
 from traceleft.errors import RecordingError, TraceleftError
 from traceleft.tracer.recording import Recording
-from traceleft.tracer.recording import format as recording_format
-from traceleft.tracer.recording.format import (
+from traceleft.tracer.recording import file_format as recording_format
+from traceleft.tracer.recording.file_format import (
     END,
     HEAD,
     HEADER_BYTES,

@@ -13,7 +13,7 @@ from traceleft.terminal import printable
 from traceleft.tracer import _native
 from traceleft.tracer.decode.stack import Frame, Frames, Stack
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording.format import make_head
+from traceleft.tracer.recording.file_format import make_head
 from traceleft.tracer.schema.name_limits import (
     BLOCK_BYTES_MAX,
     CGROUP_PATH_MAX,
@@ -23,7 +23,7 @@ from traceleft.tracer.schema.name_limits import (
     cut_line,
     portions,
 )
-from traceleft.tracer.stacks.recorded import RecordedStacks, StackNotes, split
+from traceleft.tracer.stacks.recorded_stacks import RecordedStacks, StackNotes, split
 
 HOSTILE = st.one_of(
     st.text(max_size=40),

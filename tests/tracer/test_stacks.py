@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.recordings import LEDGER, SCHEMA, closed, head
 from tests.support.records import OPENED, Record, encode, openat
-from traceleft.aggregator.streaming.values import BatchColumns
+from traceleft.aggregator.streaming.batch_columns import BatchColumns
 from traceleft.errors import UnsupportedError
 from traceleft.record_layout import STACKS
 from traceleft.tracer import _native
@@ -20,12 +20,12 @@ from traceleft.tracer.kernel.memory import choose_stack_entries
 from traceleft.tracer.output.jsonl import to_json_line
 from traceleft.tracer.output.lines import compile_program
 from traceleft.tracer.recording import Recorder, Recording
-from traceleft.tracer.recording.format import BrokenError, decode
+from traceleft.tracer.recording.file_format import BrokenError, decode
 from traceleft.tracer.stacks import mappings, symbols
-from traceleft.tracer.stacks.live import leave_probe, read_ids, unpack_addresses
+from traceleft.tracer.stacks.live_stacks import leave_probe, read_ids, unpack_addresses
 from traceleft.tracer.stacks.mapped_files import open_mapped
 from traceleft.tracer.stacks.mappings import Spaces, parse_maps
-from traceleft.tracer.stacks.recorded import RecordedStacks, StackNames, StackNotes
+from traceleft.tracer.stacks.recorded_stacks import RecordedStacks, StackNames, StackNotes
 from traceleft.tracer.stacks.sideband import COMM, FORK, IS_EXEC, LOST, MMAP2, apply_note
 from traceleft.tracer.stacks.symbols import Symbols, import_bcc
 

@@ -10,8 +10,8 @@ from traceleft.errors import BatteryError, UnsupportedError
 from traceleft.expression import Catalogue
 from traceleft.generator.schema import _make_tables
 from traceleft.tracer.decode.decoder import Decoder
-from traceleft.tracer.kernel.btf import TaskOffsets
 from traceleft.tracer.kernel.features import Feature, KernelFeatures
+from traceleft.tracer.kernel.kernel_btf import TaskOffsets
 from traceleft.tracer.output.text import Line, TextOptions
 from traceleft.tracer.schema import core as core_events
 from traceleft.tracer.schema import tasks

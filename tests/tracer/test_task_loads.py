@@ -5,7 +5,7 @@ import re
 from tests.support.paths import ROOT
 from traceleft.generator.render import BOUNDS
 from traceleft.tracer.kernel.task_loads import COMM_END, MEMBERS, NUMBERS_MIN
-from traceleft.tracer.session.near import NEAR_MAX, OFTEN_CALLED, choose_near
+from traceleft.tracer.session.direct_jumps import NEAR_MAX, OFTEN_CALLED, choose_near
 
 TEMPLATE = ROOT / "templates/include/task.h.j2"
 

@@ -23,7 +23,7 @@ from traceleft.tracer import Tracer
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.kernel.levels import LEVELS
 from traceleft.tracer.output.jsonl import to_json_line
-from traceleft.tracer.session.rollup import Cell, KernelRollup
+from traceleft.tracer.session.kernel_rollup import Cell, KernelRollup
 
 EVENTS: Final = (
     "execve,openat,open,read,newfstatat,close,rename,writev,readlinkat,socket,connect,getsockname,getpeername,socketpair,"

@@ -175,9 +175,9 @@ def kernel_syscalls() -> frozenset[str]:
 def choose_from_kernel(expressions: Sequence[str]) -> tuple[str, ...] | None:
     """Return the running kernel's events that expressions mean; None where it or the generator is out of reach."""
     try:
+        from traceleft.generator.format_source import read_source
         from traceleft.generator.model import read_events
         from traceleft.generator.schema import make_catalogue
-        from traceleft.generator.source import read_source
         from traceleft.tracer.schema import core as core_events
 
         source = read_source(None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli.types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
+from traceleft.cli.option_types import Decorated, error_number, expression_option, pid_list, seconds, task_name, user
 from traceleft.linux import HOOKS
 
 FILE = click.Path(path_type=Path)

@@ -46,7 +46,7 @@ def make_filters(values: dict[str, Any]) -> "ReplayFilters":
 def read_stdin(stack: ExitStack) -> "Recording":
     """Read a recording from stdin; it is kept in a temporary file if it cannot be sought."""
     from traceleft.tracer.recording import Recording
-    from traceleft.tracer.recording.format import PREAMBLE, BrokenError, read_preamble
+    from traceleft.tracer.recording.file_format import PREAMBLE, BrokenError, read_preamble
 
     if sys.stdin is None:
         raise click.UsageError("stdin is closed", click.get_current_context())

@@ -27,7 +27,7 @@ class RowPrinter:
             lines = [msgspec.json.encode(row) + b"\n" for row in result.to_json()]
             self._output.write(b"".join(lines))
             return
-        from traceleft.aggregator.text.show import show_result
+        from traceleft.aggregator.text.result_text import show_result
 
         text = show_result(result)
         if text:

@@ -33,7 +33,7 @@ from traceleft.tracer.session.following import find_targets
 if TYPE_CHECKING:
     from traceleft.battery import Battery
     from traceleft.tracer import Tracer
-    from traceleft.tracer.session.rollup import KernelRollup
+    from traceleft.tracer.session.kernel_rollup import KernelRollup
 
     MakeTracer = Callable[["TraceOptions", Battery, Sequence[str]], Tracer]
 

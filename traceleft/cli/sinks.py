@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from traceleft.cli.batteries import catalogue_of
-from traceleft.cli.types import Decorated
+from traceleft.cli.option_types import Decorated
 from traceleft.errors import ExpressionError
 from traceleft.terminal import notice
 
@@ -197,7 +197,7 @@ class Outlets:
 
     def _asks_paths(self) -> bool:
         """Whether a sink or a rule asks for the files that events are about."""
-        from traceleft.aggregator.rollups.check import columns_of
+        from traceleft.aggregator.rollups.rollup_check import columns_of
 
         if self._sinks is not None and self._sinks.wants_batches:
             return True

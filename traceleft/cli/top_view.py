@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from traceleft.aggregator.text.show import show_duration, show_keys
+from traceleft.aggregator.text.result_text import show_duration, show_keys
 from traceleft.terminal import as_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final
 from traceleft.linux import MAX_ERROR
 from traceleft.record_layout import COUNTED, NEW_STACK, STATUS_LONGER, STATUS_NOT_READ, SUBSTITUTE, SUBSTITUTES
 from traceleft.tracer.decode.cases import has_scalar_cases, read_by_case, read_register_by_case, show_by_case
-from traceleft.tracer.decode.fixed import (
+from traceleft.tracer.decode.fixed_part import (
     FLAGS_FIELD,
     HEADER_FIELDS,
     RET_FIELD,

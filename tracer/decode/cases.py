@@ -7,7 +7,7 @@ noted (``Notes.chosen``), so that text shows the value as what it is.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from traceleft.tracer.decode.fixed import HEADER_FIELDS, Fields, Notes, ReadArg, ReadTail
+from traceleft.tracer.decode.fixed_part import HEADER_FIELDS, Fields, Notes, ReadArg, ReadTail
 from traceleft.tracer.decode.structs import compile_element, compile_struct
 from traceleft.tracer.decode.value import Value
 from traceleft.tracer.decode.values import compile_scalar, is_signed, show_until_nul, to_signed

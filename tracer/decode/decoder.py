@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from traceleft.record_layout import COUNTED, HEADER, SLOT_BYTES, STACK_IDS, STACKS, slots_offset
 from traceleft.tracer.decode.arguments import ENVIRONMENT, compile_arg, compile_check
 from traceleft.tracer.decode.event import Event
-from traceleft.tracer.decode.fixed import FLAGS_FIELD, HEADER_FIELDS, Fields, FixedPart, ReadArg
+from traceleft.tracer.decode.fixed_part import FLAGS_FIELD, HEADER_FIELDS, Fields, FixedPart, ReadArg
 from traceleft.tracer.decode.values import compile_scalar
 from traceleft.tracer.schema.spec import ArgSpec, EventSpec, Schema, Tables
 

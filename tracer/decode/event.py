@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from traceleft.linux import MAX_ERROR
 from traceleft.record_layout import DURATION, HEADER, HEADER_BYTES, NO_RETURN, STACKS, UNFINISHED
-from traceleft.tracer.decode.fixed import Fields, Notes, ReadArg
+from traceleft.tracer.decode.fixed_part import Fields, Notes, ReadArg
 from traceleft.tracer.decode.value import ABSENT, Value
 from traceleft.tracer.decode.values import error_name, show_comm
 from traceleft.tracer.schema import unknown

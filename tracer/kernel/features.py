@@ -11,7 +11,7 @@ from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.linux import HOOKS, RAW_TRACEPOINT
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import task_offsets
+from traceleft.tracer.kernel.kernel_btf import task_offsets
 from traceleft.tracer.kernel.preemption import may_preempt_tracepoints
 
 # enum bpf_map_type and enum bpf_prog_type of include/uapi/linux/bpf.h.

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from traceleft.tracer.kernel.btf import has_names, open_btf
+from traceleft.tracer.kernel.kernel_btf import has_names, open_btf
 
 KALLSYMS: Final = Path("/proc/kallsyms")
 # Up to 6.12 tracepoints had such an SRCU for idle CPUs alone; counters of this struct came with 6.15, without it.

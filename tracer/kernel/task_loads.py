@@ -9,8 +9,8 @@ from functools import cache
 from typing import Final
 
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import STATUS, find_offset, open_btf
 from traceleft.tracer.kernel.features import PROGRAM_RAW_TRACEPOINT
+from traceleft.tracer.kernel.kernel_btf import STATUS, find_offset, open_btf
 
 # What the names of such programs end in.
 BY_TASK: Final = "_task"

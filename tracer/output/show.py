@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
 from traceleft.tracer.decode.cases import list_cases
-from traceleft.tracer.decode.fixed import Notes
+from traceleft.tracer.decode.fixed_part import Notes
 from traceleft.tracer.decode.signals import SIGNALS, show_wait_text
 from traceleft.tracer.decode.texts import to_bytes
 from traceleft.tracer.decode.value import Value

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from traceleft.errors import RecordingError
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import Ledger
-from traceleft.tracer.recording.format import (
+from traceleft.tracer.recording.file_format import (
     END,
     HEAD,
     HEADER_BYTES,
@@ -31,7 +31,7 @@ from traceleft.tracer.recording.format import (
     unpack_block,
 )
 from traceleft.tracer.schema.name_limits import CGROUPS_MAX
-from traceleft.tracer.stacks.recorded import RecordedStacks, StackNames
+from traceleft.tracer.stacks.recorded_stacks import RecordedStacks, StackNames
 
 
 class Part:

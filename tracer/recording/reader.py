@@ -17,10 +17,10 @@ from traceleft.tracer.decode.decoder import Decoder
 from traceleft.tracer.decode.event import Event
 from traceleft.tracer.decode.records import iter_events
 from traceleft.tracer.output.fdnames import FdNames
-from traceleft.tracer.recording.format import BrokenError, part_path
+from traceleft.tracer.recording.file_format import BrokenError, part_path
 from traceleft.tracer.recording.part import Part, open_part
 from traceleft.tracer.schema.spec import EventSpec, Schema
-from traceleft.tracer.stacks.recorded import RecordedStacks
+from traceleft.tracer.stacks.recorded_stacks import RecordedStacks
 
 if TYPE_CHECKING:
     from traceleft.tracer.output.event_paths import EventPaths

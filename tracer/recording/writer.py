@@ -16,7 +16,7 @@ from traceleft.errors import TraceleftError
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import Ledger
 from traceleft.tracer.decode.texts import to_column
-from traceleft.tracer.recording.format import (
+from traceleft.tracer.recording.file_format import (
     CGROUPS,
     END,
     HEAD,
@@ -30,7 +30,7 @@ from traceleft.tracer.recording.format import (
     part_path,
 )
 from traceleft.tracer.schema.name_limits import BLOCK_BYTES_MAX, CGROUP_PATH_MAX, cut, portions, size_of_text
-from traceleft.tracer.stacks.recorded import StackNotes, split
+from traceleft.tracer.stacks.recorded_stacks import StackNotes, split
 
 BLOCK_BYTES: Final = 256 << 10
 FLUSH_S: Final = 1.0
@@ -143,7 +143,7 @@ class Recorder:
     def flush(self) -> None:
         """Write the records that wait, as a block."""
         # Who only reads recordings does without numpy.
-        from traceleft.tracer.decode.columns import HeaderColumns
+        from traceleft.tracer.decode.header_columns import HeaderColumns
 
         waiting, self._waiting = self._waiting, _Waiting()
         if not waiting.records:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from traceleft.linux import MAX_ERROR
 from traceleft.record_layout import SLOT_BYTES, slots_offset
-from traceleft.tracer.schema.checked import (
+from traceleft.tracer.schema.bounded import (
     MAX_ENTRIES,
     bad,
     get,

@@ -14,7 +14,7 @@ from traceleft.battery.manifest import one_line
 from traceleft.errors import BatteryError
 from traceleft.expression import Catalogue, select
 from traceleft.tracer.schema import core as core_events
-from traceleft.tracer.schema.checked import read_name
+from traceleft.tracer.schema.bounded import read_name
 from traceleft.tracer.schema.load import load_schema
 from traceleft.tracer.schema.spec import EventSpec, Schema, make_catalogue
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from traceleft.tracer.schema.checked import (
+from traceleft.tracer.schema.bounded import (
     MAX_ENTRIES,
     bad,
     get,

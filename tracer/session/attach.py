@@ -8,8 +8,8 @@ from typing import Final
 from traceleft import tracefs
 from traceleft.errors import ProbeError, RefusedError, UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import task_offsets
 from traceleft.tracer.kernel.formats import digest_format, read_format
+from traceleft.tracer.kernel.kernel_btf import task_offsets
 from traceleft.tracer.kernel.kprobe_core import FUNCTIONS, attach_function
 from traceleft.tracer.kernel.kprobes import ReturnProbes
 from traceleft.tracer.kernel.preemption import may_preempt_tracepoints

@@ -11,7 +11,7 @@ from traceleft.tracer.kernel.memory import choose_ring_pages, choose_stack_entri
 from traceleft.tracer.session import filters
 
 if TYPE_CHECKING:
-    from traceleft.tracer.session.rollup import KernelRollup
+    from traceleft.tracer.session.kernel_rollup import KernelRollup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from traceleft.errors import ProbeError, RefusedError, UnsupportedError
 from traceleft.linux import EXECS
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import KernelCounts
-from traceleft.tracer.kernel.btf import task_offsets
 from traceleft.tracer.kernel.cgroups import put_cgroup
+from traceleft.tracer.kernel.kernel_btf import task_offsets
 from traceleft.tracer.kernel.kprobe_core import FIND_PID, find_pid_offset
 from traceleft.tracer.kernel.kprobes import ReturnProbes, remove_leftovers
 from traceleft.tracer.kernel.memory import PAGE_BYTES, choose_perf_pages, choose_queue_bytes, choose_ring_pages
@@ -31,6 +31,7 @@ from traceleft.tracer.session.attach import (
     find_offsets,
 )
 from traceleft.tracer.session.compat import FIND_STATUS, find_status_offset
+from traceleft.tracer.session.direct_jumps import NEAR, choose_near
 from traceleft.tracer.session.exec_prepare import attach_prepare
 from traceleft.tracer.session.filters import Filters, Offsets, OneProcess, pack_config
 from traceleft.tracer.session.maps import (
@@ -42,7 +43,6 @@ from traceleft.tracer.session.maps import (
     STACK_NAMES,
     Maps,
 )
-from traceleft.tracer.session.near import NEAR, choose_near
 from traceleft.tracer.session.open_files import more_open_files
 from traceleft.tracer.session.options import Options
 from traceleft.tracer.session.parallel import detach_all, run_all
@@ -51,7 +51,7 @@ from traceleft.tracer.session.roles import Roles
 from traceleft.tracer.session.run_stats import RunStats
 
 if TYPE_CHECKING:
-    from traceleft.tracer.session.rollup import RawGroups
+    from traceleft.tracer.session.kernel_rollup import RawGroups
 
 SYSCALLS_MAX: Final = 1024
 LOADERS_MAX: Final = 8
@@ -250,7 +250,7 @@ class Session:
                 return core
 
     def _make_stacks(self, entries: int | None, stack: contextlib.ExitStack) -> int:
-        from traceleft.tracer.stacks.live import make_map
+        from traceleft.tracer.stacks.live_stacks import make_map
 
         if not self._has_map(STACKS):
             raise UnsupportedError("-k", "the battery is older than stacks; build it again")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import TaskOffsets, task_offsets
 from traceleft.tracer.kernel.features import EXACT, KernelFeatures
 from traceleft.tracer.kernel.formats import read_format
+from traceleft.tracer.kernel.kernel_btf import TaskOffsets, task_offsets
 from traceleft.tracer.schema.tasks import PROCESS_EXIT, SIGNAL
 
 if TYPE_CHECKING:

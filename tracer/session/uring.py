@@ -11,8 +11,8 @@ from typing import Final
 from traceleft import tracefs
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
-from traceleft.tracer.kernel.btf import find_offset, open_btf
 from traceleft.tracer.kernel.formats import read_format
+from traceleft.tracer.kernel.kernel_btf import find_offset, open_btf
 from traceleft.tracer.kernel.preemption import may_preempt_tracepoints
 
 CATEGORY: Final = "io_uring"

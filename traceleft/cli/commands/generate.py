@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from traceleft.cli.types import expression_option
+from traceleft.cli.option_types import expression_option
 from traceleft.terminal import tell
 
 

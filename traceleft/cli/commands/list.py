@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from traceleft.cli.types import expression_option
+from traceleft.cli.option_types import expression_option
 from traceleft.terminal import say
 
 

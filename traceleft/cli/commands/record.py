@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from traceleft.cli.option_types import byte_size, seconds
 from traceleft.cli.options import (
     COMMAND_SETTINGS,
     FILE,
@@ -18,7 +19,6 @@ from traceleft.cli.options import (
 )
 from traceleft.cli.signals import signals_held
 from traceleft.cli.sinks import Outlets, complete_sinks, sink_options
-from traceleft.cli.types import byte_size, seconds
 
 if TYPE_CHECKING:
     from traceleft.cli.session import TraceOptions

@@ -103,14 +103,14 @@ def report_rollup(
         raise click.UsageError("--master needs --engine spark", click.get_current_context())
     from traceleft.cli.output import open_output
     from traceleft.cli.pages import write_result_page
-    from traceleft.cli.rollup import find_rollup
+    from traceleft.cli.rolling import find_rollup
     from traceleft.cli.rows import RowPrinter
 
     chosen = find_rollup(f"{rollup}:{name}" if name else rollup)
     try:
+        from traceleft.aggregator.stored.engines import open_engine
         from traceleft.aggregator.stored.parquet import Days
         from traceleft.aggregator.stored.query import run_rollup
-        from traceleft.aggregator.stored.stores import open_engine
 
         days = Days(as_day(since), as_day(until))
         with open_stored(data) as stored:

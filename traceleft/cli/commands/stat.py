@@ -11,7 +11,7 @@ import click
 
 from traceleft.cli.options import COMMAND_SETTINGS, FILE, refuse_contradictions, tracing_options
 from traceleft.cli.recorded import stored_events
-from traceleft.cli.rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
+from traceleft.cli.rolling import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
 from traceleft.cli.rows import RowPrinter, tell_result
 from traceleft.cli.sinks import sink_url
 
@@ -151,7 +151,7 @@ def refuse_live_options() -> None:
 def make_rollup(stat: StatOptions) -> "Rollup":
     """Return what is to be rolled up."""
     from traceleft.aggregator.rollups.words import ALL_FIGURES, FIGURES, adapt_rollup, make_stat_rollup
-    from traceleft.cli.rollup import find_rollup
+    from traceleft.cli.rolling import find_rollup
 
     if stat.rollup is None:
         return make_stat_rollup(
@@ -178,7 +178,7 @@ def make_rollup(stat: StatOptions) -> "Rollup":
 def run_live(stat: StatOptions, values: dict[str, Any]) -> int:
     """Roll up a running trace, print the rows, and return the exit status."""
     from traceleft.cli.output import open_output
-    from traceleft.cli.rollup import make_rolling, with_events
+    from traceleft.cli.rolling import make_rolling, with_events
     from traceleft.cli.session import TraceOptions, choose, follow_tracer
     from traceleft.terminal import notice
 
@@ -267,7 +267,7 @@ def roll_up(
     max_events: int | None,
 ) -> None:
     """Roll up what a recording holds, and print the rows; at damage those before it."""
-    from traceleft.aggregator.rollups.check import columns_of
+    from traceleft.aggregator.rollups.rollup_check import columns_of
     from traceleft.tracer.recording.reader import recorded_names
 
     if aggregator.events:

@@ -15,13 +15,13 @@ import click
 
 from traceleft.cli.options import COMMAND_SETTINGS, refuse_contradictions, tracing_options
 from traceleft.cli.output import open_output
-from traceleft.cli.rollup import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
+from traceleft.cli.rolling import NS_A_SECOND, Engine, by_option, engine_option, grouped, interval
 
 if TYPE_CHECKING:
     from rich.live import Live as Picture
 
     from traceleft.aggregator.streaming.live import LiveView
-    from traceleft.cli.rollup import Rolling
+    from traceleft.cli.rolling import Rolling
     from traceleft.cli.top_view import Screen
 
 # How long a key may wait for its effect, and the end of the trace for ours.
@@ -69,7 +69,7 @@ def top_command(
     """
     refuse_contradictions(values)
     from traceleft.aggregator.rollups.words import LIVE_FIGURES, make_stat_rollup
-    from traceleft.cli.rollup import make_rolling
+    from traceleft.cli.rolling import make_rolling
     from traceleft.cli.session import TraceOptions, choose, follow_tracer
 
     rollup = make_stat_rollup(by=grouped(by, by_stack=values["stacks"]), defaults=LIVE_FIGURES)

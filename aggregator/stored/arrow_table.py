@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.compute
 
 from traceleft.aggregator.rollups.columns import COLUMNS
-from traceleft.aggregator.streaming.values import BatchColumns, Columns, Integers, Texts, texts_to_integers
+from traceleft.aggregator.streaming.batch_columns import BatchColumns, Columns, Integers, Texts, texts_to_integers
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.texts import from_column, to_column
 from traceleft.tracer.schema.spec import Tables

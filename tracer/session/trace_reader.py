@@ -16,7 +16,7 @@ from traceleft.tracer.session.maps import Count
 from traceleft.tracer.session.session import Session
 
 if TYPE_CHECKING:
-    from traceleft.tracer.session.rollup import RawGroups
+    from traceleft.tracer.session.kernel_rollup import RawGroups
 
 WAIT_MS: Final = 20
 # So many batches are looked at before their turn, and so long is waited for them while one batch is handed out.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from traceleft.aggregator.rollups.expression import Expression, Name
+from traceleft.aggregator.rollups.expression_tree import Expression, Name
 from traceleft.aggregator.rollups.histogram import PERCENT_SCALE
 from traceleft.aggregator.rollups.parse import name_of
 from traceleft.aggregator.rollups.parts import KeyValue, Measure, MeasureValue

@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from traceleft.aggregator.rollups.reader import RollupTable
 from traceleft.aggregator.rollups.rollup import Rollup
+from traceleft.aggregator.rollups.rollup_tables import RollupTable
 from traceleft.document import Document, parse_toml, read_toml
 from traceleft.errors import TraceleftError
 from traceleft.expression import suggest

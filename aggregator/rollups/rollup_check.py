@@ -2,8 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from traceleft.aggregator.rollups.expression import Arg, Both, Call, Compare, Constant, Expression, IsNone, Name, Not
-from traceleft.aggregator.rollups.finish import order_measure
+from traceleft.aggregator.rollups.expression_tree import (
+    Arg,
+    Both,
+    Call,
+    Compare,
+    Constant,
+    Expression,
+    IsNone,
+    Name,
+    Not,
+)
+from traceleft.aggregator.rollups.results import order_measure
 from traceleft.aggregator.rollups.rollup import Rollup
 from traceleft.errors import ExpressionError
 from traceleft.expression import Catalogue, select, suggest

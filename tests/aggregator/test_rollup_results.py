@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceleft.aggregator.rollups.finish import Cell, Groups, Numbers, Partial, exact_percentile, finish, powers_of
 from traceleft.aggregator.rollups.histogram import bucket_of, log2_bucket
 from traceleft.aggregator.rollups.parts import KeyValue
+from traceleft.aggregator.rollups.results import Cell, Groups, Numbers, Partial, exact_percentile, finish, powers_of
 from traceleft.aggregator.rollups.rollup import Rollup, Row
 
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rollups import SPECS
-from traceleft.aggregator.rollups.check import check_rollup
-from traceleft.aggregator.rollups.config import builtin, builtin_names, find_rollups, parse_rollups, read_rollups
-from traceleft.aggregator.rollups.finish import order_measure
 from traceleft.aggregator.rollups.parse import parse_condition, parse_key, parse_measure
+from traceleft.aggregator.rollups.results import order_measure
 from traceleft.aggregator.rollups.rollup import Rollup
+from traceleft.aggregator.rollups.rollup_check import check_rollup
+from traceleft.aggregator.rollups.rollup_files import builtin, builtin_names, find_rollups, parse_rollups, read_rollups
 from traceleft.errors import FormatError, TraceleftError
 from traceleft.expression import Catalogue
 

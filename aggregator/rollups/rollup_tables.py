@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from traceleft.aggregator.rollups.expression import Expression
+from traceleft.aggregator.rollups.expression_tree import Expression
 from traceleft.aggregator.rollups.parse import parse_condition, parse_key, parse_measure, parse_time
 from traceleft.aggregator.rollups.parts import DEFAULT_MAX_KEYS, Key, Measure
 from traceleft.document import Document

@@ -15,8 +15,7 @@ from tests.support.records import Capture, Record, batch_of, encode, schema_of
 from tests.support.rollups import CGROUPS, DECODERS, SCHEMA, SPECS, address, first_components, records_of
 from traceleft.aggregator.rollups.columns import BY_NAME, BYTE_CALLS
 from traceleft.aggregator.rollups.parse import parse_condition
-from traceleft.aggregator.streaming.evaluate import holds, text_list
-from traceleft.aggregator.streaming.values import (
+from traceleft.aggregator.streaming.batch_columns import (
     BatchColumns,
     Columns,
     Integers,
@@ -27,6 +26,7 @@ from traceleft.aggregator.streaming.values import (
     text_to_integer,
     value_to_text,
 )
+from traceleft.aggregator.streaming.evaluate import holds, text_list
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.decode.decoder import Decoder
 

@@ -14,12 +14,12 @@ from traceleft.battery import Battery
 from traceleft.tracer import _native
 from traceleft.tracer.account.handout import Account, Handout
 from traceleft.tracer.kernel.formats import select_running
-from traceleft.tracer.recording.format import make_head
+from traceleft.tracer.recording.file_format import make_head
 from traceleft.tracer.recording.writer import Recorder
-from traceleft.tracer.stacks.recorded import StackNotes
+from traceleft.tracer.stacks.recorded_stacks import StackNotes
 
 if TYPE_CHECKING:
-    from traceleft.tracer.stacks.live import LiveStacks
+    from traceleft.tracer.stacks.live_stacks import LiveStacks
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery.builder.source import CORE, Layout, Source
+from traceleft.battery.builder.generated_source import CORE, Layout, Source
 from traceleft.battery.level import Level
 from traceleft.battery.manifest import Hook, ProgramEntry
 from traceleft.battery.objects.elf import ObjectFacts, inspect_object, record_layout

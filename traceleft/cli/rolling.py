@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from traceleft.cli.types import Decorated, seconds, shorten
+from traceleft.cli.option_types import Decorated, seconds, shorten
 from traceleft.errors import TraceleftError, UnsupportedError
 
 if TYPE_CHECKING:
-    from traceleft.aggregator.rollups.finish import Groups
+    from traceleft.aggregator.rollups.results import Groups
     from traceleft.aggregator.rollups.rollup import Result, Rollup
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.aggregator.streaming.kernel import CgroupPath
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from traceleft.cli.session import TraceOptions
     from traceleft.tracer import Tracer
     from traceleft.tracer.decode.batch import Batch
-    from traceleft.tracer.session.rollup import KernelRollup
+    from traceleft.tracer.session.kernel_rollup import KernelRollup
 
 Engine = Literal["auto", "kernel", "user"]
 ENGINES: tuple[Engine, ...] = ("auto", "kernel", "user")
@@ -70,7 +70,7 @@ def grouped(by: Sequence[str], *, by_stack: bool) -> tuple[str, ...]:
 
 def find_rollup(text: str) -> "Rollup":
     """Return the rollup that ``--rollup`` means: a built-in one's name, ``FILE`` that holds one, or ``FILE:NAME``."""
-    from traceleft.aggregator.rollups.config import find_rollups
+    from traceleft.aggregator.rollups.rollup_files import find_rollups
     from traceleft.expression import suggest
 
     place, colon, name = text.rpartition(":")
@@ -166,7 +166,7 @@ def make_filled(
     spec: "KernelRollup | None",
 ) -> "Tracer":
     """Return a tracer that rolls up in the kernel, or one whose batches are to be; every call's time is taken."""
-    from traceleft.aggregator.rollups.check import columns_of
+    from traceleft.aggregator.rollups.rollup_check import columns_of
     from traceleft.aggregator.streaming.kernel import wants_failed
     from traceleft.cli.session import make_tracer
 
@@ -203,7 +203,7 @@ def path_finder() -> "CgroupPath":
 
 def make_aggregator(rollup: "Rollup", tracer: "Tracer", battery: "Battery", cgroups: "CgroupPath") -> "Aggregator":
     """Return the aggregator of a tracer's batches; a rollup's events may be any that the battery holds."""
-    from traceleft.aggregator.rollups.check import columns_of
+    from traceleft.aggregator.rollups.rollup_check import columns_of
     from traceleft.aggregator.streaming.engine import Aggregator
     from traceleft.cli.batteries import catalogue_of
     from traceleft.cli.names import live_names

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from traceleft.aggregator.sinks.sink import Item, LostError, SinkError
+from traceleft.aggregator.stored.arrow_table import batch_to_table
 from traceleft.aggregator.stored.parquet import ParquetWriter, reason_of, refuse_foreign
-from traceleft.aggregator.stored.table import batch_to_table
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.kernel.cgroups import CgroupPaths

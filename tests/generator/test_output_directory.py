@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from traceleft.errors import TraceleftError
-from traceleft.generator.output import RECORD, write_output
+from traceleft.generator.output_directory import RECORD, write_output
 
 
 def test_files_are_written_with_their_directories(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.paths import TESTS
 from traceleft.errors import FormatError
-from traceleft.generator.source import parse_snapshot, read_source, write_snapshot
+from traceleft.generator.format_source import parse_snapshot, read_source, write_snapshot
 
 SNAPSHOTS = sorted((TESTS / "data" / "formats").glob("*.json.xz"))
 TEXT = 'name: x\nID: 1\nformat:\n\tfield:int a;\toffset:8;\tsize:4;\tsigned:1;\n\nprint fmt: ""\n'
