@@ -36,7 +36,7 @@ _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\x00", "xz"))
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FormatSource:
     """The formats of one kernel: `formats` maps `category/event` to text; `place` is what error messages put before."""
 
     release: str
@@ -45,7 +45,7 @@ class Source:
     place: str = ""
 
 
-def read_source(path: Path | None) -> Source:
+def read_source(path: Path | None) -> FormatSource:
     """Open the running kernel's formats, or those of a directory or a snapshot.
 
     Texts of a directory are read when they are asked for. FormatError or UnsupportedError, whatever the input.
@@ -53,7 +53,7 @@ def read_source(path: Path | None) -> Source:
     if path is None:
         uname = os.uname()
         events = find_tracefs() / "events"
-        return Source(uname.release, uname.machine, DirectoryFormats(events), f"{events}/")
+        return FormatSource(uname.release, uname.machine, DirectoryFormats(events), f"{events}/")
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as exc:
@@ -63,7 +63,7 @@ def read_source(path: Path | None) -> Source:
     return parse_snapshot(read_regular(path, MAX_SNAPSHOT_BYTES), file=str(path))
 
 
-def parse_snapshot(data: bytes, *, file: str) -> Source:
+def parse_snapshot(data: bytes, *, file: str) -> FormatSource:
     """Read the bytes of a snapshot: one JSON document, by gzip, by xz, or as it is."""
     document = _load_json(_decompress(data, file), file)
     match document:
@@ -82,10 +82,10 @@ def parse_snapshot(data: bytes, *, file: str) -> Source:
             raise FormatError(f"has a format whose key is not category/event: {key[:64]!r}", file=file)
     if not formats:
         raise FormatError("has no event formats in it", file=file)
-    return Source(release, machine, MappingProxyType(formats), f"{file}: ")
+    return FormatSource(release, machine, MappingProxyType(formats), f"{file}: ")
 
 
-def write_snapshot(source: Source, path: Path) -> None:
+def write_snapshot(source: FormatSource, path: Path) -> None:
     """Write all formats of `source` as one compressed document, by xz if the name ends in `.xz`.
 
     The same source gives the same bytes. A file is replaced whole or left as it was.
@@ -130,7 +130,7 @@ class DirectoryFormats(Mapping[str, str]):
         return len(self._keys)
 
 
-def _open_directory(path: Path) -> Source:
+def _open_directory(path: Path) -> FormatSource:
     events = path / "events" if (path / "events" / "syscalls").is_dir() else path
     formats = DirectoryFormats(events)
     if not formats:
@@ -139,7 +139,7 @@ def _open_directory(path: Path) -> Source:
         )
     name = _CAPTURE.fullmatch(path.absolute().name)
     release, machine = (name[1], name[2]) if name else (UNNAMED_RELEASE, DEFAULT_MACHINE)
-    return Source(release, machine, formats, f"{events}/")
+    return FormatSource(release, machine, formats, f"{events}/")
 
 
 def _list_events(directory: Path) -> list[str]:

@@ -8,7 +8,7 @@ from traceleft.errors import FormatError
 from traceleft.expression import Catalogue, suggest
 from traceleft.generator.classes import classes_of, load_classes
 from traceleft.generator.config import Config, choose_arguments
-from traceleft.generator.format_source import Source
+from traceleft.generator.format_source import FormatSource
 from traceleft.generator.layout import SYSCALL_ARGUMENTS, lay_out
 from traceleft.generator.meaning import declared_meaning, entry_of, meaning, return_meaning, tracepoint_meaning
 from traceleft.generator.model import Argument, Events, Syscall, Tracepoint, read_events
@@ -120,7 +120,7 @@ class _Maker:
         return tuple(argument for argument in arguments if argument.name in self.wanted[event])
 
 
-def make_schema(source: Source, *, events: Sequence[str], config: Config | None = None) -> Schema:
+def make_schema(source: FormatSource, *, events: Sequence[str], config: Config | None = None) -> Schema:
     """Make the document of `events` of `source`; FormatError names what cannot be read.
 
     UnsupportedError for a machine that there are no syscall numbers for.

@@ -19,7 +19,7 @@ _TYPES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class RecordField:
     """One member of a part of a record; ``column`` is the name that numpy and Arrow have for it.
 
     ``rank`` is its place in an unpacked part, ``offset`` the one in bytes; ``count`` tells how many characters it has.
@@ -63,12 +63,12 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RecordPart:
     """A part of a record: fields without a gap between them."""
 
-    fields: tuple[Field, ...]
+    fields: tuple[RecordField, ...]
 
-    def __getitem__(self, name: str) -> Field:
+    def __getitem__(self, name: str) -> RecordField:
         """Return a field by its name in C; ``KeyError`` if there is no such field."""
         return {field.name: field for field in self.fields}[name]
 
@@ -92,14 +92,14 @@ class Part:
         return struct.Struct("=" + "".join(codes))
 
 
-def _lay_out(*rows: tuple[str, str] | tuple[str, str, str]) -> Part:
+def _lay_out(*rows: tuple[str, str] | tuple[str, str, str]) -> RecordPart:
     """Make a part of names, types and columns; a column is named like its field where no other name is given."""
-    fields: list[Field] = []
+    fields: list[RecordField] = []
     for name, type_, *column in rows:
         kind, _, count = type_.rstrip("]").partition("[")
         offset = fields[-1].offset + fields[-1].size if fields else 0
-        fields.append(Field(name, kind, int(count or 1), column[0] if column else name, len(fields), offset))
-    return Part(tuple(fields))
+        fields.append(RecordField(name, kind, int(count or 1), column[0] if column else name, len(fields), offset))
+    return RecordPart(tuple(fields))
 
 
 HEADER: Final = _lay_out(

@@ -26,7 +26,7 @@ _RESOURCES: Final = "traceleft.aggregator.pages"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table: its head, and whether it holds numbers, which stand to the right."""
 
     name: str
@@ -35,7 +35,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableRow:
     """A line of a table: its cells as text, and what it is: a row, ``other``, or the ``total``.
 
     ``wrong`` are the places of cells that tell of something that should not be.
@@ -63,7 +63,7 @@ def _code_of(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def table(caption: str, columns: Sequence[Column], lines: Iterable[Line]) -> str:
+def table(caption: str, columns: Sequence[TableColumn], lines: Iterable[TableRow]) -> str:
     """Return a table, its first cells heads of their rows, that scrolls sideways where there is little room."""
     heads = "".join(f"<th{_class(column)}{_title(column)} scope=col>{escape(column.name)}</th>" for column in columns)
     body = "".join(_line(line, columns) for line in lines)
@@ -73,7 +73,7 @@ def table(caption: str, columns: Sequence[Column], lines: Iterable[Line]) -> str
     )
 
 
-def _line(line: Line, columns: Sequence[Column]) -> str:
+def _line(line: TableRow, columns: Sequence[TableColumn]) -> str:
     cells = []
     for place, (cell, column) in enumerate(zip(line.cells, columns, strict=True)):
         tag, scope = ("td", "") if place else ("th", " scope=row")
@@ -84,11 +84,11 @@ def _line(line: Line, columns: Sequence[Column]) -> str:
     return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
-def _class(column: Column) -> str:
+def _class(column: TableColumn) -> str:
     return " class=number" if column.is_number else ""
 
 
-def _title(column: Column) -> str:
+def _title(column: TableColumn) -> str:
     return f' title="{escape(column.title)}"' if column.title else ""
 
 

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Final
 
 from traceleft.aggregator.pages.charts import Chart, bars, heat_map, timeline
 from traceleft.aggregator.pages.flame import OTHER, flame_chart
-from traceleft.aggregator.pages.html import Column, Line, cards, chart, details, page, paragraph, section, table
+from traceleft.aggregator.pages.html import (
+    TableColumn,
+    TableRow,
+    cards,
+    chart,
+    details,
+    page,
+    paragraph,
+    section,
+    table,
+)
 from traceleft.aggregator.pages.overview import ERRORS, FILES, PEERS, PROCESSES, STACKS, SYSCALLS, Overview, Subject
 from traceleft.aggregator.rollups.expression_tree import Name
 from traceleft.aggregator.rollups.parts import Measure, MeasureValue
@@ -122,13 +132,13 @@ def _stacks(result: Result) -> Iterator[str]:
 
 
 _EVENT_COLUMNS: Final = (
-    Column("event"),
-    Column("% time", True, "share of the time that all calls took together"),
-    Column("seconds", True, "time that the calls took together"),
-    Column("usecs/call", True, "time that a call took on average, in microseconds"),
-    *(Column("calls", True), Column("errors", True)),
-    *(Column(name, True, "duration of calls, at most 3.2 % too low") for name in ("p50", "p90", "p99")),
-    Column("max", True, "the longest call"),
+    TableColumn("event"),
+    TableColumn("% time", True, "share of the time that all calls took together"),
+    TableColumn("seconds", True, "time that the calls took together"),
+    TableColumn("usecs/call", True, "time that a call took on average, in microseconds"),
+    *(TableColumn("calls", True), TableColumn("errors", True)),
+    *(TableColumn(name, True, "duration of calls, at most 3.2 % too low") for name in ("p50", "p90", "p99")),
+    TableColumn("max", True, "the longest call"),
 )
 
 
@@ -143,9 +153,9 @@ def _events_table(result: Result) -> str:
         count, errors, time_ns = (_number(values[name]) for name in ("count", "errors", "total_ns"))
         spread = (_shown_time(values[name]) for name in ("p50_ns", "p90_ns", "p99_ns", "max_ns"))
         name, kind = ("other", "other") if row.keys is None else (str(row.keys[0]), "")
-        lines.append(Line([name, *_counts(count, errors, time_ns, total_ns), *spread], kind))
+        lines.append(TableRow([name, *_counts(count, errors, time_ns, total_ns), *spread], kind))
     count, errors = sum(_numbers(result, "count")), sum(_numbers(result, "errors"))
-    lines.append(Line(["total", *_counts(count, errors, total_ns, total_ns), "", "", "", ""], "total"))
+    lines.append(TableRow(["total", *_counts(count, errors, total_ns, total_ns), "", "", "", ""], "total"))
     return table(
         f"Every event, by the {'time that its calls took' if total_ns else 'number of its calls'}",
         _EVENT_COLUMNS,
@@ -170,25 +180,27 @@ def _plain_table(result: Result, what: str) -> str:
     return table(caption, list(_columns(result)), _lines(result, result.rows))
 
 
-def _columns(result: Result) -> Iterator[Column]:
+def _columns(result: Result) -> Iterator[TableColumn]:
     rollup = result.rollup
     if rollup.window_ns is not None:
-        yield Column("window")
+        yield TableColumn("window")
     for rank, key in enumerate(rollup.by):
         kept = [row.keys[rank] for row in result.rows if row.keys is not None]
-        yield Column(_HEADS.get(key.name, key.name), all(isinstance(value, int | None) for value in kept) and rank > 0)
+        yield TableColumn(
+            _HEADS.get(key.name, key.name), all(isinstance(value, int | None) for value in kept) and rank > 0
+        )
     for measure in rollup.measures:
-        yield Column(_HEADS.get(measure.name, head_of(measure)), measure.function != "histogram")
+        yield TableColumn(_HEADS.get(measure.name, head_of(measure)), measure.function != "histogram")
 
 
-def _lines(result: Result, rows: Iterable[Row]) -> Iterator[Line]:
+def _lines(result: Result, rows: Iterable[Row]) -> Iterator[TableRow]:
     rollup = result.rollup
     shows = [_shower(measure) for measure in rollup.measures]
     for row in rows:
         window = [] if row.window_ns is None else [show_utc(row.window_ns[0])]
         keys = show_keys(row.keys, len(rollup.by))
         values = [show(value) for show, value in zip(shows, row.values, strict=True)]
-        yield Line([*window, *keys, *values], "other" if row.keys is None else "")
+        yield TableRow([*window, *keys, *values], "other" if row.keys is None else "")
 
 
 def _shower(measure: Measure) -> Callable[[MeasureValue], str]:
@@ -288,14 +300,14 @@ def _ledger_table(caption: str, what: str, items: Iterable[tuple[str, "Figures"]
     for name, figures in listed[:ROWS_MAX]:
         numbers = [getattr(figures, each) for each in shown]
         told = frozenset(place for place in wrong if numbers[place - 1])
-        lines.append(Line([name, *map(show_count, numbers)], wrong=told))
-    return table(caption, [Column(what), *(Column(name, True) for name in shown)], lines)
+        lines.append(TableRow([name, *map(show_count, numbers)], wrong=told))
+    return table(caption, [TableColumn(what), *(TableColumn(name, True) for name in shown)], lines)
 
 
 def _subjects_table(subjects: Sequence[Subject]) -> str:
     names = ("file", "traced", "host", "kernel", "machine", "hook", "level")
     lines = [
-        Line(
+        TableRow(
             [
                 *(each.name, each.command or "everything", each.host, each.kernel, each.machine, each.hook, each.level),
                 show_count(each.events),
@@ -303,7 +315,7 @@ def _subjects_table(subjects: Sequence[Subject]) -> str:
         )
         for each in subjects[:ROWS_MAX]
     ]
-    return table("Where the events are from", [*map(Column, names), Column("events", True)], lines)
+    return table("Where the events are from", [*map(TableColumn, names), TableColumn("events", True)], lines)
 
 
 def _result_parts(result: Result, rank: int) -> Iterator[str]:

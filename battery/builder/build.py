@@ -17,7 +17,7 @@ import msgspec
 from traceleft.battery._object import find_offences
 from traceleft.battery.builder.checkers import FEWEST, Checkers
 from traceleft.battery.builder.compiler import Compiler, find_compiler, shared_flags
-from traceleft.battery.builder.generated_source import CORE, Source, SourceTree, read_sources
+from traceleft.battery.builder.generated_source import CORE, SourceFile, SourceTree, read_sources
 from traceleft.battery.builder.object_check import Checked
 from traceleft.battery.builder.rendered import render_tree, write_tree
 from traceleft.battery.level import DEFAULT_LEVELS, LEVELS, Level, find_level, sort_levels
@@ -59,7 +59,7 @@ class BuildResult:
 class _Job:
     """One object to be: a source at a level, and the digest of all that makes it."""
 
-    source: Source
+    source: SourceFile
     level: Level
     made_from: str
 
@@ -120,7 +120,7 @@ def build(
 def _plan(tree: SourceTree, levels: Sequence[Level], compiler: str) -> list[_Job]:
     shared = shared_flags(tree.byte_order)
 
-    def made_from(source: Source, level: Level) -> str:
+    def made_from(source: SourceFile, level: Level) -> str:
         return digest_of(canonical([source.digest, source.file, tree.shared, compiler, *shared, *level.flags]))
 
     return [

@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 import msgspec
 
 from traceleft.battery.builder.compiler import CompilerStopped
-from traceleft.battery.builder.generated_source import Source
+from traceleft.battery.builder.generated_source import SourceFile
 from traceleft.battery.builder.object_check import Checked, check_object
 from traceleft.battery.level import Level, find_level
 from traceleft.errors import CompileError
@@ -29,7 +29,7 @@ Checker = subprocess.Popen[bytes]
 class Request(msgspec.Struct):
     """An object that is to be checked: a line of JSON."""
 
-    source: Source
+    source: SourceFile
     level: str
     path: str
 
@@ -67,7 +67,7 @@ class Checkers:
         for checker in self._all:
             _close(checker)
 
-    def check(self, source: Source, level: Level, path: Path) -> Checked:
+    def check(self, source: SourceFile, level: Level, path: Path) -> Checked:
         """Check the object at a path, as check_object does.
 
         Raises CompileError that names the source.

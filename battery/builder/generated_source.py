@@ -64,7 +64,7 @@ class _Schema(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """One C file. ``layout`` is None for the core, which emits nothing."""
 
     event: str
@@ -88,7 +88,7 @@ class SourceTree:
     byte_order: ByteOrder
     schema: bytes
     headers: Mapping[str, str]
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
     borrowed: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -136,11 +136,11 @@ def _parse_schema(data: bytes, path: Path) -> _Schema:
         raise FormatError(f"{one_line(exc)}; generate again", file=str(path / "schema.json")) from exc
 
 
-def _sources(path: Path, schema: _Schema) -> list[Source]:
+def _sources(path: Path, schema: _Schema) -> list[SourceFile]:
     events = {name: event.layout for name, event in sorted(schema.events.items())}
     files = {CORE: CORE_FILE, **{name: source_file(name) for name in events}}
     digests = {file: digest_of(_read(path, file, SOURCE_BYTES_MAX)) for file in files.values()}
-    return [Source(name, file, digests[file], events.get(name)) for name, file in files.items()]
+    return [SourceFile(name, file, digests[file], events.get(name)) for name, file in files.items()]
 
 
 def _digest_headers(path: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from traceleft.battery.builder.generated_source import CORE, Layout, Source
+from traceleft.battery.builder.generated_source import CORE, Layout, SourceFile
 from traceleft.battery.level import Level
 from traceleft.battery.manifest import Hook, ProgramEntry
 from traceleft.battery.objects.elf import ObjectFacts, inspect_object, record_layout
@@ -77,7 +77,7 @@ class Checked:
     floor: Kernel
 
 
-def check_object(source: Source, level: Level, data: bytes) -> Checked:
+def check_object(source: SourceFile, level: Level, data: bytes) -> Checked:
     """Check an object that still has its debug data: programs, floor, layout.
 
     Raises CompileError that names the source.
@@ -98,12 +98,12 @@ def check_object(source: Source, level: Level, data: bytes) -> Checked:
     return Checked(programs, floor.kernel)
 
 
-def _program(source: Source, facts: ProgramFacts) -> ProgramEntry:
+def _program(source: SourceFile, facts: ProgramFacts) -> ProgramEntry:
     role, hook = _role(source, facts.name)
     return ProgramEntry(facts.name, role, hook, facts.section, facts.instructions, facts.helpers)
 
 
-def _role(source: Source, name: str) -> tuple[str, Hook]:
+def _role(source: SourceFile, name: str) -> tuple[str, Hook]:
     """Read a program's role from its name."""
     roles = CORE_ROLES if source.event == CORE else HANDLER_ROLES
     suffix = "" if source.event == CORE else f"_{source.identifier}"

@@ -10,12 +10,12 @@ import pytest
 
 from tests.support.paths import TESTS
 from traceleft.battery.builder.checkers import Checkers
-from traceleft.battery.builder.generated_source import Source
+from traceleft.battery.builder.generated_source import SourceFile
 from traceleft.battery.level import find_level
 from traceleft.errors import CompileError
 
 OBJECTS = sorted((TESTS / "data" / "objects").glob("*.o.xz"))
-CORE = Source("core", "core.c", "sha256:" + "0" * 64, None)
+CORE = SourceFile("core", "core.c", "sha256:" + "0" * 64, None)
 LEVEL = find_level("5.8")
 
 

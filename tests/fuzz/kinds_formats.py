@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.fuzz.kinds import Case, kind
 from tests.fuzz.mutation import encode_document, mutate_bytes, mutate_document, mutate_text, words_of
-from traceleft.generator.format_source import Source
+from traceleft.generator.format_source import FormatSource
 from traceleft.generator.render import render
 from traceleft.generator.run import describe
 from traceleft.generator.schema import make_schema
@@ -42,7 +42,7 @@ def formats(directory: Path) -> Case:
         texts = {key: sound[key] for key in keys}
         hostile = random.choice(keys)
         texts[hostile] = mutate_text(random, texts[hostile], words=WORDS)
-        made = make_schema(Source("6.1.0", "x86_64", texts), events=[event.replace("/", ":")])
+        made = make_schema(FormatSource("6.1.0", "x86_64", texts), events=[event.replace("/", ":")])
         load_schema(made.document)
         if random.random() < 0.1:
             render(made.document)

@@ -14,7 +14,7 @@ from tests.support.recordings import EPOCH, LEDGER, Kept, padded
 from tests.support.records import Capture, Record, encode
 from traceleft.aggregator.pages.overview import make_overview
 from traceleft.aggregator.stored.export import recording_tables
-from traceleft.generator.format_source import Source
+from traceleft.generator.format_source import FormatSource
 from traceleft.generator.schema import make_schema
 from traceleft.record_layout import HEADER, STACKS
 from traceleft.tracer import _native
@@ -40,7 +40,7 @@ from traceleft.tracer.stacks.recorded_stacks import StackNotes
 
 FRAMES: Final = (Frame(0x401010, "read", 0x10, "/lib/libc.so.6"), Frame(0x401020, None, 0x1020, "/bin/x"), Frame(0x7F))
 DOCUMENT: Final = make_schema(
-    Source("6.1.0", "x86_64", read_formats()), events=[*CALLS, *(point.replace("/", ":") for point in POINTS)]
+    FormatSource("6.1.0", "x86_64", read_formats()), events=[*CALLS, *(point.replace("/", ":") for point in POINTS)]
 ).document
 SCHEMA: Final = load_schema(DOCUMENT)
 SPECS: Final = {spec.id: spec for spec in SCHEMA.events.values()}

@@ -14,7 +14,7 @@ from tests.support.paths import TESTS
 from traceleft.errors import ExpressionError, FormatError, UnsupportedError
 from traceleft.generator import describe
 from traceleft.generator.config import parse_config
-from traceleft.generator.format_source import Source, read_source
+from traceleft.generator.format_source import FormatSource, read_source
 from traceleft.generator.model import load_borrowed, read_events
 from traceleft.generator.schema import Schema, make_schema
 from traceleft.tracer.schema.load import load_schema
@@ -27,7 +27,7 @@ each_capture = pytest.mark.parametrize("path", SNAPSHOTS, ids=lambda path: path.
 
 
 @cache
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> FormatSource:
     return read_source(path)
 
 
@@ -45,12 +45,12 @@ def arguments(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {argument["name"]: argument for argument in made["args"]}
 
 
-def altered(key: str, before: str, after: str) -> Source:
+def altered(key: str, before: str, after: str) -> FormatSource:
     source = open_source(LATEST_LONG_TERM)
     formats = dict(source.formats)
     assert before in formats[key]
     formats[key] = formats[key].replace(before, after)
-    return Source(source.release, source.machine, formats)
+    return FormatSource(source.release, source.machine, formats)
 
 
 @each_capture
@@ -199,7 +199,7 @@ def test_pointer_to_an_unknown_struct_is_an_address_with_a_notice() -> None:
     text = open_source(LATEST_LONG_TERM).formats["syscalls/sys_enter_close"]
     text = text.replace("sys_enter_close", "sys_enter_renew").replace("unsigned int fd;", "struct brand_new * what;")
 
-    schema = make_schema(Source("9.9", "x86_64", {"syscalls/sys_enter_renew": text}), events=["renew"])
+    schema = make_schema(FormatSource("9.9", "x86_64", {"syscalls/sys_enter_renew": text}), events=["renew"])
 
     made = schema.document["events"]["renew"]
     assert arguments(made)["what"]["kind"] == "pointer"
@@ -244,7 +244,7 @@ def test_expression_that_chooses_nothing_is_refused() -> None:
 
 def test_other_machines_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="aarch64"):
-        make_schema(Source("6.1", "aarch64", open_source(LATEST_LONG_TERM).formats), events=["openat"])
+        make_schema(FormatSource("6.1", "aarch64", open_source(LATEST_LONG_TERM).formats), events=["openat"])
 
 
 def test_document_is_the_same_in_two_processes() -> None:

@@ -73,7 +73,7 @@ class PrintOptions:
         return self.form == "folded" or self.flame is not None
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Where events come from: a running trace, or a recording."""
 
     @property
@@ -173,7 +173,7 @@ def open_output(path: Path | None, permissions: int = PRIVATE) -> Iterator[Outpu
 
 def connect_output(
     options: PrintOptions,
-    source: Source,
+    source: EventSource,
     output: Output,
     *,
     names: "Callable[[], FdNames]",
@@ -197,7 +197,7 @@ def connect_output(
 
 
 @contextmanager
-def folding(options: PrintOptions, source: Source, output: Output) -> Iterator[None]:
+def folding(options: PrintOptions, source: EventSource, output: Output) -> Iterator[None]:
     """Count the stacks of events where the options ask for that, and write them at the end, whatever ends it."""
     if not options.folds:
         yield

@@ -110,7 +110,7 @@ def use_network(sinks: Sequence[str]) -> bool:
     return any(sink.startswith("otlp:") for sink in sinks)
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Where events come from: a running trace, or a recording."""
 
     @property
@@ -163,7 +163,7 @@ class Outlets:
 
     def connect(
         self,
-        source: Source,
+        source: BatchSource,
         *,
         raw: bool = False,
         cgroups: Callable[[int], str | None] | None = None,

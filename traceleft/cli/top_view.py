@@ -26,7 +26,7 @@ KEYS = "q quit  s sort  e errors"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class GroupColumn:
     """A column: its head, its order in ``live.ORDERS``, the width of the screen that it needs, and its cells."""
 
     head: str
@@ -37,12 +37,12 @@ class Column:
 
 
 COLUMNS = (
-    Column("rate/s", "rate", 0, 8, lambda row: show_rate(row.rate)),
-    Column("calls", "calls", 0, 9, lambda row: show_number(row.calls)),
-    Column("errors", "errors", 44, 7, lambda row: show_number(row.errors) if row.errors else ""),
-    Column("time", "time", 76, 7, lambda row: show_duration(row.time)),
-    Column("p50", "p50", 66, 7, lambda row: show_duration(row.p50)),
-    Column("p99", "p99", 56, 7, lambda row: show_duration(row.p99)),
+    GroupColumn("rate/s", "rate", 0, 8, lambda row: show_rate(row.rate)),
+    GroupColumn("calls", "calls", 0, 9, lambda row: show_number(row.calls)),
+    GroupColumn("errors", "errors", 44, 7, lambda row: show_number(row.errors) if row.errors else ""),
+    GroupColumn("time", "time", 76, 7, lambda row: show_duration(row.time)),
+    GroupColumn("p50", "p50", 66, 7, lambda row: show_duration(row.p50)),
+    GroupColumn("p99", "p99", 56, 7, lambda row: show_duration(row.p99)),
 )
 
 

@@ -53,7 +53,7 @@ CORE_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QualifyLine:
     """What was seen of one level and hook; ``status`` is ok, failed, or absent where the kernel does not offer it.
 
     ``built`` counts the level's objects that serve the hook, ``attached`` those of the release that serves this kernel.
@@ -77,7 +77,7 @@ class Line:
     problems: tuple[str, ...] = ()
 
 
-def qualify(battery: Battery, *, levels: Sequence[str] = (), hooks: Sequence[str] = ()) -> Iterator[Line]:
+def qualify(battery: Battery, *, levels: Sequence[str] = (), hooks: Sequence[str] = ()) -> Iterator[QualifyLine]:
     """Yield what is seen of each level that a battery holds, or of some, on each hook, or on some."""
     features = probe_kernel(only={"privileges", *HOOKS, *NEEDS})
     features.require("privileges")
@@ -123,10 +123,10 @@ class _Trial:
         self._problems: list[str] = []
         self._notes: list[str] = []
 
-    def line(self, status: str, why: str = "", **figures: int | tuple[str, ...]) -> Line:
+    def line(self, status: str, why: str = "", **figures: int | tuple[str, ...]) -> QualifyLine:
         """Return the line of this trial."""
         uname = os.uname()
-        return Line(
+        return QualifyLine(
             uname.release,
             uname.machine,
             datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -140,7 +140,7 @@ class _Trial:
             **figures,  # type: ignore[arg-type]
         )
 
-    def run(self, features: KernelFeatures) -> Line:
+    def run(self, features: KernelFeatures) -> QualifyLine:
         """Load, attach, deliver."""
         objects = self._objects()
         figures: dict[str, int | tuple[str, ...]] = {"built": len(objects)}
