@@ -7,7 +7,7 @@ from traceleft.generator.render import BOUNDS
 from traceleft.tracer.kernel.task_loads import COMM_END, MEMBERS, NUMBERS_MIN
 from traceleft.tracer.session.direct_jumps import NEAR_MAX, OFTEN_CALLED, choose_near
 
-TEMPLATE = ROOT / "templates/include/task.h.j2"
+TEMPLATE = ROOT / "templates/include/task.h"
 
 
 def test_template_and_loader_have_the_same_numbers() -> None:

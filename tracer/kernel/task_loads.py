@@ -1,7 +1,7 @@
 """Offsets by which programs read task_struct without a helper, for the loader to put into them.
 
 A helper is a call, and most of what helpers tell of a caller lies in task_struct: to read it there takes a third off
-what a traced call costs. Programs that do (templates/include/task.h.j2) hold numbers that stand for offsets.
+what a traced call costs. Programs that do (templates/include/task.h) hold numbers that stand for offsets.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ HELPER_TASK_PT_REGS: Final = 175
 NUMBERS_MIN: Final = 0x7F00
 COMM: Final = 0x7F18
 COMM_END: Final = 0x7F20
-# Each of them as in templates/include/task.h.j2, and the members that lead to it, of structs within structs.
+# Each of them as in templates/include/task.h, and the members that lead to it, of structs within structs.
 MEMBERS: Final = {
     0x7F00: STATUS,
     0x7F08: (("task_struct", "pid"),),
