@@ -1,13 +1,31 @@
 """How a handler captures what a syscall's pointer arguments lead to, as C expressions."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 Event = Mapping[str, Any]
 """An event of the schema document, as docs/schema.md has it."""
 
 LINE_MAX: Final = 70
-CONTINUATION: Final = "\n\t\t\t\t"
+
+When = Literal["retried", "always", "succeeded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One pointer argument's capture: the helper that is called (empty: there is no room), and what it takes.
+
+    ``when`` says when it is read at the exit, ``kind`` what a new image has in its place.
+    """
+
+    function: str
+    member: str
+    rest: str
+    when: When
+    slot: int
+    kind: str
+    is_long: bool = False
 
 
 def slot_arguments(event: Event) -> Iterator[tuple[Mapping[str, Any], str, str | None]]:
@@ -62,16 +80,31 @@ def _scalar(event: Event, index: int) -> str:
     return f"{cast}call->args[{index}]"
 
 
-def capture_call(event: Event, argument: Mapping[str, Any], member: str) -> str:
-    """Give the statement that captures in scratch what one pointer argument leads to."""
-    kind, parameters = capture_parameters(event, argument)
-    address = f"call->args[{argument['index']}]"
-    target = f"scratch, offset, &record->{member}"
-    function = f"capture_{kind}"
-    rest = ", ".join([address, *parameters])
-    # A long call goes on in the next line, as far in as kernel style has it.
-    gap = " " if len(target) + len(rest) < LINE_MAX else CONTINUATION
-    return f"offset = {function}({target},{gap}{rest});"
+def entry_arguments(event: Event) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Give the pointer arguments that are captured at the entry, each with its slot there."""
+    slots = event["layout"]["slots"]
+    for argument, member, _ in slot_arguments(event):
+        if slots[argument["slot"]]["at"] == "entry":
+            yield argument, member
+
+
+def exit_arguments(event: Event) -> Iterator[tuple[Mapping[str, Any], str, When]]:
+    """Give the pointer arguments with their slots at the exit, and when each is captured there."""
+    slots = event["layout"]["slots"]
+    for argument, member, second in slot_arguments(event):
+        if slots[argument["slot"]]["at"] == "entry" and second is None:
+            yield argument, member, "retried"
+        else:
+            yield argument, second or member, "always" if is_read_after_errors(argument) else "succeeded"
+
+
+def scratch_capture(event: Event, argument: Mapping[str, Any], member: str, when: When = "always") -> Capture:
+    """Give the capture in scratch of what one pointer argument leads to."""
+    helper, parameters = capture_parameters(event, argument)
+    rest = ", ".join([f"call->args[{argument['index']}]", *parameters])
+    is_long = len(f"scratch, offset, &record->{member}") + len(rest) >= LINE_MAX
+    kind = "environment" if is_environment(argument) else argument["kind"]
+    return Capture(f"capture_{helper}", member, rest, when, argument["slot"], kind, is_long)
 
 
 def capture_parameters(event: Event, argument: Mapping[str, Any], *, on_stack: bool = False) -> tuple[str, list[str]]:

@@ -4,11 +4,19 @@ There every pointer has a room of its own in the record, at an offset and of a s
 this shares a stack's bytes out among them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from traceleft.generator.captures import Event, capture_parameters, is_read_after_errors, slot_arguments
+from traceleft.generator.captures import (
+    Capture,
+    Event,
+    When,
+    capture_parameters,
+    entry_arguments,
+    exit_arguments,
+    slot_arguments,
+)
 
 STACK_RECORD_BYTES: Final = 376
 """A whole record; the program itself uses the rest of the stack's 512 bytes."""
@@ -43,13 +51,13 @@ def stack_context(event: Event, *, is_exec: bool, saves: bool) -> dict[str, obje
     rooms = share_rooms(event)
     used = event["layout"]["fixed_size"] + sum(room.bytes for room in rooms)
     sizes = {room.member: room.bytes for room in rooms}
-    exit_lines = list(_exec_exit_lines(event, sizes) if is_exec else _exit_lines(event, sizes))
+    exits = [_capture(event, argument, member, sizes, when) for argument, member, when in exit_arguments(event)]
     return {
         "rooms": rooms,
         "rest": STACK_RECORD_BYTES - used if saves else 0,
-        "entry_lines": list(_entry_lines(event, sizes)),
-        "exit_lines": exit_lines,
-        "asks_resumed": any("resumed" in line for line in exit_lines),
+        "entry": [_capture(event, argument, member, sizes) for argument, member in entry_arguments(event)],
+        "exit": exits,
+        "asks_resumed": is_exec or any(each.when == "retried" for each in exits),
     }
 
 
@@ -91,40 +99,12 @@ def _wish(argument: Mapping[str, Any]) -> tuple[int, int]:
             return ROOMS[kind]
 
 
-def _entry_lines(event: Event, rooms: Mapping[str, int]) -> Iterator[str]:
-    slots = event["layout"]["slots"]
-    for argument, member, _ in slot_arguments(event):
-        if slots[argument["slot"]]["at"] == "entry":
-            yield _capture_call(event, argument, member, rooms)
-
-
-def _exit_lines(event: Event, rooms: Mapping[str, int]) -> Iterator[str]:
-    slots = event["layout"]["slots"]
-    for argument, member, second in slot_arguments(event):
-        capture = _capture_call(event, argument, second or member, rooms)
-        if slots[argument["slot"]]["at"] == "entry" and second is None:
-            yield f"if (!resumed || stack->record.{member}.status == -EFAULT)"
-            yield f"\t{capture}"
-        elif is_read_after_errors(argument):
-            yield capture
-        else:
-            yield "if (call->ret >= 0)"
-            yield f"\t{capture}"
-
-
-def _exec_exit_lines(event: Event, rooms: Mapping[str, int]) -> Iterator[str]:
-    """A failed call's memory is intact; a successful one's is the new image's."""
-    yield "if (call->ret >= 0 && !resumed)"
-    yield "\treturn 0;"
-    for argument, member, _ in slot_arguments(event):
-        yield f"if (call->ret < 0 && (!resumed || stack->record.{member}.status == -EFAULT))"
-        yield f"\t{_capture_call(event, argument, member, rooms)}"
-
-
-def _capture_call(event: Event, argument: Mapping[str, Any], member: str, rooms: Mapping[str, int]) -> str:
+def _capture(
+    event: Event, argument: Mapping[str, Any], member: str, rooms: Mapping[str, int], when: When = "always"
+) -> Capture:
     if member not in rooms:
-        return f"set_slot(&stack->record.{member}, 0, 0, STATUS_LONGER);"
-    kind, parameters = capture_parameters(event, argument, on_stack=True)
+        return Capture("", member, "", when, argument["slot"], argument["kind"])
+    helper, parameters = capture_parameters(event, argument, on_stack=True)
     room = f"ROOM({member})"
     address = f"call->args[{argument['index']}]"
     if argument["kind"] in ("struct", "value"):
@@ -133,4 +113,5 @@ def _capture_call(event: Event, argument: Mapping[str, Any], member: str, rooms:
         element, before = ELEMENTS[argument["kind"]]
         room += f", {max((rooms[member] - before) // element, 1)}"
         parameters = [*parameters, "config->text_limit"]
-    return f"stack_{kind}({', '.join([room, address, *parameters])});"
+    rest = ", ".join([room, address, *parameters])
+    return Capture(f"stack_{helper}", member, rest, when, argument["slot"], argument["kind"])

@@ -1,5 +1,6 @@
 """Generated code reads as if written: every handler and decoder of one whole kernel."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import TESTS
+from tests.support.paths import ROOT, TESTS
 from traceleft.generator import generate
 from traceleft.version import __version__
 
@@ -68,3 +69,14 @@ def test_decoders_are_formatted_and_clean(output: Path) -> None:
 
     assert formatted.returncode == 0, formatted.stdout[-2000:]
     assert checked.returncode == 0, checked.stdout[-2000:]
+
+
+@pytest.mark.parametrize("name", ["captures", "handler_model", "hooks", "stack_model"])
+def test_statements_of_c_are_printed_by_templates(name: str) -> None:
+    tree = ast.parse((ROOT / "generator" / f"{name}.py").read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    texts = [node.value for node in constants if isinstance(node.value, str)]
+
+    assert len(texts) > 10
+    assert [text for text in texts if ";" in text] == []
