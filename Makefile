@@ -59,7 +59,7 @@ install-bench:
 	@scripts/install.sh bench
 
 .PHONY: bench
-bench: install-bench battery ## measure traceleft and its peers; writes docs/performance.md and docs/fleet.md
+bench: install-bench battery ## measure traceleft and its peers; writes docs/project/performance.md and docs/project/fleet.md
 	$(ROOT) $(BIN)/python -m bench.run $(BENCH_ARGS)
 	$(ROOT) $(BIN)/python -m bench.engines
 

@@ -1,6 +1,6 @@
 """Measure one file of rollups on every engine over 10 million stored events, and assert that the numbers are equal.
 
-``python -m bench.engines [--rows N] [--hosts N]``: the tables go into docs/fleet.md, between its marks.
+``python -m bench.engines [--rows N] [--hosts N]``: the tables go into docs/project/fleet.md, between its marks.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.rollups.rollup_files import read_rollups
 from traceleft.aggregator.stored.parquet import Data, open_data
 
-PAGE: Final = ROOT / "docs" / "fleet.md"
+PAGE: Final = ROOT / "docs" / "project" / "fleet.md"
 ROLLUPS: Final = ROOT / "bench" / "fleet.toml"
 ROWS: Final = 10_000_000
 HOSTS: Final = 8

@@ -1,6 +1,7 @@
 """Measure recordings: their size, what replaying costs, what a storm loses, and what a killed writer leaves.
 
-As root, from the checkout: ``python -m bench.recording``. The figures go into docs/recording.md, below its marker.
+As root, from the checkout: ``python -m bench.recording``. The figures go into docs/project/recording.md, below its
+marker.
 """
 
 import argparse
@@ -266,7 +267,7 @@ def measure(place: Place, rounds: int) -> Iterator[Rows]:
 
 
 def report(place: Place, rounds: int) -> str:
-    """Measure all, and return what docs/recording.md shows."""
+    """Measure all, and return what docs/project/recording.md shows."""
     machine, load = describe_machine(), os.getloadavg()[0]
     where = f"{machine['processor']}, {machine['cpus']} CPUs, Linux {machine['kernel']}"
     kill = measure_kill(place)
@@ -287,7 +288,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.recording", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many (default: 3)")
     parser.add_argument("--battery", type=Path, default=ROOT / "build/battery", help="default: build/battery")
-    parser.add_argument("--report", type=Path, default=ROOT / "docs/recording.md", help="default: docs/recording.md")
+    page = "docs/project/recording.md"
+    parser.add_argument("--report", type=Path, default=ROOT / page, help=f"default: {page}")
     arguments = parser.parse_args()
     if os.geteuid():
         sys.exit("bench: needs root")

@@ -1,4 +1,4 @@
-"""The measured part of docs/performance.md: between two marks, all else in the page is written by hand."""
+"""The measured part of docs/project/performance.md: between two marks, all else in the page is written by hand."""
 
 import re
 import sys

@@ -1,7 +1,7 @@
 """Measure traceleft side by side with its peers and the floor, and write what came out.
 
 As root, from the checkout: ``python -m bench.run [--only NAME]... [--rounds N]``. Results are kept as JSON and shown in
-docs/performance.md; a part that is measured again replaces its own figures only.
+docs/project/performance.md; a part that is measured again replaces its own figures only.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--battery", type=Path, default=ROOT / "build/battery", help="default: build/battery")
     parser.add_argument("--results", type=Path, default=ROOT / "build/bench.json", help="default: build/bench.json")
     parser.add_argument(
-        "--report", type=Path, default=ROOT / "docs/performance.md", help="default: docs/performance.md"
+        "--report", type=Path, default=ROOT / "docs/project/performance.md", help="default: docs/project/performance.md"
     )
     return parser.parse_args()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Event = Mapping[str, Any]
-"""An event of the schema document, as docs/schema.md has it."""
+"""An event of the schema document, as docs/reference/schema.md has it."""
 
 LINE_MAX: Final = 70
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from traceleft.record_layout import HEADER, HEADER_COLUMNS, SLOT, WORD_BYTES, slots_offset
 
 Event = Mapping[str, Any]
-"""An event of the schema document, as docs/schema.md has it."""
+"""An event of the schema document, as docs/reference/schema.md has it."""
 
 NARROW_KINDS: Final = frozenset({"fd", "dirfd", "pid"})
 

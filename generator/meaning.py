@@ -1,7 +1,7 @@
 """What an argument or a field means: `data/arguments.toml` applied to plain values.
 
-A meaning is a mapping with the keys that docs/schema.md gives an ARG beyond name, type, index, width and sign, less the
-slots' numbers. Where it has a slot, `at` says when the (first) slot is captured, `entry` or `exit`.
+A meaning is a mapping with the keys that docs/reference/schema.md gives an ARG beyond name, type, index, width and
+sign, less the slots' numbers. Where it has a slot, `at` says when the (first) slot is captured, `entry` or `exit`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A source's events → the schema document (docs/schema.md, section 1)."""
+"""A source's events → the schema document (docs/reference/schema.md, section 1)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """What the UAPI headers know, as data: sets, structs, error numbers, syscall numbers.
 
-scripts/make_tables.py writes the files; docs/schema.md says what SET and STRUCT are.
+scripts/make_tables.py writes the files; docs/reference/schema.md says what SET and STRUCT are.
 """
 
 import json

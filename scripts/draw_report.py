@@ -3,7 +3,7 @@
 
 usage: python scripts/draw_report.py RECORDING PICTURE [WIDTH HEIGHT]
 
-docs/report.png is made so, of a recording of a few programs that list, search and read.
+docs/reference/report.png is made so, of a recording of a few programs that list, search and read.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Draw docs/top.svg: what ``top`` shows at 80 columns while a small C project is built on this machine, as root."""
+"""Draw docs/reference/top.svg: what ``top`` shows at 80 columns while a small C project is built here, as root."""
 
 import sys
 import tempfile
@@ -61,7 +61,7 @@ def main() -> None:
     )
     console.print(Screen(view, "rate", list(KEYS)).render(WIDTH, HEIGHT))
     svg = console.export_svg(title="traceleft top -f --by comm --by event -- make -j2", unique_id="top")
-    (ROOT / "docs" / "top.svg").write_text(svg)
+    (ROOT / "docs" / "reference" / "top.svg").write_text(svg)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def expand(entries: Sequence[str], names: Iterable[str]) -> list[Item]:
 def make_sets(
     declared: Declared, headers: Headers, names: Sequence[str], *, bitfields: Bitfields
 ) -> dict[str, dict[str, Any]]:
-    """Return every declared set as docs/schema.md defines SET."""
+    """Return every declared set as docs/reference/schema.md defines SET."""
     values = {name: expand(entry.get("values", []), names) for name, entry in declared.items()}
     bits = {name: expand(entry.get("bits", []), names) for name, entry in declared.items()}
     items = [item for part in (values, bits) for listed in part.values() for item in listed]

@@ -129,7 +129,7 @@ def _follow(aggregate: DIE, path: str) -> tuple[int, DIE]:
 
 
 class StructMaker:
-    """Makes STRUCTs as docs/schema.md defines them."""
+    """Makes STRUCTs as docs/reference/schema.md defines them."""
 
     def __init__(self, declared: Declared, sets: Declared, data: DebugData) -> None:
         self._declared = declared

@@ -1,4 +1,4 @@
-"""Write docs/commands.md, what the command line was seen to do on which kernel, from docs/commands.json.
+"""Write docs/project/commands.md, what the command line was seen to do on which kernel, from commands.json there.
 
 usage: python scripts/write_commands.py [--check] [--docs DIR] [FILE...]
 
@@ -17,7 +17,7 @@ from typing import Any, Final
 from traceleft.battery.store import natural_key
 from traceleft.linux import HOOKS
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs" / "project"
 HEAD: Final = """\
 # Commands, kernel by kernel
 

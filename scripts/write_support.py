@@ -1,4 +1,4 @@
-"""Write docs/support.md, which kernels a battery was seen to work on, from docs/support.json.
+"""Write docs/project/support.md, which kernels a battery was seen to work on, from support.json there.
 
 usage: python scripts/write_support.py [--battery PATH] [--check] [--docs DIR] [FILE...]
 
@@ -26,7 +26,7 @@ from traceleft.battery.store import natural_key
 from traceleft.errors import TraceleftError
 from traceleft.linux import HOOKS
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs" / "project"
 VARIABLE: Final = "TRACELEFT_KERNELS"
 # In no package archive at hand: without evidence the floor check stands for them.
 OLD_KERNELS: Final = ("4.4", "4.9", "4.14", "4.19", "5.4")
@@ -37,12 +37,13 @@ HEAD: Final = """\
 
 Written by `scripts/write_support.py` from [support.json](support.json); do not edit.
 
-Each row is a run of `python -m traceleft.tracer.qualify` on that kernel ([schema.md](schema.md), section 5): every
-object of the level loaded by itself, all that the kernel has events for attached at once, a known workload traced and
-every value of its events compared. *Loaded* is of the objects built for level and hook, *delivered* of the calls made.
-`make test-kernels` boots Debian's kernels; with `TRACELEFT_KERNELS=DIR` it boots the kernel images in a directory.
-`traceleft battery qualify` tries a battery on one image of your own, and
-`TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` tries it on all images in a directory.
+Each row is a run of `python -m traceleft.tracer.qualify` on that kernel
+([schema.md](../reference/schema.md), section 5): every object of the level loaded by itself, all that the kernel has
+events for attached at once, a known workload traced and every value of its events compared. *Loaded* is of the objects
+built for level and hook, *delivered* of the calls made. `make test-kernels` boots Debian's kernels; with
+`TRACELEFT_KERNELS=DIR` it boots the kernel images in a directory. `traceleft battery qualify` tries a battery on one
+image of your own, and `TRACELEFT_KERNELS=DIR scripts/write_support.py --battery PATH` tries it on all images in a
+directory.
 
 | kernel | level | hook | loaded | attached | delivered | date | |
 |---|---|---|---|---|---|---|---|

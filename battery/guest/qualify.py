@@ -31,7 +31,7 @@ LINES_MAX: Final = 200
 
 
 class Seen(Struct, frozen=True, forbid_unknown_fields=True):
-    """What was seen of one level and hook on a kernel: a line of ``traceleft.tracer.qualify`` (docs/schema.md, 5)."""
+    """What was seen of one level and hook on a kernel, as a line has it (docs/reference/schema.md, section 5)."""
 
     kernel: ReleaseName
     machine: Identifier

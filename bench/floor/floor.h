@@ -5,7 +5,7 @@
 #define FLOOR_CPUS 64
 #define FLOOR_PATH_BYTES 32
 
-/* 128 bytes: the fields that a record of traceleft's has (docs/schema.md, section 2). */
+/* 128 bytes: the fields that a record of traceleft's has (docs/reference/schema.md, section 2). */
 struct floor_record {
 	__u32 length;
 	__u16 event;

@@ -19,7 +19,7 @@ typedef unsigned long long __u64;
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define offsetof(type, member) __builtin_offsetof(type, member)
 
-/* What the level that this is compiled for may use; docs/levels.md says since when each is there. */
+/* What the level that this is compiled for may use; docs/project/levels.md says since when each is there. */
 #ifndef TRACELEFT_LEVEL
 #define TRACELEFT_LEVEL 508
 #endif

@@ -163,7 +163,7 @@ def test_rule_is_held_against_the_events_there_are(line: int, instead: str, mess
 
 
 def test_rules_of_the_documentation_are_rules() -> None:
-    text = (ROOT / "docs" / "rules.md").read_text()
+    text = (ROOT / "docs" / "reference" / "rules.md").read_text()
     example = text.split("```toml\n")[1].split("```")[0]
 
     rules = parse_rules(example, file="rules.md")

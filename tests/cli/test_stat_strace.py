@@ -1,6 +1,6 @@
 """``make -j2`` of a C project under ``strace -c -f`` and under ``traceleft stat -f``: the same calls and errors.
 
-``TRACELEFT_WRITE_DOCS=1`` writes both tables to docs/stat.md.
+``TRACELEFT_WRITE_DOCS=1`` writes both tables to docs/project/stat.md.
 """
 
 import json
@@ -176,8 +176,8 @@ def test_two_runs_of_strace_differ_by_races_alone(straced: list[Table]) -> None:
 
 
 def write_docs(ours: Table, straced: Sequence[Table], shown: str) -> None:
-    """Put both tables into docs/stat.md."""
-    path = ROOT / "docs" / "stat.md"
+    """Put both tables into docs/project/stat.md."""
+    path = ROOT / "docs" / "project" / "stat.md"
     before, _, rest = path.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     assert end, f"{path} has no place for the tables"

@@ -11,7 +11,7 @@ from tests.differential.rules import DROPPED, EXCUSED, SKIPPED
 from tests.differential.traces import Outcome
 
 OUTCOMES: Final = pytest.StashKey[list[Outcome]]()
-DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "differential.md"
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "project" / "differential.md"
 COLUMNS: Final = ("threads", "calls", "signals and ends", "values", "explained", "unexplained")
 
 HEAD: Final = """# The same under strace
@@ -49,7 +49,7 @@ def show_report(outcomes: Iterable[Outcome]) -> str:
 
 
 def write_docs(outcomes: Sequence[Outcome]) -> None:
-    """Write docs/differential.md."""
+    """Write docs/project/differential.md."""
     used = {reason for outcome in outcomes for reason in outcome.excused}
     reasons = [f"- {rule.reason}: {_places(rule.places)}" for rule in EXCUSED if rule.reason in used]
     dropped = [f"- {rule.reason}: {_places(rule.places)}" for rule in DROPPED]

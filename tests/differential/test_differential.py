@@ -1,6 +1,6 @@
 """Real programs under strace and under traceleft: the same calls, arguments and results, thread by thread.
 
-``TRACELEFT_WRITE_DOCS=1`` writes what was compared to docs/differential.md.
+``TRACELEFT_WRITE_DOCS=1`` writes what was compared to docs/project/differential.md.
 """
 
 import json

@@ -55,7 +55,7 @@ def test_messages_and_help_avoid(form: str) -> None:
 
 # Written by tests and benchmarks.
 WRITTEN = {"commands.md", "differential.md", "performance.md", "support.md"}
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(each for each in (ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(each for each in (ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -41,7 +41,7 @@ class Record:
 
 
 def encode(spec: EventSpec, record: Record) -> bytes:
-    """Return the record's bytes, as docs/schema.md, section 2, lays them out (little-endian)."""
+    """Return the record's bytes, as docs/reference/schema.md, section 2, lays them out (little-endian)."""
     args = [*record.args, *[0] * (spec.args_count - len(record.args))]
     fixed = bytearray(spec.fixed_size)
     struct.pack_into(f"<{len(args)}Q", fixed, HEADER_BYTES, *(arg & U64 for arg in args))

@@ -1,7 +1,7 @@
 """The whole command line inside each kernel that is booted: at each level and hook that the kernel offers, with BPF's
 JIT as ``--jit`` says.
 
-What is seen goes to build/tests/commands; scripts/write_commands.py makes docs/commands.md from it.
+What is seen goes to build/tests/commands; scripts/write_commands.py makes docs/project/commands.md from it.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Decode what consists of several: strings, iovecs, signal sets, sets of file descriptors.
 
-Tails made of parts carry a head before each (docs/schema.md, section 2). ``split_*`` walk them and raise
+Tails made of parts carry a head before each (docs/reference/schema.md, section 2). ``split_*`` walk them and raise
 ``ValueError`` where a head does not fit; the ``show_*`` take what was split.
 """
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A record: docs/schema.md, section 2. Knows nothing of Python. */
+/* A record: docs/reference/schema.md, section 2. Knows nothing of Python. */
 #ifndef TRACELEFT_RECORD_H
 #define TRACELEFT_RECORD_H
 

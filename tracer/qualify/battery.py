@@ -1,7 +1,7 @@
 """What a battery does on the running kernel: each object loaded, each hook attached, a known workload delivered.
 
-``python -m traceleft.tracer.qualify BATTERY`` prints one JSON line for each level and hook (docs/schema.md, section 5)
-and exits 0 if all that the kernel offers works. Needs root, and neither BTF nor a program of the system.
+``python -m traceleft.tracer.qualify BATTERY`` prints one JSON line for each level and hook (docs/reference/schema.md,
+section 5) and exits 0 if all that the kernel offers works. Needs root, and neither BTF nor a program of the system.
 """
 
 import argparse

@@ -4,7 +4,7 @@ from typing import Final
 
 import zstandard
 
-# Of what was measured (docs/recording.md) the last level that costs next to nothing.
+# Of what was measured (docs/project/recording.md) the last level that costs next to nothing.
 LEVEL: Final = 3
 WINDOW_MAX: Final = 8 << 20
 

@@ -1,4 +1,4 @@
-"""What a recording is made of: a preamble, then blocks, each with a header and checksums (docs/recording.md).
+"""What a recording is made of: a preamble, then blocks, each with a header and checksums (docs/reference/recording.md).
 
 Nothing here touches a file. What is read comes from elsewhere: every size is held against a bound before it is used.
 """

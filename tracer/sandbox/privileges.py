@@ -1,6 +1,7 @@
 """What this process gives up once it only reads events: capabilities, new privileges, and system calls.
 
-It holds for every thread, and for good: who has other work for the process does without. See docs/security.md.
+It holds for every thread, and for good: who has other work for the process does without
+(docs/reference/security.md).
 """
 
 import errno

@@ -20,7 +20,7 @@ Scope = Literal["one process", "processes", "all"]
 RAW_EXIT_NS: Final[Mapping[Scope, int]] = {"one process": 93, "processes": 113, "all": 123}
 RAW_BOTH_NS: Final[Mapping[Scope, int]] = {"one process": 163, "processes": 182, "all": 203}
 # The kernel's look at which of `syscalls:*` are on, 67 ns, and the program that counts 32-bit calls: on a raw
-# tracepoint, or with an exec on a tracepoint (see docs/levels.md).
+# tracepoint, or with an exec on a tracepoint (see docs/project/levels.md).
 TRACEPOINT_NS: Final = 151
 TRACEPOINT_EXEC_NS: Final = 209
 # Of a call that is chosen, in addition.

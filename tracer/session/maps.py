@@ -1,4 +1,4 @@
-"""The kernel's maps that the programs share, as docs/schema.md, section 3, has them."""
+"""The kernel's maps that the programs share, as docs/reference/schema.md, section 3, has them."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping

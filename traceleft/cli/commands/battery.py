@@ -163,7 +163,7 @@ def show_summary(path: Path, summary: Mapping[str, Any]) -> None:
     print_table(("LEVEL", "OBJECTS", "BYTES", "FLOOR"), levels, right=(1, 2))
     if not summary["evidence"]:
         say()
-        say("no evidence from real kernels; see: docs/battery.md")
+        say("no evidence from real kernels; see: docs/reference/batteries.md")
         return
     columns = ("kernel", "date", "level", "hook", "built", "loaded", "attached", "made", "delivered")
     say()
