@@ -64,10 +64,17 @@ bench: install-bench battery ## measure traceleft and its peers; writes docs/pro
 	$(ROOT) $(BIN)/python -m bench.engines
 
 .PHONY: golden
-golden: install-test ## rewrite golden files, generated tables, the native module's header and the man page
+golden: install-test ## rewrite golden files, generated tables and headers, the man page, and pages and drawings in docs/
 	$(BIN)/python scripts/make_record_header.py
 	$(BIN)/python -m pytest -q --update-golden -m 'not kernel and not vm' tests
 	$(BIN)/python scripts/make_man.py
+	$(BIN)/python scripts/make_command_reference.py
+	$(BIN)/python scripts/draw_concepts.py
+
+.PHONY: docs
+docs: ## this documentation as pages in build/site, strictly; needs no network to be read
+	@scripts/install.sh docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: dist
 dist: install ## wheel and sdist in dist/

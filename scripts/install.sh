@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what traceleft needs: Debian packages and a virtual environment in .venv.
-# usage: scripts/install.sh run|test|bench    (run: to generate, build and trace; test, bench: also what the tests, the benchmarks use)
+# usage: scripts/install.sh run|docs|test|bench
+# run: to generate, build and trace; docs, test, bench: also what the documentation, the tests, the benchmarks use
 # Does nothing, quickly, when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,9 +12,10 @@ BENCH_PACKAGES=(git strace linux-perf bpftrace bpfcc-tools libbpf-tools openjdk-
 
 case "${1:-}" in
 run) packages=("${RUN_PACKAGES[@]}") extras=build ;;
-test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") extras=build,test ;;
-bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") extras=build,test,bench ;;
-*) echo "usage: scripts/install.sh run|test|bench" >&2; exit 2 ;;
+docs) packages=("${RUN_PACKAGES[@]}") extras=build,docs ;;
+test) packages=("${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}") extras=build,docs,test ;;
+bench) packages=("${RUN_PACKAGES[@]}" "${BENCH_PACKAGES[@]}") extras=build,docs,test,bench ;;
+*) echo "usage: scripts/install.sh run|docs|test|bench" >&2; exit 2 ;;
 esac
 
 die() {
@@ -47,7 +49,7 @@ install_environment() {
 	# An editable install finds later edits by itself; these are what it does not.
 	wanted=$(pwd; /usr/bin/python3 --version; sha256sum pyproject.toml battery/native/*.[ch] tracer/native/*.[ch] traceleft/__init__.py)
 	if [ -x .venv/bin/traceleft ] && [ "$(sed 1d "$stamp" 2>/dev/null)" = "$wanted" ]; then
-		# What tests need holds what a run needs.
+		# Each list begins with those of less.
 		[[ "$(head -n 1 "$stamp")" == "$extras"* ]] && return
 	fi
 	echo "install: virtual environment .venv" >&2

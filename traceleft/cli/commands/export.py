@@ -22,7 +22,7 @@ FORMS = ["arrow", "parquet", "csv", "ndjson"]
 @expression_option
 @click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDING...")
 def export_command(recordings: tuple[Path, ...], output: Path, form: str, expressions: tuple[str, ...]) -> None:
-    """Write the events of recordings as columns, the same in each form; docs/guides/fleet.md lists them.
+    """Write the events of recordings as columns, the same in each form; docs/reference/columns.md lists them.
 
     \b
     traceleft export make.rec -o events --format parquet
