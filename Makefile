@@ -70,6 +70,7 @@ golden: install-test ## rewrite golden files, generated tables and headers, the 
 	$(BIN)/python scripts/make_man.py
 	$(BIN)/python scripts/make_command_reference.py
 	$(BIN)/python scripts/draw_concepts.py
+	$(BIN)/python scripts/draw_structure.py
 
 .PHONY: docs
 docs: ## this documentation as pages in build/site, strictly; needs no network to be read

@@ -82,14 +82,20 @@ class Drawing:
             (x1, y1), (x2, y2) = points[:2]
             self.text((x1 + x2) / 2, (y1 + y2) / 2 - 6, words, size=11, colour=SOFT)
 
-    def curve(self, start: tuple[float, float], end: tuple[float, float], *, colour: str = SOFT) -> None:
-        """Add an arrow that leaves downwards and arrives downwards."""
+    def curve(self, start: tuple[float, float], end: tuple[float, float], *, head: bool = True) -> None:
+        """Add a line that leaves downwards and arrives downwards, with or without a head."""
         (x1, y1), (x2, y2) = start, end
         bend = (y2 - y1) / 2
+        marker = ' marker-end="url(#head)"' if head else ""
         self.shapes.append(
             f'<path d="M{x1:g} {y1:g} C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}" fill="none" '
-            f'stroke="{colour}" stroke-width="1.3" marker-end="url(#head)"/>'
+            f'stroke="{SOFT}" stroke-width="1.3"{marker}/>'
         )
+
+    def line(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Add a piece of a line that goes on."""
+        (x1, y1), (x2, y2) = start, end
+        self.shapes.append(f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" fill="none" stroke="{SOFT}" stroke-width="1.3"/>')
 
     def render(self) -> str:
         """Return the document."""

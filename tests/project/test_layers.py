@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.imports import LAYERS, SHIPPED, import_graph, imported_names, module_name, modules
 from tests.support.paths import ROOT
 
-LAYERS = ("templates", "generator", "battery", "tracer", "aggregator")
 BASE = {"document", "errors", "expression", "linux", "record_layout", "terminal", "tracefs", "version"}
 ALLOWED = {
     "templates": set[str](),
@@ -52,26 +52,10 @@ WALLS = {
         "tracer/decode/batch.py",
     },
 }
-EXTENSIONS = ("._native", "._object")
 CLI_ONLY = {"click", "rich"}
 FORBIDDEN_ANYWHERE = {"imp", "pickle", "marshal"}
 # What the library does with code that it reads: nothing.
 CODE_RUNNERS = {"eval", "exec", "compile", "__import__"}
-
-
-def imported_names(source: str) -> set[str]:
-    """Return every module that a source imports, wherever in it, and ``module.name`` for names taken from one."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Import():
-                names |= {alias.name for alias in node.names}
-            case ast.ImportFrom(module=str(module), level=0):
-                names.add(module)
-                names |= {f"{module}.{alias.name}" for alias in node.names}
-            case ast.ImportFrom():
-                names.add("relative import")
-    return names
 
 
 def layer_violations(layer: str, source: str) -> set[str]:
@@ -97,15 +81,6 @@ def code_runners(source: str) -> set[str]:
     return {call.func.id for call in calls if isinstance(call.func, ast.Name)} & CODE_RUNNERS
 
 
-def modules(directory: str) -> list[Path]:
-    """Return the Python files below a top-level directory, as paths from the root, without following links."""
-    found = (path.relative_to(ROOT) for path in sorted((ROOT / directory).rglob("*.py")))
-    return [path for path in found if directory != "traceleft" or path.parts[1] not in LAYERS]
-
-
-SHIPPED = [path for directory in ("traceleft", *LAYERS) for path in modules(directory)]
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_layer_imports_only_what_lies_below_it(layer: str) -> None:
     found = {str(path): layer_violations(layer, (ROOT / path).read_text()) for path in modules(layer)}
@@ -120,25 +95,6 @@ def test_base_module_imports_only_base(name: str) -> None:
     ours = {name.split(".")[1] for name in names if name.startswith("traceleft.")}
 
     assert ours <= BASE
-
-
-def module_name(path: Path) -> str:
-    """Return the dotted name of a shipped module."""
-    parts = path.with_suffix("").parts
-    names = parts if parts[0] == "traceleft" else ("traceleft", *parts)
-    return ".".join(names[:-1] if names[-1] == "__init__" else names)
-
-
-def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return which of these modules each imports, wherever in it; an extension is nobody's circle."""
-    graph = {}
-    for name, source in sources.items():
-        found = imported_names(source)
-        # `from package import module` names both; the package itself is imported for a name of its own alone.
-        packages = {each.rsplit(".", 1)[0] for each in found if each in sources or each.endswith(EXTENSIONS)}
-        owns = {each.rsplit(".", 1)[0] for each in found if each not in sources and not each.endswith(EXTENSIONS)}
-        graph[name] = {each for each in found & sources.keys() if each not in packages or each in owns} - {name}
-    return graph
 
 
 def find_circles(graph: Mapping[str, set[str]]) -> list[list[str]]:

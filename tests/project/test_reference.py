@@ -42,6 +42,14 @@ def test_drawings_of_concepts_are_current(tmp_path: Path) -> None:
     )
 
 
+def test_drawing_of_the_structure_is_current(tmp_path: Path) -> None:
+    drawing = tmp_path / "structure.svg"
+
+    subprocess.run([sys.executable, ROOT / "scripts" / "draw_structure.py", drawing], check=True, timeout=60)
+
+    assert drawing.read_text() == (ROOT / "docs" / "project" / "structure.svg").read_text(), "run `make golden`"
+
+
 def test_python_page_has_every_public_name_once() -> None:
     listed = re.findall(r"^::: traceleft\.(\w+)$", (REFERENCE / "python.md").read_text(), re.MULTILINE)
 
