@@ -17,6 +17,8 @@ import traceleft
 from tests.project.test_prose import FILES
 from tests.support.paths import ROOT
 from traceleft.aggregator.rollups.columns import COLUMNS
+from traceleft.aggregator.rollups.config import parse_rollups
+from traceleft.aggregator.rules.rule import parse_rules
 from traceleft.cli.main import cli
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -108,6 +110,33 @@ def test_errors_page_lists_messages_that_exist() -> None:
 
     assert len(rows) > 30
     assert [part for part in sorted(parts) if not any(part in text for text in texts)] == []
+
+
+def blocks_of(kind: str) -> list[tuple[str, str]]:
+    """Return the code blocks of a kind, with their pages."""
+    fence = re.compile(rf"^```{kind}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [(page.name, block) for page in PAGES for block in fence.findall(page.read_text())]
+
+
+def test_rules_and_rollups_in_pages_are_sound() -> None:
+    found = [(page, block) for page, block in blocks_of("toml") if block.lstrip().startswith(("[rule.", "[rollup."))]
+
+    named = [
+        each.name
+        for page, block in found
+        for each in (parse_rules if "[rule." in block else parse_rollups)(block, file=page)
+    ]
+
+    assert {"hostname", "many-failures", "shadow", "slow-reads", "slow-opens"} <= set(named)
+
+
+def test_python_in_pages_imports_what_there_is() -> None:
+    trees = [(page, ast.parse(block)) for page, block in blocks_of("python")]
+    imports = [(page, node) for page, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {(page, name.name) for page, node in imports if node.module == "traceleft" for name in node.names}
+
+    assert len(names) > 10
+    assert {(page, name) for page, name in names if name not in PUBLIC} == set()
 
 
 def shown_commands() -> Iterator[tuple[str, str]]:
