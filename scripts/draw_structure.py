@@ -31,7 +31,7 @@ BOX_HEIGHT: Final = 56
 DUMMY_WIDTH: Final = 24
 GAP_X: Final = 22
 GAP_Y: Final = 32
-WIDTH: Final = 980
+WIDTH: Final = 860
 MARGIN: Final = 20
 Graph = Mapping[str, set[str]]
 

@@ -1,1 +1,1 @@
-"""templates."""
+"""C and Python that the generator fills in."""
