@@ -17,7 +17,7 @@ import traceleft
 from tests.project.test_prose import FILES
 from tests.support.paths import ROOT
 from traceleft.aggregator.rollups.columns import COLUMNS
-from traceleft.aggregator.rollups.config import parse_rollups
+from traceleft.aggregator.rollups.rollup_files import parse_rollups
 from traceleft.aggregator.rules.rule import parse_rules
 from traceleft.cli.main import cli
 
