@@ -331,7 +331,7 @@ def test_an_error_leaves_the_terminal_as_it_was(kernel_battery: Path, terminals:
 
 @pytest.mark.kernel
 def test_tables_come_where_there_is_no_terminal(kernel_battery: Path) -> None:
-    begin = [*TOP, "--battery", str(kernel_battery), "--interval", "0.2", "--duration", "1", "-n", "3", "--by", "comm"]
+    begin = [*TOP, "--battery", str(kernel_battery), "--interval", "0.2", "--duration", "3", "-n", "3", "--by", "comm"]
 
     done = subprocess.run([*begin, "--by", "event", *COMMAND], capture_output=True, text=True, timeout=120)
 

@@ -114,9 +114,9 @@ def test_run_in_a_thread_ends_by_stop(battery: Battery, busy: "subprocess.Popen[
         tracer.on("getppid", take)
         runner = threading.Thread(target=tracer.run)
         runner.start()
-        assert enough.wait(30)
+        assert enough.wait(120)
         tracer.stop()
-        runner.join(30)
+        runner.join(120)
         assert not runner.is_alive()
 
     assert len(seen) == tracer.ledger.total.delivered

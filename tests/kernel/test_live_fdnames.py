@@ -41,16 +41,20 @@ server.listen()
 client.connect(server.getsockname())
 client.send(b"hello")
 print(client.getsockname()[1], server.getsockname()[1], flush=True)
-# Its sockets are asked for while they are there.
-time.sleep(1)
+# Its sockets have to be there until they were asked for.
+late = time.monotonic() + 60
+while "hello" not in open("out").read() and time.monotonic() < late:
+    time.sleep(0.05)
 """
 PAIRED = """
 import os, socket, time
 one, other = socket.socketpair()
 one.send(b"hello")
 print(os.fstat(one.fileno()).st_ino, os.fstat(other.fileno()).st_ino, flush=True)
-# Its sockets are asked for while they are there.
-time.sleep(1)
+# Its sockets have to be there until they were asked for.
+late = time.monotonic() + 60
+while "hello" not in open("out").read() and time.monotonic() < late:
+    time.sleep(0.05)
 """
 
 

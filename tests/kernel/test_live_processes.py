@@ -110,7 +110,7 @@ def test_trace_without_descendants_ends_with_the_command(battery: Battery, progr
 def test_threads_born_while_the_trace_begins_are_found(battery: Battery, programs: Path) -> None:
     with started(programs / "live_processes", "breeding") as process:
         with Tracer(battery, pids=[process.pid], events=["getpgid,clone3,exit"]) as tracer:
-            events = list(tracer.events(duration_s=0.4))
+            events = list(tracer.events(duration_s=2))
         assert_adds_up(tracer)
     traced = Traced(events, tracer)
     first = {event.tid: index for index, event in reversed(list(enumerate(events)))}
@@ -190,6 +190,9 @@ def test_call_that_another_follows_is_no_longer_unfinished(battery: Battery, pro
             assert process.stdin
             process.stdin.write(b"bytes")
             process.stdin.flush()
+            # The count of the read in which it waits next.
+            while Path(f"/proc/{process.pid}/syscall").read_text().split()[3:4] != ["0x4"]:
+                time.sleep(0.01)
             events = list(tracer.events(duration_s=0.3))
         assert_adds_up(tracer)
 

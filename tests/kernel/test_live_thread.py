@@ -53,7 +53,7 @@ def opened(battery: Battery, hook: str, pids: list[int], *, follow: bool = False
     with Tracer(battery, pids=pids, events=["openat"], follow=follow, probes=ProbeOptions(hook=hook)) as tracer:
         events: list[Event] = []
         tracer.on("openat", events.append)
-        tracer.run(max_events=40, duration_s=20)
+        tracer.run(max_events=40, duration_s=120)
     assert len(events) == 40
     return {event.tid for event in events}, {str(event.args.filename) for event in events}
 

@@ -191,9 +191,15 @@ def test_a_rollup_under_a_limit_of_cost_is_shed_by_what_is_called_most(battery: 
     rollup = Rollup.parse("limited", by=["event"])
     warnings: list[str] = []
     tracer = trace(battery, rollup, command=[loop, "100000000"], only=True, max_overhead_pct=0.001)
-    tracer.on_warning(warnings.append)
+
+    def note(line: str) -> None:
+        warnings.append(line)
+        if "is shed" in line:
+            tracer.stop()
+
+    tracer.on_warning(note)
     with tracer:
-        tracer.run(duration_s=3)
+        tracer.run(duration_s=60)
 
     assert "openat" in tracer.ledger.shed
     assert any("openat is shed" in line for line in warnings)

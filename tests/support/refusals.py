@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 COMMAND = (sys.executable, "-m", "traceleft")
-# Nothing takes so long, on a busy machine either.
+# Enough for every command, even on a busy machine.
 SLOW_S = 120
 LEFT_S = 60
 

@@ -40,7 +40,7 @@ LOOKS_MAX: Final = 5
 
 OPENING: Final = {"open": "", "creat": "", "openat": "dfd", "openat2": "dfd"}
 SOCKETS: Final = frozenset({"socket", "accept", "accept4"})
-# Calls that make two descriptors: the argument that tells them, and what they are called where no more is known.
+# Calls that return two descriptors: the argument that holds them, and their name if /proc does not give one.
 PAIRS: Final = {"pipe": ("fildes", "pipe"), "pipe2": ("fildes", "pipe"), "socketpair": ("usockvec", "socket")}
 NAMING: Final = frozenset({"bind", "connect", "listen"})
 DUPLICATING: Final = frozenset({"dup", "dup2", "dup3"})

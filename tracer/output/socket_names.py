@@ -1,8 +1,8 @@
 """What a socket, a pidfd or a signalfd stands for, as ``strace -yy`` shows it: asked of /proc while it is there.
 
 The kernel tells a socket's protocol as an extended attribute (``system.sockprotoname``), its addresses in the tables of
-/proc/PID/net, which are those of the process's network namespace. To what a UNIX socket is connected stands there for
-none: ``unix_peers`` asks the kernel.
+/proc/PID/net, which are those of the process's network namespace. These tables lack the peers of UNIX sockets;
+``unix_peers`` asks the kernel for them.
 """
 
 import os
@@ -42,7 +42,7 @@ _INFO: Final = {b"anon_inode:[pidfd]": b"Pid:", b"anon_inode:[signalfd]": b"sigm
 def describe_fd(pid: int, fd: int, link: bytes, peer_of: Callable[[int], int | None] = lambda inode: None) -> str:
     """Return what a link of /proc/PID/fd stands for; the link itself where no more is known.
 
-    ``peer_of`` tells to which socket a UNIX socket is connected, by inodes.
+    ``peer_of`` maps the inode of a UNIX socket to the inode of its peer.
     """
     found = _SOCKET.fullmatch(link)
     try:

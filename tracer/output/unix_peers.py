@@ -1,7 +1,7 @@
-"""Which UNIX sockets are connected: asked of the kernel by NETLINK_SOCK_DIAG (``linux/unix_diag.h``).
+"""Find which UNIX sockets are connected, by asking the kernel through NETLINK_SOCK_DIAG (``linux/unix_diag.h``).
 
-The kernel knows the sockets of the network namespace that the question comes from. It needs no privilege, but the
-sandbox lets no socket be opened: it is opened before.
+The kernel answers for the network namespace of the asker. Asking needs no privilege. The sandbox refuses ``socket``, so
+make a ``UnixPeers`` before the process is confined.
 """
 
 import os
@@ -18,7 +18,7 @@ UDIAG_SHOW_PEER: Final = 4
 UNIX_DIAG_PEER: Final = 2
 EVERY: Final = 0xFFFFFFFF
 ANSWER_BYTES_MAX: Final = 4096
-# Answers to questions of before are passed over, that many at most.
+# At most that many late answers to earlier questions are skipped.
 STALE_MAX: Final = 8
 
 # struct nlmsghdr, struct unix_diag_req, struct nlattr; of struct unix_diag_msg the inode alone.
@@ -30,7 +30,7 @@ _NUMBER: Final = struct.Struct("=I")
 
 
 class UnixPeers:
-    """Finds the sockets at the other ends; finds none where the kernel does not answer such questions."""
+    """Finds the peers of UNIX sockets; every answer is None where the kernel has no unix_diag."""
 
     def __init__(self) -> None:
         self._asked = 0
@@ -43,7 +43,7 @@ class UnixPeers:
         weakref.finalize(self, os.close, self._fd)
 
     def find(self, inode: int) -> int | None:
-        """Return the inode of the socket that a UNIX socket is connected to; None where it is to none, or unknown."""
+        """Return the inode of the peer of a UNIX socket; None if it has no peer, or if the peer is not known."""
         if self._fd < 0 or not 0 < inode <= EVERY:
             return None
         self._asked += 1
@@ -61,7 +61,7 @@ class UnixPeers:
 
 
 def read_peer(answer: bytes, inode: int) -> int | None:
-    """Return the peer that an answer about a socket names; None for an error, or an answer that is not about it."""
+    """Return the peer that an answer names; None for an error, or for an answer about another socket."""
     length, kind, *_ = _HEAD.unpack_from(answer)
     answer = answer[:length]
     at = _HEAD.size + _INODE.size
