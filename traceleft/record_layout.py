@@ -1,4 +1,4 @@
-"""How a record is laid out: the one table of its header, slots and flags (docs/schema.md, section 2).
+"""How a record is laid out: the one table of its header, slots and flags (docs/reference/schema.md, section 2).
 
 The generator renders the programs' C from it, ``scripts/make_record_header.py`` the native module's.
 """

@@ -9,15 +9,15 @@ from tests.support.paths import ROOT
 from traceleft import record_layout
 from traceleft.record_layout import HEADER, HEADER_BYTES, SLOT, STACK_IDS
 
-# A row of the table in docs/schema.md, section 2; a type that stands for several fields has their number behind it.
+# A row of the table in docs/reference/schema.md, section 2; a type of several fields has their number behind it.
 ROW = re.compile(r"^\| (\d+) \| ([a-z]+\d*(?:\[\d+\])?)(?: \u00d7(\d))? \|", re.MULTILINE)
 # The types of a header, spelled out for `struct`.
 SPELLED_OUT = re.compile(r"IHHQII|QqQ")
 
 
 def documented_header() -> list[tuple[int, str]]:
-    """Return the offset and the type of each field that docs/schema.md lists before the arguments."""
-    _, _, section = (ROOT / "docs" / "schema.md").read_text().partition("## 2. A record")
+    """Return the offset and the type of each field that docs/reference/schema.md lists before the arguments."""
+    _, _, section = (ROOT / "docs" / "reference" / "schema.md").read_text().partition("## 2. A record")
     fields = []
     for offset, kind, count in ROW.findall(section.partition("| u64[n] |")[0]):
         size = int(re.sub(r"\D", "", kind)) // 8

@@ -112,7 +112,7 @@ def test_python_page_shows_the_docstring_of_a_method(site: Path) -> None:
     page = (site / "reference" / "python.html").read_text()
 
     assert 'id="traceleft.Tracer.run"' in page
-    assert "Needs root, or CAP_BPF and CAP_PERFMON." in page
+    assert "Read events and call back until the trace ends." in page
 
 
 def test_broken_link_ends_the_build(tmp_path: Path) -> None:
