@@ -25,7 +25,7 @@ _PARTS: Final = {
     "slot": record_layout.SLOT,
     "stack_ids": record_layout.STACK_IDS,
 }
-# Headers, some of which are rendered and others copied.
+# Headers: some are rendered, others copied.
 _HEADER: Final = re.compile(r"include/[a-z]+\.h(\.j2)?")
 
 

@@ -89,7 +89,7 @@ class Result:
 
     Rows are ordered by window, then by ``order_by`` from the largest on, then by keys; ``other`` comes last. ``events``
     counts the events that the rollup is about, ``late`` those that are in no row, and ``capped`` those in ``other``
-    because of ``max_keys``. All three count from the beginning, whatever windows the rows are of. ``notices`` are lines
+    because of ``max_keys``. All three count from the beginning, whatever windows the rows show. ``notices`` are lines
     for the user.
     """
 

@@ -30,7 +30,7 @@ static __always_inline __u64 forget(struct scratch *scratch, __u64 value)
 }
 #else
 /*
- * The same where the verifier compares what nobody reads any more, too: every
+ * The same where the verifier also compares what nobody reads any more: every
  * register is set, so clang keeps what it needs on the stack. A pointer is
  * known again from there, a number is not.
  */
@@ -109,7 +109,7 @@ static __always_inline __u32 written_length(struct scratch *scratch, const struc
 /*
  * Read a string of at most limit bytes to scratch + offset: its length there,
  * and in status its true length, STATUS_LONGER or -errno. Two bytes more than
- * the limit are asked for, so that a string that just fits is told from a longer.
+ * the limit are asked for, so that a string that just fits differs from a longer one.
  */
 static __always_inline __u64 read_text(struct scratch *scratch, __u64 offset, __u64 address, __u64 limit,
 				       __s32 *status)

@@ -236,7 +236,7 @@ static __always_inline __s32 leave_call(struct task *task, __u32 nr)
 	return NO_EVENT;
 }
 
-/* The child of a fork returns from its parent's call with 0: that is no event. */
+/* The child of a fork returns from its parent's call with 0: that makes no event. */
 static __always_inline int is_child_return(__u32 event, __s64 ret)
 {
 	return ret == 0 && (event == NR_CLONE || event == NR_FORK || event == NR_VFORK || event == NR_CLONE3);
@@ -269,7 +269,7 @@ static __always_inline void count_call(__u32 event, __s64 ret, __u64 duration_ns
 		count->errors++;
 }
 
-/* What was kept at the entry of a call that is no event: the next may come without an entry. */
+/* What was kept at the entry of a call that makes no event: the next may come without an entry. */
 static __always_inline void drop_begun(__u32 event)
 {
 	__u32 tid = bpf_get_current_pid_tgid();

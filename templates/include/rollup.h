@@ -5,7 +5,7 @@
 #include "filter.h"
 
 #if HAS_RAW_TRACEPOINT
-/* config.rollup: whether calls become records, too, and which fields of a key are filled. */
+/* config.rollup: whether calls become records as well, and which fields of a key are filled. */
 #define ROLLUP_ON 1
 #define ROLLUP_ONLY 2
 #define ROLLUP_BUCKETS 4
@@ -25,7 +25,7 @@
 /* A histogram's bucket is 1/32 of its power of two wide. */
 #define SUB_BITS 5
 
-/* What is no part of the key is 0; so is the bucket but in rollup_buckets. */
+/* What does not belong to the key is 0; so is the bucket except in rollup_buckets. */
 struct rollup_key {
 	__u16 event;
 	__u16 error;

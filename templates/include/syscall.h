@@ -137,7 +137,7 @@ static __always_inline int keep_entry(const struct config *config, __u32 event, 
 		return 0;
 	if (task)
 		count_missed_return(config, task);
-	/* A function may serve 32-bit calls, too: all of them are counted alike. */
+	/* A function may also serve 32-bit calls: all of them are counted alike. */
 	if (is_compat(config, NULL))
 		return 0;
 	if (!enter_call(find_again(task), tid, event, call->args)) {

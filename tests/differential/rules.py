@@ -1,11 +1,11 @@
 """Every difference between strace and us that is not a defect of ours, with its reason. The one place for them.
 
 ``DROPPED`` calls are left out of both traces; ``EXCUSED`` places may differ; ``SKIPPED`` arguments have no place in
-strace's lists. A place is ``call.argument.member``; ``ret`` is the result, ``.address`` an argument of which strace
-shows the address only (and that is compared), ``.pointee`` one of which we do, ``.shown`` one that strace does not show
-at all, ``.out`` what stands there after the call. ``signal.NAME.member`` is a member of a signal's info,
-``process_exit.status`` how a thread ended; a signal or an end that one has alone is ``.ours_alone`` or
-``.strace_alone``, and ``.ignored`` where its process ignores a signal. Patterns are those of fnmatch.
+strace's lists. A place is ``call.argument.member``; ``ret`` is the result, ``.address`` an argument whose
+address alone strace shows (and that is compared), ``.pointee`` one whose address alone we show, ``.shown`` one that
+strace does not show at all, ``.out`` what stands there after the call. ``signal.NAME.member`` is a member of a
+signal's info, ``process_exit.status`` how a thread ended; a signal or an end that one has alone is ``.ours_alone``
+or ``.strace_alone``, and ``.ignored`` where its process ignores a signal. Patterns are those of fnmatch.
 """
 
 import re

@@ -1,8 +1,11 @@
 """Text that users read is plain English: messages and help avoid the forms that CONTRIBUTING.md lists."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +54,50 @@ def test_messages_and_help_avoid(form: str) -> None:
     ]
 
     assert found == []
+
+
+# Comments and docstrings of all code, tests included; this file names the forms.
+CODE = sorted(
+    {
+        each.resolve()
+        for folder in (*LAYERS, "bench", "examples", "scripts", "templates", "tests")
+        for each in (ROOT / folder).rglob("*.py")
+    }
+    - {Path(__file__).resolve()}
+)
+OTHER_CODE = sorted(
+    each
+    for layer in (*LAYERS, "bench", "scripts", "templates")
+    for each in (ROOT / layer).rglob("*")
+    if each.suffix in (".c", ".css", ".h", ".j2", ".js", ".pyi", ".sh", ".toml")
+)
+
+
+def comments_of(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each comment and each docstring of a source, with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_comments_and_docstrings_avoid(form: str) -> None:
+    pattern = re.compile(FORMS[form])
+    texts = [(path, line, text) for path in CODE for line, text in comments_of(path.read_text())]
+    texts += [(path, line, text) for path in OTHER_CODE for line, text in enumerate(path.read_text().splitlines(), 1)]
+
+    assert len(CODE) > 300 and len(OTHER_CODE) > 30
+    assert [f"{path.relative_to(ROOT)}:{line}" for path, line, text in texts if pattern.search(text)] == []
+
+
+def test_forms_are_found_in_comments_and_docstrings() -> None:
+    source = '"""This is none."""\n\nX = 1  # told\n'
+
+    assert [line for line, text in comments_of(source) for form in FORMS.values() if re.search(form, text)] == [1]
+    assert [text for _, text in comments_of(source)] == ["# told", "This is none."]
 
 
 DOCS = ROOT / "docs"

@@ -180,7 +180,7 @@ def refusal(words: list[str]) -> str | None:
     return None
 
 
-# A line of the ledger is no command; a table of doctor's neither.
+# A line of the ledger is not a command; a table of doctor's neither.
 COMMANDS = sorted({each for each in shown_commands() if each[1].split()[1] in cli.list_commands(click.Context(cli))})
 
 

@@ -24,7 +24,7 @@ static __always_inline int begins_image(__u32 nr, __s64 ret)
 }
 
 /*
- * Count a 32-bit call as it returns. A new image's first exit is none of its
+ * Count a 32-bit call as it returns. A new image's first exit is not its
  * own: what made the call, and how, is gone.
  */
 static __always_inline void count_compat(__u32 nr, __s64 ret)
@@ -458,7 +458,7 @@ int dispatch_tp_exit(void *ctx)
 #define TELLS_SIGNALS 1
 #define TELLS_EXITS 2
 
-/* Offsets in task_struct, and what is told. */
+/* Offsets in task_struct, and what is shown. */
 struct task_places {
 	__u32 pid;
 	__u32 tgid;
@@ -480,7 +480,7 @@ struct exit_record {
 
 _Static_assert(sizeof(struct exit_record) == 88, "exit record");
 
-/* Whether this is told of the running thread; one that waits for its first exec is not traced yet. */
+/* Whether this is shown of the running thread; one that waits for its first exec is not traced yet. */
 static __always_inline int is_told(__u32 what)
 {
 	const struct config *config = get_config();
@@ -777,7 +777,7 @@ struct {
 	__type(value, __u64);
 } uring_counts SEC(".maps");
 
-/* The kernel's thread that submits for a process is one of the process's, which no fork told. */
+/* The kernel's thread that submits for a process belongs to the process, though no fork made it known. */
 static __always_inline int is_submitter_traced(void)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
