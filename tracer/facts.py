@@ -107,10 +107,9 @@ class Facts(Callbacks):
         """
         assert self._session is not None
         keep: set[int] = set()
-        reads_files = self.asks_files or self._options.stacks is not None
-        if reads_files or self._options.tasks_only:
+        if self.asks_files or self._options.stacks is not None or self._options.tasks_only:
             keep.add(sandbox.CAP_SYS_PTRACE)
-        if reads_files:
+        if self.asks_files:
             keep.add(sandbox.CAP_DAC_READ_SEARCH)
         if self.hook == "kprobe" and os.geteuid():
             # Return probes are removed by files of root's.

@@ -90,7 +90,8 @@ MODES = {
     "trace, followed": (("trace", "-f", "-e", "openat", "--", *LOOP), PROCESSES),
     "-p": (("trace", "-p", str(os.getppid())), PROCESSES),
     "-y": (("trace", "-y", "-e", "read"), FILES),
-    "-k": (("trace", "-k", "-e", "openat", "--", *LOOP), FILES),
+    # Files of processes are opened by another process.
+    "-k": (("trace", "-k", "-e", "openat", "--", *LOOP), PROCESSES),
     "-c": (("trace", "-c"), MAPS),
     "stat": (("stat", "-e", "%file"), MAPS),
     "stat by path": (("stat", "--by", "path", "-e", "openat"), FILES),
