@@ -28,8 +28,9 @@ from traceleft.aggregator.rollups.parse import type_of
 from traceleft.aggregator.rollups.parts import KeyValue, Measure, MeasureValue
 from traceleft.aggregator.rollups.results import Cell, Numbers, Partial, empty_partial, value_of
 from traceleft.aggregator.rules.rule import Alert, Rule, check_rule, inputs_of
-from traceleft.aggregator.streaming.batch_columns import BatchColumns, Columns, Int64s
+from traceleft.aggregator.streaming.batch_columns import BatchColumns, Columns
 from traceleft.aggregator.streaming.evaluate import holds, integers_of, texts_of
+from traceleft.aggregator.streaming.factorise import Int64s
 from traceleft.expression import Catalogue
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.schema.spec import EventSpec

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import numpy
-from numpy.typing import NDArray
 
 from traceleft.aggregator.rollups.expression_tree import Expression
 from traceleft.aggregator.rollups.histogram import buckets_of
-from traceleft.aggregator.rollups.parse import type_of
-from traceleft.aggregator.rollups.parts import KeyValue, Measure
+from traceleft.aggregator.rollups.parts import Measure
 from traceleft.aggregator.rollups.results import (
     NUMBERS,
     Cell,
@@ -28,17 +26,11 @@ from traceleft.aggregator.rollups.results import (
 )
 from traceleft.aggregator.rollups.rollup import Result, Rollup
 from traceleft.aggregator.rollups.rollup_check import check_rollup
-from traceleft.aggregator.streaming.batch_columns import (
-    BatchColumns,
-    Bools,
-    Columns,
-    Int64s,
-    Integers,
-    Texts,
-    factorise,
-)
-from traceleft.aggregator.streaming.evaluate import holds, integers_of, texts_of
+from traceleft.aggregator.streaming.batch_columns import BatchColumns, Bools, Columns, Integers
+from traceleft.aggregator.streaming.evaluate import holds, integers_of
+from traceleft.aggregator.streaming.factorise import Int64s, factorise
 from traceleft.aggregator.streaming.grouping import count_buckets, extremes_by, sum_by
+from traceleft.aggregator.streaming.key_columns import key_column, take
 from traceleft.expression import Catalogue
 from traceleft.tracer.decode.batch import Batch
 from traceleft.tracer.schema.spec import EventSpec, Tables
@@ -250,7 +242,7 @@ class Aggregator:
             return
         panes: Int64s | None = None
         if self._pane_ns is not None:
-            times = _take(columns.integers("ts").values, rows)
+            times = take(columns.integers("ts").values, rows)
             self._newest = max(int(times.max()), times.item(0) if self._newest is None else self._newest)
             panes = times - times % self._pane_ns
             if self._closed is not None and (late := panes <= self._closed).any():
@@ -262,7 +254,7 @@ class Aggregator:
             self._add_rows(columns, rows, panes, count)
 
     def _add_rows(self, columns: Columns, rows: Int64s | None, panes: Int64s | None, count: int) -> None:
-        keys = [_key_column(key.expression, columns, rows) for key in self.rollup.by]
+        keys = [key_column(key.expression, columns, rows) for key in self.rollup.by]
         hashed = [column for key in keys for column in key.columns]
         if panes is not None and (panes != panes[0]).any():
             hashed.append(panes)
@@ -311,7 +303,7 @@ class Aggregator:
     def _add_figures(self, columns: Columns, rows: Int64s | None, codes: Int64s, states: list[_State]) -> None:
         size = len(states)
         counts = numpy.bincount(codes, minlength=size).tolist()
-        failed = _take(columns.texts("error").codes, rows) >= 0
+        failed = take(columns.texts("error").codes, rows) >= 0
         errors = numpy.bincount(codes[failed], minlength=size).tolist()
         for state, count, error in zip(states, counts, errors, strict=True):
             state.count += count
@@ -348,48 +340,12 @@ def refuse_exact(rollup: Rollup) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyColumn:
-    """One key of some events, and the columns of integers that tell its values apart."""
-
-    found: Integers | Texts
-    rows: Int64s | None
-    columns: tuple[Int64s, ...]
-
-    def values(self, rows: Int64s) -> list[KeyValue]:
-        """Return the key's values in some of the rows."""
-        rows = rows if self.rows is None else self.rows[rows]
-        if isinstance(self.found, Texts):
-            table = [*self.found.values, None]
-            return [table[code] for code in self.found.codes[rows].tolist()]
-        numbers = self.found.values[rows].tolist()
-        if self.found.valid is None:
-            return numbers  # type: ignore[no-any-return]
-        return [number if there else None for number, there in zip(numbers, self.found.valid[rows], strict=True)]
-
-
-def _key_column(expression: Expression, columns: Columns, rows: Int64s | None) -> _KeyColumn:
-    if type_of(expression) == "text":
-        texts = texts_of(expression, columns)
-        codes = _take(texts.codes, rows)
-        return _KeyColumn(texts, rows, () if (codes == codes[0]).all() else (codes,))
-    integers = integers_of(expression, columns)
-    values = _take(integers.values, rows)
-    if integers.valid is None:
-        return _KeyColumn(integers, rows, (values,))
-    return _KeyColumn(integers, rows, (values, _take(integers.valid, rows).astype(numpy.int64)))
-
-
-def _take(values: NDArray[T], rows: Int64s | None) -> NDArray[T]:
-    return values if rows is None else values[rows]
-
-
 def _valid(integers: Integers, rows: Int64s | None, codes: Int64s) -> tuple[Int64s, Int64s]:
     """Return the values that are there, and the codes of their rows."""
-    values = _take(integers.values, rows)
+    values = take(integers.values, rows)
     if integers.valid is None:
         return values, codes
-    valid = _take(integers.valid, rows)
+    valid = take(integers.valid, rows)
     return values[valid], codes[valid]
 
 

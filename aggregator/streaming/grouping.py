@@ -6,7 +6,7 @@ from typing import Final
 import numpy
 
 from traceleft.aggregator.rollups.histogram import BUCKETS
-from traceleft.aggregator.streaming.batch_columns import Int64s
+from traceleft.aggregator.streaming.factorise import Int64s
 
 _PIECE_BITS: Final = 22
 _PIECE: Final = (1 << _PIECE_BITS) - 1

@@ -25,8 +25,9 @@ from tests.support.rollups import (
 )
 from traceleft.aggregator.rollups.results import Groups, finish
 from traceleft.aggregator.rollups.rollup import Result, Rollup, Row
-from traceleft.aggregator.streaming.batch_columns import Columns, Integers, Texts, factorise, factorise_texts
+from traceleft.aggregator.streaming.batch_columns import Columns, Integers, Texts, factorise_texts
 from traceleft.aggregator.streaming.engine import Aggregator
+from traceleft.aggregator.streaming.factorise import factorise
 from traceleft.aggregator.streaming.grouping import sum_by
 from traceleft.errors import FormatError
 from traceleft.tracer.decode.batch import Batch, column_types

@@ -8,6 +8,8 @@ from typing import Final
 from traceleft.errors import UnsupportedError
 from traceleft.tracer import _native
 from traceleft.tracer.account.ledger import KernelCounts
+from traceleft.tracer.schema import unknown
+from traceleft.tracer.schema.spec import EventSpec
 
 NAMES: Final = (
     "config",
@@ -181,3 +183,10 @@ class Maps:
         else:
             value = _native.map_lookup(self.fds[name], _U32.pack(key), stride * cpus) or b""
         return (row.unpack_from(value, start) for start in range(0, len(value), stride))
+
+
+def chosen_flags(spec: EventSpec, *, moves: bool, near: int) -> int:
+    """Return what `chosen` holds of an event above its id + 1; `near`: its place among direct jumps, or 0."""
+    # A call whose number is -1 returns as rt_sigreturn does: its entry tells.
+    asks_entry = spec.entry != "none" or spec.name == unknown.NAME
+    return (CHOSEN_ENTRY if asks_entry else 0) | (CHOSEN_BYTES if moves else 0) | near << CHOSEN_NEAR_SHIFT

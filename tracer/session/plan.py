@@ -57,6 +57,15 @@ class Plan:
         """The highest event id."""
         return max((part.spec.id for part in self.parts), default=0)
 
+    def has_map(self, name: str) -> bool:
+        """Whether the core has a map, by its table of names: batteries of before lack some."""
+        return b"\0%s\0" % name.encode() in self.core
+
+    def layouts(self) -> dict[int, tuple[int, int, int]]:
+        """Return by event how its records are laid out: bytes of the fixed part, arguments, slots."""
+        specs = [part.spec for part in self.parts]
+        return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
+
 
 def make_plan(
     battery: Battery,

@@ -35,13 +35,11 @@ from traceleft.tracer.session.direct_jumps import NEAR, choose_near
 from traceleft.tracer.session.exec_prepare import attach_prepare
 from traceleft.tracer.session.filters import Filters, Offsets, OneProcess, pack_config
 from traceleft.tracer.session.maps import (
-    CHOSEN_BYTES,
-    CHOSEN_ENTRY,
-    CHOSEN_NEAR_SHIFT,
     NAMES,
     OWNER_NAMES,
     STACK_NAMES,
     Maps,
+    chosen_flags,
 )
 from traceleft.tracer.session.open_files import more_open_files
 from traceleft.tracer.session.options import Options
@@ -197,7 +195,7 @@ class Session:
     def _open_drain(self) -> _native.Drain:
         queue_bytes = choose_queue_bytes(self._options.buffers.queue_bytes)
         try:
-            return _native.Drain(self.maps.fds["events"], self._layouts(), queue_bytes, self._perf_pages)
+            return _native.Drain(self.maps.fds["events"], self.plan.layouts(), queue_bytes, self._perf_pages)
         except _native.Error as exc:
             raise convert_error(exc, "core", remedy="try a smaller --buffer-pages") from exc
 
@@ -211,7 +209,14 @@ class Session:
         attaches = not self._options.loads_only
         finds_status = attaches and FIND_STATUS in self.plan.core_programs and task_offsets().status is None
         asked = self._options.stacks
-        own = {} if asked is None else {STACKS: self._make_stacks(asked.entries, stack)}
+        own = {}
+        if asked is not None:
+            from traceleft.tracer.stacks.live_stacks import make_map
+
+            if not self.plan.has_map(STACKS):
+                raise UnsupportedError("-k", "the battery is older than stacks; build it again")
+            own[STACKS] = make_map(asked.entries)
+            stack.callback(os.close, own[STACKS])
         more = [FIND_STATUS] * finds_status + [FIND_PID] * ("kprobe_on_fork" in self._roles.names)
         told = (role for programs in self._own.values() for role in programs)
         self._core = self._open_core(sizes, own, [*more, *told, *self._uring])
@@ -219,7 +224,7 @@ class Session:
         roles, is_stack = self._roles.names, self.plan.level.is_stack
         names = [*(STACK_NAMES if is_stack else (*NAMES, *OWNER_NAMES)), *(() if spec is None else spec.maps)]
         # A map that was reused has the name, if any, that it was made with.
-        found = {name: own.get(name) or self._core.map_fd(name) for name in names if self._has_map(name)}
+        found = {name: own.get(name) or self._core.map_fd(name) for name in names if self.plan.has_map(name)}
         self.maps = Maps(found, is_stack)
         if spec is not None:
             spec.prepare(self.maps.fds, self.cpus)
@@ -248,19 +253,6 @@ class Session:
             else:
                 self._run_stats.note(core, wanted)
                 return core
-
-    def _make_stacks(self, entries: int | None, stack: contextlib.ExitStack) -> int:
-        from traceleft.tracer.stacks.live_stacks import make_map
-
-        if not self._has_map(STACKS):
-            raise UnsupportedError("-k", "the battery is older than stacks; build it again")
-        fd = make_map(entries)
-        stack.callback(os.close, fd)
-        return fd
-
-    def _has_map(self, name: str) -> bool:
-        """Whether the core has a map, by its table of names: batteries of before lack some."""
-        return b"\0%s\0" % name.encode() in self.plan.core
 
     def _find_pid_offset(self) -> None:
         assert self._offsets is not None
@@ -349,10 +341,8 @@ class Session:
     def _chosen_flags(self, part: Part) -> int:
         spec = self._options.rollup
         moves = spec is not None and part.spec.name in spec.byte_events
-        near = self._near.get(part.spec.name, NOT_NEAR) + 1 << CHOSEN_NEAR_SHIFT if NEAR in self.maps.fds else 0
-        # A call whose number is -1 returns as rt_sigreturn does: its entry tells.
-        asks_entry = part.spec.entry != "none" or part.spec.name == unknown.NAME
-        return (CHOSEN_ENTRY if asks_entry else 0) | (CHOSEN_BYTES if moves else 0) | near
+        near = self._near.get(part.spec.name, NOT_NEAR) + 1 if NEAR in self.maps.fds else 0
+        return chosen_flags(part.spec, moves=moves, near=near)
 
     def _load_part(self, part: Part) -> list[_native.Link]:
         try:
@@ -390,10 +380,6 @@ class Session:
                 yield array, part.spec.number, role
         if NEAR in self.maps.fds and part.spec.name in self._near and NEAR_ROLE in part.programs:
             yield NEAR, self._near[part.spec.name], NEAR_ROLE
-
-    def _layouts(self) -> dict[int, tuple[int, int, int]]:
-        specs = [part.spec for part in self.plan.parts]
-        return {spec.id: (spec.fixed_size, spec.args_count, len(spec.slots)) for spec in specs}
 
     def _write_config(self, flags: int) -> None:
         assert self._offsets is not None
