@@ -15,7 +15,7 @@ install: ## Debian packages and .venv/bin/traceleft
 	@scripts/install.sh run
 
 .PHONY: install-test
-install-test:
+install-test: ## what tests, lint and make golden need, in .venv
 	@scripts/install.sh test
 
 .PHONY: battery

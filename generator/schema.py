@@ -236,7 +236,8 @@ def _reach(events: Document, known: Mapping[str, Any]) -> Document:
 
 def _look_up(known: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in known:
-        raise FormatError(f"{what} `{name}` is named but not in tables.json; run scripts/ again", file="arguments.toml")
+        message = f"{what} `{name}` is named but not in tables.json: run scripts/make_tables.py"
+        raise FormatError(message, file="arguments.toml")
     return known[name]
 
 

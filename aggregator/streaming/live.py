@@ -54,7 +54,7 @@ _FIGURES: Final[Mapping[str, Callable[[LiveRow], float | None]]] = {
 
 
 class Live:
-    """Makes views out of what was added up so far, as it grows. Its rollup has ``stat.LIVE_FIGURES``, without
+    """Makes views out of what was added up so far, as it grows. Its rollup has ``words.LIVE_FIGURES``, without
     windows."""
 
     def __init__(self, rollup: Rollup, *, begin_s: float) -> None:
