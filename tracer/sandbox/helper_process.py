@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NoReturn
@@ -31,6 +32,20 @@ def fork_helper(
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
+
+
+def fork_peer(
+    serve: Callable[[socket.socket], object], *, keep: Iterable[int] = (), calls: bytes | None = None
+) -> tuple[socket.socket, int]:
+    """Fork a helper that serves a socket; return our end of it, which keeps messages apart, and its pid."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        return ours, fork_helper(lambda: serve(theirs), fds=(theirs.fileno(),), keep=keep, calls=calls)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def wait_briefly(pid: int) -> None:

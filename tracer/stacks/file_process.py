@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from traceleft.tracer.sandbox.call_filter import REFUSED, refusing
-from traceleft.tracer.sandbox.helper_process import fork_helper, wait_briefly
+from traceleft.tracer.sandbox.helper_process import fork_peer, wait_briefly
 from traceleft.tracer.sandbox.privileges import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE
 from traceleft.tracer.stacks import mapped_files
 from traceleft.tracer.stacks.mapped_files import Opened, Stamp
@@ -78,15 +78,8 @@ class FileProcess:
     def __init__(self, tell: Callable[[str], object] = lambda line: None) -> None:
         self._tell = tell
         self._decode = msgspec.msgpack.Decoder(Answer).decode
-        self._peer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         calls = refusing(REFUSED | {"socket", "bpf", "clone", "kill", "tgkill"})
-        try:
-            self._pid = fork_helper(lambda: serve(theirs), fds=(theirs.fileno(),), keep=KEPT, calls=calls)
-        except BaseException:
-            self._peer.close()
-            raise
-        finally:
-            theirs.close()
+        self._peer, self._pid = fork_peer(serve, keep=KEPT, calls=calls)
 
     def __enter__(self) -> Self:
         return self

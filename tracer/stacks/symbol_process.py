@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import msgspec
 
-from traceleft.tracer.sandbox.helper_process import fork_helper, wait_briefly
+from traceleft.tracer.sandbox.helper_process import fork_peer, wait_briefly
 from traceleft.tracer.stacks.places import Place
 from traceleft.tracer.stacks.symbol_worker import MESSAGE_MAX, PLACES_MAX, Load, LoadDebug, Name, Reply, Request, nurse
 
@@ -37,14 +37,7 @@ class SymbolProcess:
         self._serial = 0
         self.failures = 0
         self._decode = msgspec.msgpack.Decoder(Reply).decode
-        self._peer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            self._pid = fork_helper(lambda: nurse(theirs), fds=(theirs.fileno(),))
-        except BaseException:
-            self._peer.close()
-            raise
-        finally:
-            theirs.close()
+        self._peer, self._pid = fork_peer(nurse)
 
     def __enter__(self) -> Self:
         return self
