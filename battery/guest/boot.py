@@ -34,6 +34,7 @@ PROGRAM: Final = "traceleft.tracer.qualify.guest"
 QEMU: Final = "qemu-system-x86_64"
 MACHINE: Final = "x86_64"
 PYTHON_ROOT: Final = "py"
+LOADED: Final = ".so.1"
 LIBRARIES: Final = f"{PYTHON_ROOT}/libraries"
 FIXED_MEMORY_MIB: Final = 512
 # What the guest writes is cut there, and QEMU ends.
@@ -88,6 +89,10 @@ class _NotBegunError(TraceleftError):
 def lay_out(modules: Mapping[str, Path], interpreter: Path, battery: Battery) -> dict[str, Entry]:
     """Return the files of an image by name: an interpreter with these modules and no others, and a battery."""
     libraries = find_libraries([interpreter, *(path for path in modules.values() if path.suffix != ".py")])
+    # What modules load by its name when they need it, not by being linked with it.
+    loaded = {name: path for name, path in modules.items() if name.endswith(LOADED)}
+    libraries |= {f"{LIBRARIES}/{name}": path for name, path in loaded.items()}
+    modules = {name: path for name, path in modules.items() if name not in loaded}
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     home = f"{PYTHON_ROOT}/{sys.platlibdir}/{version}"
     packages = {name.rpartition(".")[0] for name in modules} | _packages(modules)

@@ -22,6 +22,7 @@ from traceleft.battery.manifest import objects_digest
 from traceleft.battery.verify import verify_battery
 from traceleft.cli.main import main
 from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.tracer import _native
 
 LINE = {
     "kernel": "5.4.59",
@@ -113,6 +114,7 @@ def test_guest_is_given_its_program_and_no_library_of_the_build() -> None:
     modules = find_modules()
 
     assert {"traceleft.tracer.qualify.guest", "traceleft.tracer._native", "msgspec._core", "os", "runpy"} <= {*modules}
+    assert "libbpf.so.1" in modules
     assert not [name for name in modules if name.startswith(("traceleft.generator", "numpy", "jinja2", "click"))]
     assert all(path.is_file() for path in modules.values())
 
@@ -122,6 +124,7 @@ def test_layout_has_interpreter_modules_libraries_battery(battery: Battery, tmp_
     for name in ("pack/__init__.py", "pack/part.py"):
         (tmp_path / name).write_text("value = 1\n")
     modules = {"pack": tmp_path / "pack/__init__.py", "pack.part": tmp_path / "pack/part.py"}
+    modules["libx.so.1"] = Path(_native.__file__)
 
     names = set(lay_out(modules, Path(sys.executable).resolve(), battery))
 
@@ -130,6 +133,7 @@ def test_layout_has_interpreter_modules_libraries_battery(battery: Battery, tmp_
     assert "battery/manifest.json" in names
     assert len([name for name in names if name.startswith("battery/objects/")]) == len(battery.manifest.objects)
     assert any(name.startswith("py/libraries/libc.so") for name in names)
+    assert "py/libraries/libx.so.1" in names
     assert not any(name.endswith(".py") for name in names)
 
 

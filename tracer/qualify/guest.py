@@ -26,6 +26,7 @@ from typing import Final, NoReturn
 
 from traceleft.battery import Battery
 from traceleft.errors import TraceleftError, UnsupportedError
+from traceleft.tracer import _native
 from traceleft.tracer.qualify.battery import qualify
 
 Write = Callable[[bytes], int]
@@ -60,6 +61,7 @@ LATE: Final = (
     "subprocess",
     "traceleft.tracer.qualify.guest",
 )
+LIBBPF: Final = "libbpf.so.1"
 # What others import if it is there. OpenSSL would be half of the image.
 UNUSED: Final = frozenset({"__main__", "_distutils_hack", "_hashlib", "_ssl", "sitecustomize", "ssl", "usercustomize"})
 # RB_AUTOBOOT: with QEMU's -no-reboot its end, even on kernels that cannot switch a machine off.
@@ -71,7 +73,15 @@ def list_modules() -> Mapping[str, str]:
     for name in LATE:
         importlib.import_module(name)
     found = {name: str(getattr(module, "__file__", None) or "") for name, module in list(sys.modules.items())}
-    return {name: file for name, file in found.items() if os.path.isabs(file) and _is_needed(name)}
+    modules = {name: file for name, file in found.items() if os.path.isabs(file) and _is_needed(name)}
+    return {**modules, LIBBPF: _find_libbpf()}
+
+
+def _find_libbpf() -> str:
+    """Return the file of libbpf, which no module is linked with: it is loaded when it is first needed."""
+    _native.possible_cpus()
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    return next(line.split(maxsplit=5)[5] for line in lines if os.path.basename(line).startswith("libbpf.so"))
 
 
 def _is_needed(name: str) -> bool:
