@@ -351,7 +351,8 @@ def test_reader_that_takes_one_line_is_no_error(place: Place, trace: tuple[str, 
 
     done = place.run(*trace, "--ledger", "ledger", "-f", "--", "sh", "-c", LOOP, before=["bash", "-c", line, "bash"])
 
-    assert (done.returncode, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 1, 1)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    (_,) = [line for line in done.stderr.splitlines() if "waiting for the command" not in line]
     assert adds_up(place.directory / "ledger")["delivered"] >= 1
 
 

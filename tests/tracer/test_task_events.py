@@ -70,8 +70,7 @@ def test_ends_are_shown_as_strace_does(status: int, shown: str) -> None:
         (siginfo(14, 0x80), "SIGALRM {si_signo=SIGALRM, si_code=SI_KERNEL}"),
         (
             b"\x1f\0\0\0\x07\0\0\0\x01\0\0\0" + bytes(36),
-            "SIGSYS {si_signo=SIGSYS, si_code=SYS_SECCOMP, si_errno=E2BIG, si_call_addr=NULL, si_syscall=0, "
-            "si_arch=0}",
+            "SIGSYS {si_signo=SIGSYS, si_code=SYS_SECCOMP, si_errno=E2BIG, si_call_addr=NULL, si_syscall=0, si_arch=0}",
         ),
         # Of a tracepoint that tells no more than these.
         (siginfo(15, 0)[:12], "SIGTERM {si_signo=SIGTERM, si_code=SI_USER}"),
