@@ -416,7 +416,10 @@ def test_returns_that_kprobes_miss_are_in_the_ledger(guest: Path) -> None:
     require_kprobes(guest)
     ledger = read_account(guest, "missed")
 
-    assert ledger["emitted"] < THREADS == ledger["emitted"] + ledger["missed"]
+    known = ledger["emitted"] + ledger["missed"]
+    # From 7.0 on the kernel may skip a program on a busy CPU; the ledger says how often at most.
+    assert ledger["emitted"] < THREADS
+    assert known <= THREADS <= known + ledger.get("skipped", 0)
     assert ledger["by_event"]["read"]["missed"] == ledger["missed"]
 
 
