@@ -1,5 +1,6 @@
 """What a trace and a replay hand their events to."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,16 @@ if TYPE_CHECKING:
     from traceleft.tracer.output.lines import Writer
 
 
-class Callbacks:
+class Callbacks(ABC):
     """The callbacks of a trace or of a replay, to be set before it runs. A subclass sets ``_dispatcher``."""
 
     _dispatcher: Dispatcher
 
     @property
+    @abstractmethod
     def specs(self) -> Mapping[str, EventSpec]:
         """The events that are handed over, by name."""
-        raise NotImplementedError
+        ...
 
     def on(self, events: str, callback: EventCallback) -> None:
         """Call ``callback(event)`` with each event that an expression chooses, in order of time.
